@@ -1,0 +1,2 @@
+//! Redis over HTTP, on a thread pool.
+
