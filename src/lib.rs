@@ -1,2 +1,8 @@
 //! Redis over HTTP, on a thread pool.
 
+pub mod bridge;
+pub mod command;
+pub mod config;
+pub mod error;
+pub mod reply;
+pub mod upstream;

@@ -1,0 +1,121 @@
+//! A Redis command as a value: a name and its arguments, all of them byte strings. No I/O.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+/// A command for Redis, ready to be sent.
+///
+/// ```
+/// use redis_http_gateway::command::Command;
+///
+/// let command = Command::new("SET").arg("greeting").arg("hello");
+/// assert_eq!(command.name(), "SET");
+/// assert_eq!(command.args()[1], "hello");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Command {
+    /// The name first, in capitals, then the arguments.
+    parts: Vec<Bytes>,
+}
+
+impl Command {
+    /// A command of this name, which is given in capitals, and no arguments.
+    #[must_use]
+    pub fn new(name: &'static str) -> Self {
+        Self::with_capacity(name, 3)
+    }
+
+    /// A command of this name with room for so many arguments.
+    #[must_use]
+    pub fn with_capacity(name: &'static str, args: usize) -> Self {
+        let mut parts = Vec::with_capacity(1 + args);
+        parts.push(Bytes::from_static(name.as_bytes()));
+        Self { parts }
+    }
+
+    /// The command with one more argument.
+    #[must_use]
+    pub fn arg(mut self, arg: impl Into<Bytes>) -> Self {
+        self.parts.push(arg.into());
+        self
+    }
+
+    /// The command with one more argument, the decimal digits of a number.
+    #[must_use]
+    pub fn number(self, number: impl Into<i128>) -> Self {
+        let digits = number.into().to_string();
+        self.arg(digits)
+    }
+
+    /// The command's name in capitals.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        // Names come from `new`, which takes a str.
+        std::str::from_utf8(&self.parts[0]).unwrap_or_default()
+    }
+
+    /// The arguments, without the name.
+    #[must_use]
+    pub fn args(&self) -> &[Bytes] {
+        &self.parts[1..]
+    }
+
+    /// The name and the arguments, as they go over the wire.
+    #[must_use]
+    pub fn parts(&self) -> &[Bytes] {
+        &self.parts
+    }
+
+    /// [GET](https://redis.io/docs/latest/commands/get/).
+    #[must_use]
+    pub fn get(key: Bytes) -> Self {
+        Self::with_capacity("GET", 1).arg(key)
+    }
+
+    /// [PUBLISH](https://redis.io/docs/latest/commands/publish/).
+    #[must_use]
+    pub fn publish(channel: Bytes, message: Bytes) -> Self {
+        Self::with_capacity("PUBLISH", 2).arg(channel).arg(message)
+    }
+}
+
+/// When a key that is set shall expire: the options of
+/// [SET](https://redis.io/docs/latest/commands/set/) that exclude each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expiry {
+    /// `EX`: after so many seconds.
+    Seconds(u64),
+    /// `PX`: after so many milliseconds.
+    Milliseconds(u64),
+    /// `EXAT`: at this Unix time, in seconds.
+    AtSeconds(u64),
+    /// `PXAT`: at this Unix time, in milliseconds.
+    AtMilliseconds(u64),
+    /// `KEEPTTL`: whenever the old value would have expired.
+    Keep,
+}
+
+impl Expiry {
+    /// The time from now, where it is given so.
+    #[must_use]
+    pub fn relative(self) -> Option<Duration> {
+        match self {
+            Self::Seconds(n) => Some(Duration::from_secs(n)),
+            Self::Milliseconds(n) => Some(Duration::from_millis(n)),
+            Self::AtSeconds(_) | Self::AtMilliseconds(_) | Self::Keep => None,
+        }
+    }
+
+    /// Appends the option to a SET command.
+    #[must_use]
+    pub fn append_to(self, command: Command) -> Command {
+        match self {
+            Self::Seconds(n) => command.arg("EX").number(n),
+            Self::Milliseconds(n) => command.arg("PX").number(n),
+            Self::AtSeconds(n) => command.arg("EXAT").number(n),
+            Self::AtMilliseconds(n) => command.arg("PXAT").number(n),
+            Self::Keep => command.arg("KEEPTTL"),
+        }
+    }
+}

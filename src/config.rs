@@ -1,0 +1,376 @@
+//! Settings: the flags and environment variables as given ([`Flags`]), and as checked ([`Config`]).
+//!
+//! Every default is here. Past this file settings are trusted and never looked at as text again.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use clap::{Args, Parser, Subcommand};
+
+/// Redis over HTTP: REST routes and Server-Sent Events in front of Redis.
+///
+/// Every flag can also be given as the environment variable named beside it.
+#[derive(Debug, Parser)]
+#[command(name = "redis-http-gateway", version, max_term_width = 100)]
+pub struct Cli {
+    /// What to do; without it: serve.
+    #[command(subcommand)]
+    pub command: Option<Action>,
+    /// The settings.
+    #[command(flatten)]
+    pub flags: Flags,
+}
+
+/// What the program can do besides serving.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+pub enum Action {
+    /// Asks the gateway at --listen for its health; exit code 0 if it answers well, 1 if not. For
+    /// Docker's HEALTHCHECK.
+    Healthcheck,
+}
+
+/// The flags as given, each with its environment variable and default.
+#[derive(Debug, Clone, Args)]
+pub struct Flags {
+    /// Address and port to listen on; port 0 takes a free one.
+    #[arg(
+        long,
+        env = "GATEWAY_LISTEN",
+        value_name = "ADDR",
+        default_value = "127.0.0.1:8080",
+        global = true
+    )]
+    pub listen: SocketAddr,
+
+    /// What to serve: `embedded`, a mini-redis inside this process (in memory; GET, SET, PUBLISH and
+    /// SUBSCRIBE only), or redis://[user:password@]host[:port][/database].
+    #[arg(long, env = "GATEWAY_UPSTREAM", value_name = "URL", default_value = "embedded", value_parser = parse_upstream, hide_env_values = true)]
+    pub upstream: UpstreamUrl,
+
+    /// Threads that serve HTTP. They do not wait for connections, so a few are enough.
+    #[arg(long, env = "GATEWAY_THREADS", value_name = "N", default_value_t = 4, value_parser = parse_count)]
+    pub threads: usize,
+
+    /// Threads of the runtime that talks to Redis.
+    #[arg(long, env = "GATEWAY_RUNTIME_THREADS", value_name = "N", default_value_t = 1, value_parser = parse_count)]
+    pub runtime_threads: usize,
+
+    /// HTTP connections at once, event streams included. Lowered to what the descriptor limit allows.
+    #[arg(long, env = "GATEWAY_MAX_CONNECTIONS", value_name = "N", default_value_t = 10_000, value_parser = parse_count)]
+    pub max_connections: usize,
+
+    /// Commands under way to Redis at once, over all clients; what comes on top gets a 503.
+    #[arg(long, env = "GATEWAY_MAX_COMMANDS", value_name = "N", default_value_t = 10_000, value_parser = parse_count)]
+    pub max_commands: usize,
+
+    /// A request's head: request line and headers.
+    #[arg(
+        long,
+        env = "GATEWAY_MAX_HEAD",
+        value_name = "SIZE",
+        default_value = "16KiB"
+    )]
+    pub max_head: ByteSize,
+
+    /// A request's body.
+    #[arg(
+        long,
+        env = "GATEWAY_MAX_BODY",
+        value_name = "SIZE",
+        default_value = "10MiB"
+    )]
+    pub max_body: ByteSize,
+
+    /// Large bodies and replies held in memory at once, over all clients; what comes on top gets a 503.
+    #[arg(
+        long,
+        env = "GATEWAY_MAX_BUFFERED",
+        value_name = "SIZE",
+        default_value = "256MiB"
+    )]
+    pub max_buffered: ByteSize,
+
+    /// What may wait for one event-stream subscriber; a slower one is disconnected.
+    #[arg(
+        long,
+        env = "GATEWAY_SUBSCRIBER_BUFFER",
+        value_name = "SIZE",
+        default_value = "1MiB"
+    )]
+    pub subscriber_buffer: ByteSize,
+
+    /// Time for a request's head to arrive, from its first byte.
+    #[arg(long, env = "GATEWAY_HEAD_TIMEOUT", value_name = "TIME", default_value = "10s", value_parser = parse_time)]
+    pub head_timeout: Duration,
+
+    /// Time for a request's body to arrive, from the end of its head.
+    #[arg(long, env = "GATEWAY_BODY_TIMEOUT", value_name = "TIME", default_value = "60s", value_parser = parse_time)]
+    pub body_timeout: Duration,
+
+    /// How long a connection may be idle between requests.
+    #[arg(long, env = "GATEWAY_IDLE_TIMEOUT", value_name = "TIME", default_value = "75s", value_parser = parse_time)]
+    pub idle_timeout: Duration,
+
+    /// How long a client may take no byte of a waiting answer or event.
+    #[arg(long, env = "GATEWAY_WRITE_TIMEOUT", value_name = "TIME", default_value = "30s", value_parser = parse_time)]
+    pub write_timeout: Duration,
+
+    /// How long a command may wait for its reply.
+    #[arg(long, env = "GATEWAY_COMMAND_TIMEOUT", value_name = "TIME", default_value = "5s", value_parser = parse_time)]
+    pub command_timeout: Duration,
+
+    /// How long connecting to Redis may take.
+    #[arg(long, env = "GATEWAY_CONNECT_TIMEOUT", value_name = "TIME", default_value = "2s", value_parser = parse_time)]
+    pub connect_timeout: Duration,
+
+    /// How long requests in progress may go on after SIGTERM or SIGINT.
+    #[arg(long, env = "GATEWAY_SHUTDOWN_TIMEOUT", value_name = "TIME", default_value = "5s", value_parser = parse_time)]
+    pub shutdown_timeout: Duration,
+
+    /// Silence on an event stream after which a comment is sent.
+    #[arg(long, env = "GATEWAY_HEARTBEAT", value_name = "TIME", default_value = "15s", value_parser = parse_time)]
+    pub heartbeat: Duration,
+
+    /// What event streams tell browsers to wait before they reconnect; each is told up to half as much again.
+    #[arg(long, env = "GATEWAY_RETRY", value_name = "TIME", default_value = "2s", value_parser = parse_time)]
+    pub retry: Duration,
+
+    /// A site whose pages may use this gateway, such as https://app.example.com, or * for every site.
+    /// May be given several times, or separated by commas.
+    #[arg(long, env = "GATEWAY_ALLOW_ORIGIN", value_name = "ORIGIN", value_delimiter = ',', value_parser = parse_origin)]
+    pub allow_origin: Vec<AllowedOrigin>,
+
+    /// A DNS name by which this gateway may be addressed, besides localhost and IP addresses. May be
+    /// given several times, or separated by commas.
+    #[arg(long, env = "GATEWAY_ALLOW_HOST", value_name = "NAME", value_delimiter = ',', value_parser = parse_host)]
+    pub allow_host: Vec<String>,
+
+    /// What to log to stderr: off, error, warn, info, debug or trace, or per module as in
+    /// info,redis_http_gateway::hub=debug.
+    #[arg(long, env = "GATEWAY_LOG", value_name = "FILTER", default_value = "info,mini_redis=error", value_parser = parse_log)]
+    pub log: LogFilter,
+}
+
+/// A filter for the log, in the syntax of `tracing_subscriber::filter::Targets`.
+pub type LogFilter = tracing_subscriber::filter::Targets;
+
+/// Which Redis to serve.
+#[derive(Debug, Clone)]
+pub enum UpstreamUrl {
+    /// A mini-redis that the gateway runs itself.
+    Embedded,
+    /// A Redis server at an address, with its credentials and database.
+    Redis(Box<redis::ConnectionInfo>),
+}
+
+/// An entry of the list of sites whose pages may use the gateway.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AllowedOrigin {
+    /// Every site.
+    Any,
+    /// A site as browsers write it in `Origin`: scheme, host and, unless it is the default, port.
+    Site(String),
+}
+
+/// The settings after every check, as the library takes them.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Which Redis to serve.
+    pub upstream: UpstreamUrl,
+    /// Threads of the pool that serves HTTP.
+    pub threads: usize,
+    /// Worker threads of the runtime that talks to Redis.
+    pub runtime_threads: usize,
+    /// Connections and streams at once, before the descriptor limit is looked at.
+    pub max_connections: usize,
+    /// Commands under way at once.
+    pub max_commands: usize,
+    /// Bytes of a request's head.
+    pub max_head: usize,
+    /// Bytes of a request's body.
+    pub max_body: usize,
+    /// Bytes of large bodies and replies held at once.
+    pub max_buffered: usize,
+    /// Bytes that may wait for one subscriber.
+    pub subscriber_buffer: usize,
+    /// From a head's first byte to its last.
+    pub head_timeout: Duration,
+    /// From the end of a head to the end of its body.
+    pub body_timeout: Duration,
+    /// Between two requests of a connection.
+    pub idle_timeout: Duration,
+    /// Between two bytes that a client takes.
+    pub write_timeout: Duration,
+    /// From sending a command to its reply.
+    pub command_timeout: Duration,
+    /// For connecting to Redis.
+    pub connect_timeout: Duration,
+    /// For requests in progress at shutdown.
+    pub shutdown_timeout: Duration,
+    /// Silence on a stream before a comment.
+    pub heartbeat: Duration,
+    /// The least that streams tell browsers to wait before reconnecting.
+    pub retry: Duration,
+    /// Sites whose pages may use the gateway.
+    pub allow_origin: Vec<AllowedOrigin>,
+    /// DNS names by which the gateway may be addressed, in lower case.
+    pub allow_host: Vec<String>,
+}
+
+impl Default for Config {
+    /// What the program runs with when no flag is given.
+    fn default() -> Self {
+        let cli = Cli::parse_from(["redis-http-gateway"]);
+        Self::from(&cli.flags)
+    }
+}
+
+impl From<&Flags> for Config {
+    fn from(flags: &Flags) -> Self {
+        let bytes = |size: ByteSize| usize::try_from(size.as_u64()).unwrap_or(usize::MAX);
+        Self {
+            upstream: flags.upstream.clone(),
+            threads: flags.threads,
+            runtime_threads: flags.runtime_threads,
+            max_connections: flags.max_connections,
+            max_commands: flags.max_commands,
+            max_head: bytes(flags.max_head),
+            max_body: bytes(flags.max_body),
+            max_buffered: bytes(flags.max_buffered),
+            subscriber_buffer: bytes(flags.subscriber_buffer),
+            head_timeout: flags.head_timeout,
+            body_timeout: flags.body_timeout,
+            idle_timeout: flags.idle_timeout,
+            write_timeout: flags.write_timeout,
+            command_timeout: flags.command_timeout,
+            connect_timeout: flags.connect_timeout,
+            shutdown_timeout: flags.shutdown_timeout,
+            heartbeat: flags.heartbeat,
+            retry: flags.retry,
+            allow_origin: flags.allow_origin.clone(),
+            allow_host: flags.allow_host.clone(),
+        }
+    }
+}
+
+fn parse_count(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("a whole number from 1 up is wanted".into()),
+        Ok(n) => Ok(n),
+    }
+}
+
+fn parse_time(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(time) if time >= Duration::from_millis(1) => Ok(time),
+        Ok(_) => Err("a time of at least 1ms is wanted".into()),
+        Err(error) => Err(format!("{error} (for example: 500ms, 10s, 2m)")),
+    }
+}
+
+fn parse_upstream(text: &str) -> Result<UpstreamUrl, String> {
+    const WANTED: &str = "`embedded` or redis://[user:password@]host[:port][/database] is wanted";
+    if text == "embedded" {
+        return Ok(UpstreamUrl::Embedded);
+    }
+    if !text.starts_with("redis://") {
+        return Err(WANTED.into());
+    }
+    let info = redis::IntoConnectionInfo::into_connection_info(text);
+    match info {
+        Ok(info) => Ok(UpstreamUrl::Redis(Box::new(info))),
+        // The error's text is left out: it could repeat the password.
+        Err(_) => Err(WANTED.into()),
+    }
+}
+
+fn parse_origin(text: &str) -> Result<AllowedOrigin, String> {
+    if text == "*" {
+        return Ok(AllowedOrigin::Any);
+    }
+    let host = ["http://", "https://"]
+        .iter()
+        .find_map(|scheme| text.strip_prefix(scheme));
+    match host {
+        Some(host) if is_authority(host) => Ok(AllowedOrigin::Site(text.to_ascii_lowercase())),
+        _ => {
+            Err("an origin such as https://app.example.com, without a path, or * is wanted".into())
+        }
+    }
+}
+
+fn parse_host(text: &str) -> Result<String, String> {
+    if is_authority(text) && !text.contains(':') {
+        Ok(text.to_ascii_lowercase())
+    } else {
+        Err("a DNS name such as redis.example.com, without a port, is wanted".into())
+    }
+}
+
+/// Whether this can be a host with an optional port.
+fn is_authority(text: &str) -> bool {
+    !text.is_empty()
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b))
+}
+
+fn parse_log(text: &str) -> Result<LogFilter, String> {
+    text.parse()
+        .map_err(|error| format!("{error} (for example: info, or debug,mini_redis=error)"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(args: &[&str]) -> Result<Config, String> {
+        let args = [&["redis-http-gateway"], args].concat();
+        match Cli::try_parse_from(args) {
+            Ok(cli) => Ok(Config::from(&cli.flags)),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    #[test]
+    fn the_defaults_are_valid() {
+        let config = Config::default();
+        assert_eq!(config.max_body, 10 * 1024 * 1024);
+        assert_eq!(config.heartbeat, Duration::from_secs(15));
+        assert!(matches!(config.upstream, UpstreamUrl::Embedded));
+    }
+
+    #[test]
+    fn a_wrong_value_is_an_error_that_names_its_flag() {
+        for (flag, value) in [
+            ("--listen", "8080"),
+            ("--upstream", "http://localhost"),
+            ("--threads", "0"),
+            ("--max-connections", "-1"),
+            ("--max-body", "ten"),
+            ("--head-timeout", "10"),
+            ("--idle-timeout", "0s"),
+            ("--allow-origin", "app.example.com"),
+            ("--allow-host", "example.com:80"),
+            ("--log", "info=what=this"),
+        ] {
+            let error = parse(&[flag, value]).expect_err(flag);
+            assert!(error.contains(flag), "{flag} {value}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_not_repeated_in_an_error() {
+        let error = parse_upstream("redis://:s3cret@host:port/x").expect_err("no such port");
+        assert!(!error.contains("s3cret"), "{error}");
+    }
+
+    #[test]
+    fn lists_may_be_separated_by_commas() {
+        let config = parse(&["--allow-origin", "https://A.example,http://b.example:81"]);
+        let sites = ["https://a.example", "http://b.example:81"];
+        let sites = sites.map(|site| AllowedOrigin::Site(site.into()));
+        assert_eq!(config.map(|config| config.allow_origin), Ok(sites.into()));
+    }
+}

@@ -1,0 +1,153 @@
+//! The shared connection for commands, and the task that keeps it.
+//!
+//! The task connects, publishes the connection, waits until it ends or is suspected, and connects again with
+//! growing pauses. Whoever sends takes the connection that is there; while there is none, nothing is sent
+//! and the caller is told at once.
+
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::connector::Connector;
+use super::{pack, reconnect_pauses};
+
+/// How long a replaced connection may go on answering what was sent over it.
+const GRACE: Duration = Duration::from_secs(60);
+
+/// A connection that was there a moment ago.
+#[derive(Debug, Clone)]
+pub(super) struct Live {
+    pub(super) connection: MultiplexedConnection,
+    /// Counts the connections of this link, so that a late complaint does not hit the next one.
+    pub(super) number: u64,
+}
+
+/// The connection of the moment.
+#[derive(Debug)]
+pub(super) struct Link {
+    current: Arc<RwLock<Option<Live>>>,
+    /// Numbers of connections that did not answer.
+    suspects: mpsc::Sender<u64>,
+}
+
+impl Link {
+    /// Starts the keeper. Returns once the first attempt to connect has succeeded or failed.
+    pub(super) async fn start(connector: Connector, connect_timeout: Duration) -> Self {
+        let current = Arc::new(RwLock::new(None));
+        // One complaint is enough; more of them are dropped.
+        let (suspects, complaints) = mpsc::channel(1);
+        let (tried, first_try) = tokio::sync::oneshot::channel();
+        let keeper = Keeper {
+            connector,
+            connect_timeout,
+            current: Arc::clone(&current),
+            complaints,
+        };
+        tokio::spawn(keeper.run(tried));
+        // An error means that the keeper is gone, which shows at the first command.
+        let _ = first_try.await;
+        Self { current, suspects }
+    }
+
+    /// The connection, if there is one.
+    pub(super) fn live(&self) -> Option<Live> {
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        current.clone()
+    }
+
+    /// Tells the keeper that a connection of this number did not answer; it makes another.
+    pub(super) fn suspect(&self, number: u64) {
+        // Full: the keeper has been told.
+        let _ = self.suspects.try_send(number);
+    }
+}
+
+struct Keeper {
+    connector: Connector,
+    connect_timeout: Duration,
+    current: Arc<RwLock<Option<Live>>>,
+    complaints: mpsc::Receiver<u64>,
+}
+
+impl Keeper {
+    async fn run(mut self, tried: tokio::sync::oneshot::Sender<()>) {
+        let mut tried = Some(tried);
+        let mut number = 0;
+        let mut pauses = reconnect_pauses();
+        loop {
+            let connected = tokio::time::timeout(self.connect_timeout, self.connect()).await;
+            let failure = match connected {
+                Ok(Ok((connection, mut driver))) => {
+                    tracing::info!("connected to the upstream");
+                    number += 1;
+                    pauses = reconnect_pauses();
+                    self.publish(Some(Live { connection, number }));
+                    first_try_is_over(&mut tried);
+                    let gone = self.until_broken(&mut driver, number).await;
+                    self.publish(None);
+                    if !gone {
+                        let late = driver.abort_handle();
+                        tokio::spawn(async move {
+                            if tokio::time::timeout(GRACE, driver).await.is_err() {
+                                late.abort();
+                            }
+                        });
+                    }
+                    tracing::warn!("the connection to the upstream ended");
+                    continue;
+                }
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "no answer in time".to_owned(),
+            };
+            first_try_is_over(&mut tried);
+            self.connector.report_fault();
+            tracing::warn!(%failure, "cannot connect to the upstream");
+            // The pauses never end.
+            let pause = pauses.next().unwrap_or(self.connect_timeout);
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// A connection that has answered once.
+    async fn connect(&self) -> redis::RedisResult<(MultiplexedConnection, JoinHandle<()>)> {
+        let (mut connection, driver) = self.connector.connect().await?;
+        let probe = pack(&[self.connector.probe()]);
+        let replies = connection.send_packed_commands(&probe, 0, 1).await?;
+        match replies.into_iter().next() {
+            Some(redis::Value::ServerError(error)) => Err(error.into()),
+            _ => Ok((connection, driver)),
+        }
+    }
+
+    fn publish(&self, live: Option<Live>) {
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = live;
+    }
+
+    /// Waits until the connection has ended (`true`) or is suspected (`false`).
+    async fn until_broken(&mut self, driver: &mut JoinHandle<()>, number: u64) -> bool {
+        loop {
+            tokio::select! {
+                _ = &mut *driver => return true,
+                complaint = self.complaints.recv() => match complaint {
+                    Some(suspect) if suspect == number => return false,
+                    Some(_) => {}
+                    // The link is gone, and with it everybody who could send.
+                    None => {
+                        let _ = driver.await;
+                        return true;
+                    }
+                },
+            }
+        }
+    }
+}
+
+fn first_try_is_over(tried: &mut Option<tokio::sync::oneshot::Sender<()>>) {
+    if let Some(tried) = tried.take() {
+        // Nobody waits any more: fine.
+        let _ = tried.send(());
+    }
+}

@@ -1,0 +1,204 @@
+//! The Redis behind the gateway: commands travel to it as pipelines, subscriptions over a connection of
+//! their own.
+//!
+//! Embedded or not, it is reached over RESP with the same client, so there is one code path; an embedded
+//! server is an address that the gateway itself serves. Nothing here knows HTTP.
+
+mod connector;
+pub mod embedded;
+mod link;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use backon::BackoffBuilder;
+
+use crate::command::Command;
+use crate::config::{Config, UpstreamUrl};
+use crate::error::Error;
+use crate::reply::Reply;
+use connector::Connector;
+use link::Link;
+
+/// What became of one command: Redis' reply (an error of Redis' own is one too), or why there is none.
+pub type Outcome = Result<Reply, Error>;
+
+/// The upstream, shared by all threads and tasks; clones are cheap.
+#[derive(Debug, Clone)]
+pub struct Upstream {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    connector: Connector,
+    link: Link,
+    /// Commands that hold a [`Ticket`].
+    under_way: AtomicUsize,
+    max_commands: usize,
+    command_timeout: Duration,
+}
+
+impl Upstream {
+    /// Starts what the configuration asks for and a task that keeps a connection to it. Returns as soon as
+    /// the embedded server listens; a Redis server may come later.
+    ///
+    /// # Errors
+    /// When the embedded server finds no port to listen on.
+    pub async fn start(config: &Config) -> std::io::Result<Self> {
+        let connector = match &config.upstream {
+            UpstreamUrl::Embedded => Connector::Embedded(embedded::Embedded::start().await?),
+            UpstreamUrl::Redis(info) => Connector::Redis(info.clone()),
+        };
+        let link = Link::start(connector.clone(), config.connect_timeout).await;
+        let shared = Shared {
+            connector,
+            link,
+            under_way: AtomicUsize::new(0),
+            max_commands: config.max_commands,
+            command_timeout: config.command_timeout,
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
+    }
+
+    /// Resolves if the upstream is gone for good (an embedded server that cannot be started anew), with the
+    /// reason. The process has to end then.
+    pub async fn failed(&self) -> String {
+        match &self.shared.connector {
+            Connector::Embedded(server) => server.failed().await,
+            Connector::Redis(_) => std::future::pending().await,
+        }
+    }
+
+    /// Where the embedded server listens at the moment; `None` if there is none.
+    #[must_use]
+    pub fn embedded_address(&self) -> Option<std::net::SocketAddr> {
+        match &self.shared.connector {
+            Connector::Embedded(server) => Some(server.address()),
+            Connector::Redis(_) => None,
+        }
+    }
+
+    /// Checks commands before they are sent, and counts them as under way for as long as the ticket lives.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] or [`Error::Unsupported`] for a command that this upstream cannot take, and
+    /// [`Error::Full`] when too many are under way.
+    pub fn admit(&self, commands: &[Command]) -> Result<Ticket, Error> {
+        if let Connector::Embedded(_) = self.shared.connector {
+            commands.iter().try_for_each(embedded::admit)?;
+        }
+        let count = commands.len();
+        let before = self.shared.under_way.fetch_add(count, Ordering::Relaxed);
+        // From here on dropping the ticket takes the count back.
+        let ticket = Ticket {
+            shared: Arc::clone(&self.shared),
+            count,
+        };
+        if before + count > self.shared.max_commands {
+            return Err(Error::Full);
+        }
+        Ok(ticket)
+    }
+
+    /// Checks a channel before it is subscribed to.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] for a name that this upstream cannot take.
+    pub fn admit_channel(&self, channel: &[u8]) -> Result<(), Error> {
+        match self.shared.connector {
+            Connector::Embedded(_) => embedded::admit_text("channel", channel),
+            Connector::Redis(_) => Ok(()),
+        }
+    }
+
+    /// Sends commands as one pipeline, in order, over the shared connection; gives one outcome for each, in
+    /// the same order. The commands have been admitted before.
+    ///
+    /// The deadline is inside: the future ends within the command time-out.
+    pub fn send(
+        &self,
+        commands: &[Command],
+    ) -> impl Future<Output = Vec<Outcome>> + Send + 'static {
+        let count = commands.len();
+        let pipeline = pack(commands);
+        let upstream = self.clone();
+        async move {
+            let Some(mut live) = upstream.shared.link.live() else {
+                return vec![Err(Error::Unreachable); count];
+            };
+            let replies = live.connection.send_packed_commands(&pipeline, 0, count);
+            match tokio::time::timeout(upstream.shared.command_timeout, replies).await {
+                Ok(Ok(values)) if values.len() == count => {
+                    values.into_iter().map(|value| Ok(value.into())).collect()
+                }
+                Ok(_) => {
+                    upstream.shared.link.suspect(live.number);
+                    vec![Err(Error::BrokenOff); count]
+                }
+                Err(_) => {
+                    upstream.shared.link.suspect(live.number);
+                    vec![Err(Error::TimedOut); count]
+                }
+            }
+        }
+    }
+
+    /// The command that makes one round trip and changes nothing.
+    #[must_use]
+    pub fn probe(&self) -> Command {
+        self.shared.connector.probe()
+    }
+
+    /// Opens a connection for subscriptions.
+    ///
+    /// # Errors
+    /// Why there is none, for the log.
+    pub async fn subscriber(&self) -> redis::RedisResult<redis::aio::PubSub> {
+        self.shared.connector.subscriber().await
+    }
+}
+
+/// Commands under way; they are counted until this is dropped.
+#[derive(Debug)]
+pub struct Ticket {
+    shared: Arc<Shared>,
+    count: usize,
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.shared
+            .under_way
+            .fetch_sub(self.count, Ordering::Relaxed);
+    }
+}
+
+fn pack(commands: &[Command]) -> redis::Pipeline {
+    let mut pipeline = redis::Pipeline::with_capacity(commands.len());
+    for command in commands {
+        let parts = command.parts();
+        let bytes = parts.iter().map(bytes::Bytes::len).sum();
+        let mut packed = redis::Cmd::with_capacity(parts.len(), bytes);
+        for part in parts {
+            packed.arg(part.as_ref());
+        }
+        pipeline.add_command(packed);
+    }
+    pipeline
+}
+
+/// How long to wait before each further attempt to reach a Redis that is away: doubling from 50 ms to 3 s,
+/// with jitter so that many gateways do not come back in step. It never ends.
+pub(crate) fn reconnect_pauses() -> impl Iterator<Item = Duration> + Send {
+    backon::ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(50))
+        .with_max_delay(Duration::from_secs(3))
+        .with_jitter()
+        .without_max_times()
+        .build()
+}
