@@ -175,7 +175,7 @@ mod tests {
     use super::*;
     use bytes::Bytes;
 
-    type Cases = [(&'static str, &'static [&'static [u8]])];
+    type Cases<'a> = [(&'static str, &'a [&'static [u8]])];
 
     fn command(name: &'static str, args: &[&'static [u8]]) -> Command {
         args.iter().fold(Command::new(name), |command, arg| {
@@ -185,7 +185,7 @@ mod tests {
 
     #[test]
     fn what_mini_redis_has_passes() {
-        let cases: &Cases = &[
+        let cases: &Cases<'_> = &[
             ("GET", &[b"key"]),
             ("GET", &["ключ 🔑".as_bytes()]),
             ("SET", &[b"key", b"\x00\xFF any bytes"]),
@@ -201,7 +201,7 @@ mod tests {
 
     #[test]
     fn what_would_bring_it_down_is_refused() {
-        let cases: &Cases = &[
+        let cases: &Cases<'_> = &[
             ("GET", &[b"\xFF"]),
             ("GET", &[]),
             ("GET", &[b"a", b"b"]),
@@ -226,7 +226,7 @@ mod tests {
 
     #[test]
     fn what_it_lacks_is_unsupported() {
-        let cases: &Cases = &[
+        let cases: &Cases<'_> = &[
             ("DEL", &[b"key"]),
             ("PING", &[]),
             ("SET", &[b"key", b"value", b"NX"]),
