@@ -49,19 +49,19 @@ pub struct Flags {
     pub upstream: UpstreamUrl,
 
     /// Threads that serve HTTP. They do not wait for connections, so a few are enough.
-    #[arg(long, env = "GATEWAY_THREADS", value_name = "N", default_value_t = 4, value_parser = parse_count)]
+    #[arg(long, env = "GATEWAY_THREADS", value_name = "N", default_value_t = 4, value_parser = parse_count, allow_negative_numbers = true)]
     pub threads: usize,
 
     /// Threads of the runtime that talks to Redis.
-    #[arg(long, env = "GATEWAY_RUNTIME_THREADS", value_name = "N", default_value_t = 1, value_parser = parse_count)]
+    #[arg(long, env = "GATEWAY_RUNTIME_THREADS", value_name = "N", default_value_t = 1, value_parser = parse_count, allow_negative_numbers = true)]
     pub runtime_threads: usize,
 
     /// HTTP connections at once, event streams included. Lowered to what the descriptor limit allows.
-    #[arg(long, env = "GATEWAY_MAX_CONNECTIONS", value_name = "N", default_value_t = 10_000, value_parser = parse_count)]
+    #[arg(long, env = "GATEWAY_MAX_CONNECTIONS", value_name = "N", default_value_t = 10_000, value_parser = parse_count, allow_negative_numbers = true)]
     pub max_connections: usize,
 
     /// Commands under way to Redis at once, over all clients; what comes on top gets a 503.
-    #[arg(long, env = "GATEWAY_MAX_COMMANDS", value_name = "N", default_value_t = 10_000, value_parser = parse_count)]
+    #[arg(long, env = "GATEWAY_MAX_COMMANDS", value_name = "N", default_value_t = 10_000, value_parser = parse_count, allow_negative_numbers = true)]
     pub max_commands: usize,
 
     /// A request's head: request line and headers.

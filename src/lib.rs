@@ -4,5 +4,7 @@ pub mod bridge;
 pub mod command;
 pub mod config;
 pub mod error;
+pub mod http;
+pub mod hub;
 pub mod reply;
 pub mod upstream;

@@ -17,6 +17,10 @@ use super::{pack, reconnect_pauses};
 /// How long a replaced connection may go on answering what was sent over it.
 const GRACE: Duration = Duration::from_secs(60);
 
+/// A connection that ends sooner than this is not replaced at once, or a server that takes connections only
+/// to close them would keep the gateway busy.
+const SHORT_LIFE: Duration = Duration::from_millis(200);
+
 /// A connection that was there a moment ago.
 #[derive(Debug, Clone)]
 pub(super) struct Live {
@@ -82,6 +86,7 @@ impl Keeper {
             let failure = match connected {
                 Ok(Ok((connection, mut driver))) => {
                     tracing::info!("connected to the upstream");
+                    let since = tokio::time::Instant::now();
                     number += 1;
                     pauses = reconnect_pauses();
                     self.publish(Some(Live { connection, number }));
@@ -97,6 +102,9 @@ impl Keeper {
                         });
                     }
                     tracing::warn!("the connection to the upstream ended");
+                    if since.elapsed() < SHORT_LIFE {
+                        tokio::time::sleep(SHORT_LIFE).await;
+                    }
                     continue;
                 }
                 Ok(Err(error)) => error.to_string(),

@@ -1,0 +1,228 @@
+//! Keeping other sites out: which hosts and origins may use the gateway, and the CORS headers of those that
+//! may (the Fetch standard, "HTTP extensions").
+//!
+//! A page anywhere can send requests to 127.0.0.1, and by DNS rebinding read the answers under a name of its
+//! own. So a request must be addressed to an IP address, to localhost or to a configured name, and one that
+//! a browser marks as another site's is refused unless that site is allowed.
+
+use std::borrow::Cow;
+use std::net::{IpAddr, Ipv6Addr};
+
+use tiny_http::Method;
+
+use super::problem::Problem;
+use super::request::Request;
+use super::response::Response;
+use crate::config::{AllowedOrigin, Config};
+
+/// The rules of this gateway.
+#[derive(Debug, Clone)]
+pub(super) struct Guard {
+    hosts: Vec<String>,
+    origins: Vec<AllowedOrigin>,
+}
+
+/// What a response must say so that a page of an allowed site may read it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Cors {
+    /// The request named no origin, or one that needs no leave.
+    None,
+    /// Every site may read it.
+    Any,
+    /// This site may, with credentials.
+    Site(String),
+}
+
+/// What pages may read of a response's headers, besides the few that they always may.
+const EXPOSED: &str = "Allow, ETag, Location, Retry-After, X-Request-Id";
+
+impl Guard {
+    pub(super) fn new(config: &Config) -> Self {
+        Self {
+            hosts: config.allow_host.clone(),
+            origins: config.allow_origin.clone(),
+        }
+    }
+
+    /// Lets a request through, or not.
+    ///
+    /// # Errors
+    /// 403 with the setting that would allow it.
+    pub(super) fn check(&self, request: &Request) -> Result<(), Problem> {
+        if let Some(authority) = &request.authority {
+            let host = host_of(authority);
+            if !self.knows(&host) {
+                let detail = format!(
+                    "this gateway is not known as {host:?}; if it should be, start it with --allow-host"
+                );
+                return Err(Problem::new(403, detail));
+            }
+        }
+        if self.cors(request) != Cors::None || is_same_origin(request) {
+            return Ok(());
+        }
+        let site = request.headers.get("Sec-Fetch-Site");
+        let foreign = matches!(site, Some(b"cross-site" | b"same-site"));
+        match request.headers.get("Origin") {
+            None if !foreign => Ok(()),
+            None => Err(Problem::new(403, "this request comes from another site")),
+            Some(origin) => {
+                let detail = format!(
+                    "pages of {:?} may not use this gateway; if they should, start it with --allow-origin",
+                    String::from_utf8_lossy(origin)
+                );
+                Err(Problem::new(403, detail))
+            }
+        }
+    }
+
+    /// What the answer to a request must say to its origin, where that is an allowed one.
+    pub(super) fn cors(&self, request: &Request) -> Cors {
+        let Some(origin) = request.headers.text("Origin") else {
+            return Cors::None;
+        };
+        let origin = origin.to_ascii_lowercase();
+        let named = |allowed: &AllowedOrigin| match allowed {
+            AllowedOrigin::Any => false,
+            AllowedOrigin::Site(site) => *site == origin,
+        };
+        if self.origins.iter().any(named) {
+            Cors::Site(origin)
+        } else if self.origins.contains(&AllowedOrigin::Any) {
+            Cors::Any
+        } else {
+            Cors::None
+        }
+    }
+
+    fn knows(&self, host: &str) -> bool {
+        let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        host == "localhost"
+            || host.parse::<IpAddr>().is_ok()
+            || address.is_some_and(|address| address.parse::<Ipv6Addr>().is_ok())
+            || self.hosts.iter().any(|known| known == host)
+    }
+}
+
+impl Cors {
+    /// The response with the headers.
+    pub(super) fn apply(&self, response: Response) -> Response {
+        let response = match self {
+            Self::None => return response,
+            Self::Any => response.header("Access-Control-Allow-Origin", "*"),
+            Self::Site(site) => response
+                .header("Access-Control-Allow-Origin", site.clone())
+                .header("Access-Control-Allow-Credentials", "true"),
+        };
+        response
+            .header("Access-Control-Expose-Headers", EXPOSED)
+            .header("Vary", "Origin")
+    }
+}
+
+/// Answers OPTIONS: what is allowed here, and a CORS preflight with it if that is what it is.
+pub(super) fn options(request: &Request, allow: String) -> Response {
+    let response = Response::new(204).header("Allow", allow.clone());
+    if request.headers.get("Access-Control-Request-Method").is_none() {
+        return response;
+    }
+    let asked = request.headers.text("Access-Control-Request-Headers");
+    let asked = asked.filter(|names| {
+        let sane = |b: u8| b.is_ascii_alphanumeric() || b"-_, ".contains(&b);
+        names.len() < 1024 && names.bytes().all(sane)
+    });
+    let headers = asked.map_or(Cow::Borrowed("*"), |names| names.to_owned().into());
+    response
+        .header("Access-Control-Allow-Methods", allow)
+        .header("Access-Control-Allow-Headers", headers)
+        .header("Access-Control-Max-Age", "600")
+}
+
+/// Whether this asks only for leave (and needs no more than that).
+pub(super) fn is_options(request: &Request) -> bool {
+    request.method == Method::Options
+}
+
+/// Whether the page that sent this came from the gateway itself.
+fn is_same_origin(request: &Request) -> bool {
+    let origin = request.headers.text("Origin");
+    let host = origin.and_then(|origin| origin.split_once("://")).map(|(_, host)| host);
+    match (host, &request.authority) {
+        (Some(host), Some(authority)) => host.as_bytes().eq_ignore_ascii_case(authority),
+        _ => false,
+    }
+}
+
+/// The host of an authority, in lower case and without its port.
+fn host_of(authority: &[u8]) -> String {
+    let text = String::from_utf8_lossy(authority).to_ascii_lowercase();
+    let port = text.rfind(':').filter(|&colon| colon > text.rfind(']').unwrap_or(0));
+    match port {
+        Some(colon) => text[..colon].to_owned(),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn guard() -> Guard {
+        let config = Config {
+            allow_host: vec!["redis.example.com".into()],
+            allow_origin: vec![AllowedOrigin::Site("https://app.example.com".into())],
+            ..Config::default()
+        };
+        Guard::new(&config)
+    }
+
+    fn checked(headers: &[(&str, &str)]) -> Option<u16> {
+        let request = Request::new(Method::Get, "/v1/keys/a");
+        let request = headers.iter().fold(request, |request, (name, value)| {
+            request.with_header(name, value)
+        });
+        guard().check(&request).err().map(|problem| problem.status)
+    }
+
+    #[test]
+    fn it_answers_to_addresses_and_known_names_only() {
+        for host in ["127.0.0.1:8080", "localhost", "LOCALHOST:80", "[::1]:8080", "10.0.0.7", "redis.example.com"] {
+            assert_eq!(checked(&[("Host", host)]), None, "{host}");
+        }
+        for host in ["evil.example", "localhost.evil.example:8080", "127.0.0.1.evil.example", ""] {
+            assert_eq!(checked(&[("Host", host)]), Some(403), "{host}");
+        }
+    }
+
+    #[test]
+    fn other_sites_are_refused() {
+        let host = ("Host", "127.0.0.1:8080");
+        for (name, value) in [
+            ("Origin", "https://evil.example"),
+            ("Origin", "null"),
+            ("Origin", "http://127.0.0.1:9999"),
+            ("Sec-Fetch-Site", "cross-site"),
+            ("Sec-Fetch-Site", "same-site"),
+        ] {
+            assert_eq!(checked(&[host, (name, value)]), Some(403), "{name}: {value}");
+        }
+        for (name, value) in [
+            ("Origin", "http://127.0.0.1:8080"),
+            ("Origin", "https://app.example.com"),
+            ("Sec-Fetch-Site", "same-origin"),
+            ("Sec-Fetch-Site", "none"),
+        ] {
+            assert_eq!(checked(&[host, (name, value)]), None, "{name}: {value}");
+        }
+    }
+
+    #[test]
+    fn an_allowed_site_is_named_in_the_answer() {
+        let request = Request::new(Method::Get, "/").with_header("Origin", "https://App.example.com");
+        let response = guard().cors(&request).apply(Response::new(200));
+        let allowed = ("Access-Control-Allow-Origin", "https://app.example.com".into());
+        assert!(response.headers.contains(&allowed), "{response:?}");
+        let evil = Request::new(Method::Get, "/").with_header("Origin", "https://evil.example");
+        assert_eq!(guard().cors(&evil), Cors::None);
+    }
+}

@@ -1,0 +1,145 @@
+//! Error answers: problem documents (RFC 9457), and the one place where faults become HTTP statuses.
+
+use std::borrow::Cow;
+
+use tiny_http::StatusCode;
+
+use super::response::Response;
+use crate::error::Error;
+use crate::reply::ServerError;
+
+/// An error answer to be.
+#[derive(Debug, Clone)]
+pub struct Problem {
+    /// The HTTP status.
+    pub status: u16,
+    /// What was wrong with this request, and what would be right; for people.
+    pub detail: Cow<'static, str>,
+    /// Redis' own words, where it was Redis that refused.
+    pub redis_error: Option<String>,
+    /// Headers that go with the status.
+    headers: Vec<(&'static str, Cow<'static, str>)>,
+}
+
+impl Problem {
+    /// A problem of a status, with an explanation for people.
+    #[must_use]
+    pub fn new(status: u16, detail: impl Into<Cow<'static, str>>) -> Self {
+        let retry = ("Retry-After", Cow::Borrowed("1"));
+        Self {
+            status,
+            detail: detail.into(),
+            redis_error: None,
+            headers: if status == 503 { vec![retry] } else { vec![] },
+        }
+    }
+
+    /// 405: the route is there, but not for this method.
+    #[must_use]
+    pub fn method_not_allowed(method: &str, allow: String) -> Self {
+        let detail = format!("{method} is not allowed here; these are: {allow}");
+        let mut problem = Self::new(405, detail);
+        problem.headers.push(("Allow", allow.into()));
+        problem
+    }
+
+    /// 500: a defect of the gateway, told without detail.
+    #[must_use]
+    pub fn defect() -> Self {
+        Self::new(500, "a defect of the gateway; it has been logged")
+    }
+}
+
+impl From<Problem> for Response {
+    fn from(problem: Problem) -> Self {
+        let title = StatusCode(problem.status).default_reason_phrase();
+        let mut body = format!(
+            r#"{{"type":"about:blank","title":"{title}","status":{},"detail":{}"#,
+            problem.status,
+            serde_json::Value::from(&*problem.detail),
+        );
+        if let Some(error) = problem.redis_error {
+            body += r#","redis_error":"#;
+            body += &serde_json::Value::from(error).to_string();
+        }
+        body += "}\n";
+        let mut response = Self::new(problem.status).body("application/problem+json", body);
+        for (name, value) in problem.headers {
+            response = response.header(name, value);
+        }
+        response
+    }
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        let status = match &error {
+            Error::Refused(_) => 400,
+            Error::Unsupported(_) => 501,
+            Error::BrokenOff => 502,
+            Error::Full | Error::Unreachable => 503,
+            Error::TimedOut => 504,
+        };
+        Self::new(status, error.to_string())
+    }
+}
+
+impl From<ServerError> for Problem {
+    /// The status of an error that Redis replied, by its code. Redis did nothing then.
+    fn from(error: ServerError) -> Self {
+        let detail = error.detail();
+        let (status, detail) = match error.code() {
+            "WRONGTYPE" | "BUSYKEY" | "BUSYGROUP" => (409, "the data that is there is in the way"),
+            "NOPERM" => (403, "Redis does not allow the gateway's user to do this"),
+            // Redis itself cannot serve now; the request is not to blame.
+            "BUSY" | "CLUSTERDOWN" | "LOADING" | "MASTERDOWN" | "MISCONF" | "NOAUTH"
+            | "NOREPLICAS" | "OOM" | "READONLY" | "TRYAGAIN" | "UNKILLABLE" | "WRONGPASS" => {
+                (503, "Redis cannot do this at the moment; nothing was done")
+            }
+            "ERR" if detail.starts_with("unknown command") => {
+                (501, "this Redis server does not have the command")
+            }
+            _ => (400, "Redis refused the command"),
+        };
+        let mut problem = Self::new(status, detail);
+        problem.redis_error = Some(error.to_string());
+        problem
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_is_json_whatever_its_detail() {
+        let response = Response::from(Problem::new(400, "a \"quote\"\nand a line"));
+        let json: serde_json::Value = serde_json::from_slice(&response.body).expect("JSON");
+        assert_eq!(json["status"], 400);
+        assert_eq!(json["title"], "Bad Request");
+        assert_eq!(json["detail"], "a \"quote\"\nand a line");
+    }
+
+    #[test]
+    fn redis_errors_have_the_status_of_who_is_to_blame() {
+        for (code, detail, status) in [
+            ("ERR", "value is not an integer or out of range", 400),
+            (
+                "ERR",
+                "unknown command 'foo', with args beginning with: ",
+                501,
+            ),
+            (
+                "WRONGTYPE",
+                "Operation against a key holding the wrong kind of value",
+                409,
+            ),
+            ("NOPERM", "this user has no permissions", 403),
+            ("LOADING", "Redis is loading the dataset in memory", 503),
+        ] {
+            let problem = Problem::from(ServerError::new(code, detail));
+            assert_eq!(problem.status, status, "{code} {detail}");
+            assert_eq!(problem.redis_error, Some(format!("{code} {detail}")));
+        }
+    }
+}

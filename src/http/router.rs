@@ -1,0 +1,131 @@
+//! Paths to routes. A path is taken apart once; there is no trying of one route after another.
+
+use bytes::Bytes;
+
+use super::problem::Problem;
+use super::query::decode_segment;
+
+/// A resource of the gateway, with what its path names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Route {
+    Index,
+    Health,
+    Ready,
+    OpenApiYaml,
+    OpenApiJson,
+    Keys,
+    Key(Bytes),
+    Increment(Bytes),
+    Ttl(Bytes),
+    Messages(Bytes),
+    ChannelEvents(Bytes),
+    Events,
+}
+
+/// The paths of all routes, as OpenAPI writes them, and the methods of each. OPTIONS goes everywhere.
+pub const ENDPOINTS: &[(&str, &[&str])] = &[
+    ("/", &["GET", "HEAD"]),
+    ("/healthz", &["GET", "HEAD"]),
+    ("/readyz", &["GET", "HEAD"]),
+    ("/openapi.yaml", &["GET", "HEAD"]),
+    ("/openapi.json", &["GET", "HEAD"]),
+    ("/v1/keys", &["GET", "HEAD"]),
+    ("/v1/keys/{key}", &["GET", "HEAD", "PUT", "DELETE"]),
+    ("/v1/keys/{key}/increment", &["POST"]),
+    ("/v1/keys/{key}/ttl", &["GET", "HEAD", "PUT", "DELETE"]),
+    ("/v1/channels/{channel}/messages", &["POST"]),
+    ("/v1/channels/{channel}/events", &["GET", "HEAD"]),
+    ("/v1/events", &["GET", "HEAD"]),
+];
+
+impl Route {
+    /// The route of a path, which is percent-encoded.
+    ///
+    /// # Errors
+    /// 404 where there is none, 400 where it has a bad escape.
+    pub(super) fn parse(path: &Bytes) -> Result<Self, Problem> {
+        let mut segments = [&[][..]; 5];
+        let mut count = 0;
+        for segment in path.strip_prefix(b"/").unwrap_or(path).split(|&b| b == b'/') {
+            match segments.get_mut(count) {
+                Some(place) => *place = segment,
+                None => return Err(not_found()),
+            }
+            count += 1;
+        }
+        let name = |segment: &[u8]| decode_segment(&path.slice_ref(segment));
+        Ok(match segments[..count] {
+            [b""] => Self::Index,
+            [b"healthz"] => Self::Health,
+            [b"readyz"] => Self::Ready,
+            [b"openapi.yaml"] => Self::OpenApiYaml,
+            [b"openapi.json"] => Self::OpenApiJson,
+            [b"v1", b"keys"] => Self::Keys,
+            [b"v1", b"keys", key] => Self::Key(name(key)?),
+            [b"v1", b"keys", key, b"increment"] => Self::Increment(name(key)?),
+            [b"v1", b"keys", key, b"ttl"] => Self::Ttl(name(key)?),
+            [b"v1", b"channels", channel, b"messages"] => Self::Messages(name(channel)?),
+            [b"v1", b"channels", channel, b"events"] => Self::ChannelEvents(name(channel)?),
+            [b"v1", b"events"] => Self::Events,
+            _ => return Err(not_found()),
+        })
+    }
+
+    /// The methods it has.
+    pub(super) fn methods(&self) -> &'static [&'static str] {
+        let place = match self {
+            Self::Index => 0,
+            Self::Health => 1,
+            Self::Ready => 2,
+            Self::OpenApiYaml => 3,
+            Self::OpenApiJson => 4,
+            Self::Keys => 5,
+            Self::Key(_) => 6,
+            Self::Increment(_) => 7,
+            Self::Ttl(_) => 8,
+            Self::Messages(_) => 9,
+            Self::ChannelEvents(_) => 10,
+            Self::Events => 11,
+        };
+        ENDPOINTS[place].1
+    }
+}
+
+fn not_found() -> Problem {
+    let detail = "there is nothing at this path; /openapi.yaml lists the routes, \
+                  and a slash inside a key is %2F";
+    Problem::new(404, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn route(path: &'static str) -> Result<Route, u16> {
+        Route::parse(&Bytes::from_static(path.as_bytes())).map_err(|problem| problem.status)
+    }
+
+    #[test]
+    fn a_name_is_decoded_and_may_hold_a_slash() {
+        assert_eq!(route("/v1/keys/a%2Fb"), Ok(Route::Key("a/b".into())));
+        assert_eq!(route("/v1/keys/ttl/ttl"), Ok(Route::Ttl("ttl".into())));
+        assert_eq!(route("/v1/keys/"), Ok(Route::Key("".into())));
+        assert_eq!(route("/v1/keys/%zz"), Err(400));
+    }
+
+    #[test]
+    fn what_is_not_there_is_404() {
+        for path in ["/v1", "/v2/keys", "/v1/keys/a/b", "/v1/keys/a/b/c/d/e", "//", "*"] {
+            assert_eq!(route(path), Err(404), "{path}");
+        }
+    }
+
+    #[test]
+    fn every_endpoint_is_a_route_with_its_own_methods() {
+        for (template, methods) in ENDPOINTS {
+            let path = template.replace("{key}", "x").replace("{channel}", "x");
+            let route = Route::parse(&path.into()).expect(template);
+            assert!(std::ptr::eq(route.methods(), *methods), "{template}");
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! An event as it goes over the wire: the event stream format of the HTML standard, section 9.2.6.
+//!
+//! Pure. One function writes fields, and no CR, LF or NUL gets past it; data becomes one `data:` line for
+//! each of its lines, whichever of the three line ends they have.
+
+use std::fmt::Write as _;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::{BufMut, Bytes, BytesMut};
+use serde_json::Value;
+
+/// How a subscriber wants its events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Shape {
+    /// `data:` is a JSON object with the channel, rather than the message itself.
+    pub json: bool,
+    /// Events are named after their channel, rather than not at all.
+    pub named: bool,
+}
+
+impl Shape {
+    /// How many shapes there are.
+    pub(super) const COUNT: usize = 4;
+
+    /// The place of this shape among all.
+    pub(super) fn index(self) -> usize {
+        usize::from(self.json) * 2 + usize::from(self.named)
+    }
+
+    /// Every shape, by index.
+    pub(super) fn all() -> [Self; Self::COUNT] {
+        [(false, false), (false, true), (true, false), (true, true)]
+            .map(|(json, named)| Self { json, named })
+    }
+}
+
+/// Where in the order of all events of one gateway's life something happened. As an event's id it is safe in
+/// a CORS request without a preflight: `[0-9A-Za-z.-]`, and short.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Position<'a> {
+    /// Names the gateway's life.
+    pub(super) epoch: &'a str,
+    /// Counts its events.
+    pub(super) sequence: u64,
+}
+
+/// Encoded bytes of one or more whole events, both as a chunk of HTTP/1.1 and without that frame.
+#[derive(Debug, Clone)]
+pub(super) struct Encoded {
+    chunk: Bytes,
+    /// Where in the chunk the events themselves are.
+    start: usize,
+    end: usize,
+}
+
+impl Encoded {
+    fn new(events: &[u8]) -> Self {
+        let mut chunk = BytesMut::with_capacity(events.len() + 20);
+        // A BytesMut takes whatever is written to it.
+        let _ = write!(chunk, "{:x}\r\n", events.len());
+        let start = chunk.len();
+        chunk.put_slice(events);
+        let end = chunk.len();
+        chunk.put_slice(b"\r\n");
+        Self {
+            chunk: chunk.freeze(),
+            start,
+            end,
+        }
+    }
+
+    /// The bytes for a connection that is chunked, or is not.
+    pub(super) fn bytes(&self, chunked: bool) -> Bytes {
+        if chunked {
+            self.chunk.clone()
+        } else {
+            self.chunk.slice(self.start..self.end)
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.chunk.len()
+    }
+}
+
+/// What a stream begins with: a comment, so that something has arrived; how long to wait before
+/// reconnecting; and the position, which is kept by the browser although nothing is dispatched.
+pub(super) fn opening(position: Position<'_>, retry: std::time::Duration) -> Encoded {
+    let mut out = Vec::with_capacity(64);
+    out.extend_from_slice(b": connected\n");
+    field(&mut out, "retry", retry.as_millis().to_string().as_bytes());
+    id(&mut out, position);
+    out.push(b'\n');
+    Encoded::new(&out)
+}
+
+/// A comment, which browsers pass over; it keeps proxies from giving up and finds out dead peers.
+pub(super) fn heartbeat() -> Encoded {
+    Encoded::new(b":\n\n")
+}
+
+/// A comment with a reason, before the end of a stream.
+pub(super) fn farewell(reason: &str) -> Encoded {
+    let mut out = b": ".to_vec();
+    out.extend(
+        reason
+            .bytes()
+            .map(|b| if is_line_end(b) { b' ' } else { b }),
+    );
+    out.extend_from_slice(b"\n\n");
+    Encoded::new(&out)
+}
+
+/// A message of a channel.
+pub(super) fn message(
+    position: Position<'_>,
+    shape: Shape,
+    channel: &[u8],
+    payload: &[u8],
+) -> Encoded {
+    let mut out = Vec::with_capacity(payload.len() + channel.len() + 64);
+    id(&mut out, position);
+    if shape.named {
+        let name = String::from_utf8_lossy(channel);
+        let name: String = name.chars().filter(|c| !is_line_end_char(*c)).collect();
+        // An empty name is the default one.
+        field(&mut out, "event", name.as_bytes());
+    }
+    match std::str::from_utf8(payload) {
+        Ok(text) if !shape.json => data(&mut out, text),
+        _ => data(&mut out, &json(channel, payload)),
+    }
+    out.push(b'\n');
+    Encoded::new(&out)
+}
+
+/// Tells a subscriber that messages may be missing, and since it carries the position, from where on
+/// nothing is.
+pub(super) fn gap(position: Position<'_>, reason: &str, channels: &[Bytes]) -> Encoded {
+    let names = channels
+        .iter()
+        .map(|name| String::from_utf8_lossy(name).into());
+    let names: Vec<Value> = names.collect();
+    let mut out = Vec::with_capacity(128);
+    id(&mut out, position);
+    field(&mut out, "event", b"gap");
+    let detail = format!(
+        r#"{{"reason":{},"channels":{}}}"#,
+        Value::from(reason),
+        Value::from(names)
+    );
+    data(&mut out, &detail);
+    out.push(b'\n');
+    Encoded::new(&out)
+}
+
+/// The JSON form of a message.
+fn json(channel: &[u8], payload: &[u8]) -> String {
+    let mut json = String::with_capacity(payload.len() + channel.len() + 32);
+    json += "{";
+    text_or_base64(&mut json, "channel", "channel_encoding", channel);
+    json += ",";
+    text_or_base64(&mut json, "message", "encoding", payload);
+    json += "}";
+    json
+}
+
+fn text_or_base64(json: &mut String, name: &str, encoding: &str, value: &[u8]) {
+    // A String takes whatever is written to it.
+    let _ = match std::str::from_utf8(value) {
+        Ok(text) => write!(json, r#""{name}":{}"#, Value::from(text)),
+        Err(_) => {
+            let value = STANDARD.encode(value);
+            write!(json, r#""{name}":"{value}","{encoding}":"base64""#)
+        }
+    };
+}
+
+fn id(out: &mut Vec<u8>, position: Position<'_>) {
+    let id = format!("{}-{}", position.epoch, position.sequence);
+    field(out, "id", id.as_bytes());
+}
+
+/// One `data` line for each line of the text. An empty text is one empty line: without any, nothing would
+/// be dispatched.
+fn data(out: &mut Vec<u8>, text: &str) {
+    let mut rest = text.as_bytes();
+    while let Some(end) = memchr::memchr2(b'\r', b'\n', rest) {
+        field(out, "data", &rest[..end]);
+        let crlf = rest[end..].starts_with(b"\r\n");
+        rest = &rest[end + 1 + usize::from(crlf)..];
+    }
+    field(out, "data", rest);
+}
+
+/// The only writer of fields. The space behind the colon is there to be dropped by the reader, so that a
+/// value may begin with one.
+fn field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+    debug_assert!(!value.iter().any(|&b| b == b'\r' || b == b'\n'));
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.push(b'\n');
+}
+
+fn is_line_end(byte: u8) -> bool {
+    matches!(byte, b'\r' | b'\n' | 0)
+}
+
+fn is_line_end_char(c: char) -> bool {
+    u8::try_from(c).is_ok_and(is_line_end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HERE: Position<'static> = Position {
+        epoch: "k3x",
+        sequence: 7,
+    };
+
+    fn text(encoded: &Encoded) -> String {
+        String::from_utf8(encoded.bytes(false).to_vec()).expect("text")
+    }
+
+    fn raw(payload: &[u8]) -> String {
+        text(&message(HERE, Shape::default(), b"news", payload))
+    }
+
+    #[test]
+    fn a_message_is_its_own_data() {
+        assert_eq!(raw(b"hello"), "id: k3x-7\ndata: hello\n\n");
+        assert_eq!(raw(b""), "id: k3x-7\ndata: \n\n");
+        assert_eq!(raw(b"  two spaces"), "id: k3x-7\ndata:   two spaces\n\n");
+        assert_eq!(raw(b"a\0b"), "id: k3x-7\ndata: a\0b\n\n");
+    }
+
+    #[test]
+    fn every_line_end_makes_a_line() {
+        for end in ["\n", "\r", "\r\n"] {
+            let payload = format!("a{end}b{end}");
+            let expected = "id: k3x-7\ndata: a\ndata: b\ndata: \n\n";
+            assert_eq!(raw(payload.as_bytes()), expected, "{end:?}");
+        }
+        assert_eq!(raw(b"a\n\rb"), "id: k3x-7\ndata: a\ndata: \ndata: b\n\n");
+    }
+
+    #[test]
+    fn json_names_the_channel_and_is_one_line() {
+        let shape = Shape {
+            json: true,
+            named: true,
+        };
+        let event = text(&message(HERE, shape, b"new\ns", b"a\r\nb"));
+        let expected = "id: k3x-7\nevent: news\n\
+                        data: {\"channel\":\"new\\ns\",\"message\":\"a\\r\\nb\"}\n\n";
+        assert_eq!(event, expected);
+    }
+
+    #[test]
+    fn what_is_not_utf8_is_base64_in_json() {
+        let expected = "id: k3x-7\n\
+                        data: {\"channel\":\"news\",\"message\":\"/w==\",\"encoding\":\"base64\"}\n\n";
+        assert_eq!(raw(b"\xFF"), expected);
+    }
+
+    #[test]
+    fn a_chunk_is_one_event() {
+        let event = message(HERE, Shape::default(), b"news", b"hello");
+        assert_eq!(
+            &event.bytes(true)[..],
+            b"17\r\nid: k3x-7\ndata: hello\n\n\r\n"
+        );
+    }
+
+    #[test]
+    fn a_gap_tells_why_and_from_where() {
+        let event = text(&gap(HERE, "interrupted", &["a".into(), "b".into()]));
+        let expected = "id: k3x-7\nevent: gap\n\
+                        data: {\"reason\":\"interrupted\",\"channels\":[\"a\",\"b\"]}\n\n";
+        assert_eq!(event, expected);
+    }
+
+    #[test]
+    fn a_reason_cannot_end_its_comment() {
+        assert_eq!(text(&farewell("no\ndata: x")), ": no data: x\n\n");
+    }
+}

@@ -1,0 +1,160 @@
+//! One subscriber's socket and what waits for it.
+//!
+//! The socket is non-blocking. What the kernel does not take stays here, with the place in it, so that no
+//! byte is sent twice and no event is torn.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::event::{Encoded, Shape};
+use super::{Seat, SubscriberId};
+
+/// Pieces in one system call.
+const MAX_PIECES: usize = 64;
+
+pub(super) struct Subscriber {
+    pub(super) id: SubscriberId,
+    pub(super) stream: TcpStream,
+    /// What the stream begins with; taken when it is opened.
+    head: Option<Bytes>,
+    chunked: bool,
+    pub(super) shape: Shape,
+    queue: VecDeque<Bytes>,
+    /// How much of the first piece has been taken by the kernel.
+    taken: usize,
+    /// Bytes in the queue that have not been taken.
+    waiting: usize,
+    /// Whether the kernel took no more at the last attempt; the poller tells when it will.
+    pub(super) blocked: bool,
+    /// Whether this is on the list of those to be written to.
+    pub(super) listed: bool,
+    /// Whether the connection ends when the queue is empty.
+    pub(super) ending: bool,
+    /// When the kernel last took anything.
+    pub(super) last_sent: Instant,
+    /// The connection's place among all, given back when this is dropped.
+    _place: Box<dyn Send>,
+}
+
+/// What became of an attempt to send what waits.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Sent {
+    /// Everything.
+    All,
+    /// Something is left; the poller tells when there is room.
+    Blocked,
+    /// The connection is broken.
+    Broken,
+}
+
+impl Subscriber {
+    pub(super) fn new(id: SubscriberId, seat: Seat, now: Instant) -> Self {
+        Self {
+            id,
+            stream: seat.stream,
+            head: Some(seat.head),
+            chunked: seat.chunked,
+            shape: seat.shape,
+            queue: VecDeque::new(),
+            taken: 0,
+            waiting: 0,
+            blocked: false,
+            listed: false,
+            ending: false,
+            last_sent: now,
+            _place: seat.place,
+        }
+    }
+
+    /// Has the head sent, if it has not been.
+    pub(super) fn open(&mut self) {
+        if let Some(head) = self.head.take() {
+            self.push_bytes(head);
+        }
+    }
+
+    /// Whether the head has been sent or is waiting to be.
+    pub(super) fn is_open(&self) -> bool {
+        self.head.is_none()
+    }
+
+    /// Appends events; says how much waits now.
+    pub(super) fn push(&mut self, events: &Encoded) -> usize {
+        self.push_bytes(events.bytes(self.chunked));
+        self.waiting
+    }
+
+    /// Appends the end of the body; the connection ends behind it.
+    pub(super) fn end(&mut self) {
+        self.open();
+        if self.chunked && !self.ending {
+            self.push_bytes(Bytes::from_static(b"0\r\n\r\n"));
+        }
+        self.ending = true;
+    }
+
+    fn push_bytes(&mut self, bytes: Bytes) {
+        self.waiting += bytes.len();
+        self.queue.push_back(bytes);
+    }
+
+    /// Gives the kernel as much as it takes.
+    pub(super) fn send(&mut self, now: Instant) -> Sent {
+        self.blocked = false;
+        while self.waiting > 0 {
+            let mut pieces = [IoSlice::new(&[]); MAX_PIECES];
+            let mut count = 0;
+            for (place, piece) in pieces.iter_mut().zip(&self.queue) {
+                let from = if count == 0 { self.taken } else { 0 };
+                *place = IoSlice::new(&piece[from..]);
+                count += 1;
+            }
+            match self.stream.write_vectored(&pieces[..count]) {
+                Ok(0) => return Sent::Broken,
+                Ok(written) => {
+                    self.last_sent = now;
+                    self.advance(written);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.blocked = true;
+                    return Sent::Blocked;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return Sent::Broken,
+            }
+        }
+        if self.queue.capacity() > MAX_PIECES {
+            // A backlog that is over shall not be paid for ever after.
+            self.queue.shrink_to_fit();
+        }
+        Sent::All
+    }
+
+    fn advance(&mut self, written: usize) {
+        self.waiting -= written;
+        self.taken += written;
+        while let Some(first) = self.queue.front() {
+            if self.taken < first.len() {
+                break;
+            }
+            self.taken -= first.len();
+            self.queue.pop_front();
+        }
+    }
+
+    /// Ends the connection behind what was sent. What the client may have sent is read, or the kernel would
+    /// reset the connection and with it what is still on its way.
+    pub(super) fn hang_up(mut self) {
+        let mut waste = [0; 1024];
+        let mut rounds = 0;
+        while rounds < 16 && self.stream.read(&mut waste).is_ok_and(|count| count > 0) {
+            rounds += 1;
+        }
+        // It may be gone already.
+        let _ = self.stream.shutdown(Shutdown::Write);
+    }
+}
