@@ -1,2 +1,5 @@
 //! Redis over HTTP, on a thread pool.
 
+pub mod blocking;
+
+pub use blocking::{BlockingClient, BlockingSubscriber};
