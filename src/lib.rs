@@ -1,5 +1,6 @@
 //! Redis over HTTP, on a thread pool.
 
+pub mod blocking;
 pub mod bridge;
 pub mod command;
 pub mod config;
@@ -8,3 +9,5 @@ pub mod http;
 pub mod hub;
 pub mod reply;
 pub mod upstream;
+
+pub use blocking::{BlockingClient, BlockingSubscriber};

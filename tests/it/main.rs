@@ -1,1 +1,11 @@
 //! Integration tests.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test says what it expects by unwrapping it, in its helpers too"
+)]
+
+/// The blocking client and subscriber against mini-redis, and against servers that misbehave.
+mod blocking;
+/// What the ways between sync and async code rest on, and the examples that show them.
+mod bridging;
