@@ -9,3 +9,5 @@
 mod blocking;
 /// What the ways between sync and async code rest on, and the examples that show them.
 mod bridging;
+/// The OpenAPI document: its two forms, its completeness, its validity.
+mod openapi;
