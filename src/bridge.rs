@@ -51,6 +51,14 @@ impl Bridge {
     }
 }
 
+/// Runs a future to its end on somebody's runtime while the calling thread waits.
+///
+/// # Panics
+/// Inside a runtime.
+pub fn block_on<F: Future>(handle: &Handle, future: F) -> F::Output {
+    handle.block_on(future)
+}
+
 /// What a thread does with work that it has handed to the runtime: wait for it a short while, then go on
 /// and let the work be finished elsewhere.
 ///

@@ -5,6 +5,8 @@ pub mod bridge;
 pub mod command;
 pub mod config;
 pub mod error;
+pub mod gateway;
+pub mod healthcheck;
 pub mod http;
 pub mod hub;
 pub mod reply;

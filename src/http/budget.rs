@@ -39,6 +39,12 @@ pub(crate) struct Reservation {
     left: Arc<AtomicUsize>,
 }
 
+impl Reservation {
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
 impl Drop for Reservation {
     fn drop(&mut self) {
         self.left.fetch_add(self.bytes, Ordering::Relaxed);

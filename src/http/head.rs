@@ -92,7 +92,7 @@ impl HeadReader {
                 let raw = RawHead::of(&parsed, buffer);
                 *self = Self::default();
                 let block = buffer.split_to(length).freeze();
-                raw.check(block, limits).map(Some)
+                raw.check(&block, limits).map(Some)
             }
             Err(error) => Err(explain(error, buffer)),
         }
@@ -149,7 +149,7 @@ impl RawHead {
     }
 
     /// Applies the rules that span several fields.
-    fn check(self, block: Bytes, limits: Limits) -> Result<Head, Problem> {
+    fn check(self, block: &Bytes, limits: Limits) -> Result<Head, Problem> {
         let headers = Headers::new(block.clone(), self.fields.into_iter());
         let old = self.minor == 0;
         let framing = framing(&headers, old)?;

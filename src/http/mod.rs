@@ -1,9 +1,28 @@
 //! HTTP: the only folder that knows `tiny_http`, statuses, headers and JSON.
+//!
+//! A request's way: the [`turn`] at the poller finds its connection ready, the `connection` parses it
+//! (`head`, `body`), a `batch` takes it through the [`service`] to its `handlers` and its commands to Redis,
+//! and the [`response`] back.
 
+mod batch;
 mod body;
 mod budget;
+mod connection;
 mod date;
+mod handlers;
 mod head;
+mod listener;
+mod negotiate;
+mod origin;
+mod pace;
+mod places;
+pub mod plan;
 pub mod problem;
+mod query;
 pub mod request;
 pub mod response;
+pub mod router;
+pub mod server;
+pub mod service;
+mod table;
+mod turn;

@@ -42,7 +42,11 @@ fn weight(headers: &Headers, types: &[&str], ranges: bool) -> Option<u16> {
             let range = parts.next().unwrap_or_default();
             let closeness = if range.eq_ignore_ascii_case(media_type.as_bytes()) {
                 2
-            } else if ranges && range.strip_suffix(b"/*").is_some_and(|r| r.eq_ignore_ascii_case(family.as_bytes())) {
+            } else if ranges
+                && range
+                    .strip_suffix(b"/*")
+                    .is_some_and(|r| r.eq_ignore_ascii_case(family.as_bytes()))
+            {
                 1
             } else if ranges && range == b"*/*" {
                 0
@@ -53,14 +57,19 @@ fn weight(headers: &Headers, types: &[&str], ranges: bool) -> Option<u16> {
         }
         best.map(|(_, quality)| quality)
     };
-    types.iter().filter_map(|media_type| of_type(media_type)).max()
+    types
+        .iter()
+        .filter_map(|media_type| of_type(media_type))
+        .max()
 }
 
 /// The `q` among a range's parameters, in thousandths; 1 without one, 0 where it is malformed.
 fn quality<'a>(mut parameters: impl Iterator<Item = &'a [u8]>) -> u16 {
     let value = parameters.find_map(|p| p.strip_prefix(b"q=").or(p.strip_prefix(b"Q=")));
     let Some(value) = value else { return 1000 };
-    let number = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
+    let number = std::str::from_utf8(value)
+        .ok()
+        .and_then(|text| text.parse().ok());
     number.map_or(0, |q: f32| (q.clamp(0.0, 1.0) * 1000.0) as u16)
 }
 
@@ -106,7 +115,9 @@ impl Condition {
     pub(super) fn matches_weakly(&self, tag: &str) -> bool {
         match self {
             Self::Any => true,
-            Self::Tags(tags) => tags.iter().any(|t| t.strip_prefix("W/").unwrap_or(t) == tag),
+            Self::Tags(tags) => tags
+                .iter()
+                .any(|t| t.strip_prefix("W/").unwrap_or(t) == tag),
         }
     }
 
@@ -127,7 +138,9 @@ mod tests {
     use super::*;
 
     fn headers(name: &str, value: &str) -> Headers {
-        Request::new(Method::Get, "/").with_header(name, value).headers
+        Request::new(Method::Get, "/")
+            .with_header(name, value)
+            .headers
     }
 
     #[test]

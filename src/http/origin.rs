@@ -96,7 +96,9 @@ impl Guard {
     }
 
     fn knows(&self, host: &str) -> bool {
-        let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let address = host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'));
         host == "localhost"
             || host.parse::<IpAddr>().is_ok()
             || address.is_some_and(|address| address.parse::<Ipv6Addr>().is_ok())
@@ -123,7 +125,11 @@ impl Cors {
 /// Answers OPTIONS: what is allowed here, and a CORS preflight with it if that is what it is.
 pub(super) fn options(request: &Request, allow: String) -> Response {
     let response = Response::new(204).header("Allow", allow.clone());
-    if request.headers.get("Access-Control-Request-Method").is_none() {
+    if request
+        .headers
+        .get("Access-Control-Request-Method")
+        .is_none()
+    {
         return response;
     }
     let asked = request.headers.text("Access-Control-Request-Headers");
@@ -146,7 +152,9 @@ pub(super) fn is_options(request: &Request) -> bool {
 /// Whether the page that sent this came from the gateway itself.
 fn is_same_origin(request: &Request) -> bool {
     let origin = request.headers.text("Origin");
-    let host = origin.and_then(|origin| origin.split_once("://")).map(|(_, host)| host);
+    let host = origin
+        .and_then(|origin| origin.split_once("://"))
+        .map(|(_, host)| host);
     match (host, &request.authority) {
         (Some(host), Some(authority)) => host.as_bytes().eq_ignore_ascii_case(authority),
         _ => false,
@@ -156,7 +164,9 @@ fn is_same_origin(request: &Request) -> bool {
 /// The host of an authority, in lower case and without its port.
 fn host_of(authority: &[u8]) -> String {
     let text = String::from_utf8_lossy(authority).to_ascii_lowercase();
-    let port = text.rfind(':').filter(|&colon| colon > text.rfind(']').unwrap_or(0));
+    let port = text
+        .rfind(':')
+        .filter(|&colon| colon > text.rfind(']').unwrap_or(0));
     match port {
         Some(colon) => text[..colon].to_owned(),
         None => text,
@@ -186,10 +196,22 @@ mod tests {
 
     #[test]
     fn it_answers_to_addresses_and_known_names_only() {
-        for host in ["127.0.0.1:8080", "localhost", "LOCALHOST:80", "[::1]:8080", "10.0.0.7", "redis.example.com"] {
+        for host in [
+            "127.0.0.1:8080",
+            "localhost",
+            "LOCALHOST:80",
+            "[::1]:8080",
+            "10.0.0.7",
+            "redis.example.com",
+        ] {
             assert_eq!(checked(&[("Host", host)]), None, "{host}");
         }
-        for host in ["evil.example", "localhost.evil.example:8080", "127.0.0.1.evil.example", ""] {
+        for host in [
+            "evil.example",
+            "localhost.evil.example:8080",
+            "127.0.0.1.evil.example",
+            "",
+        ] {
             assert_eq!(checked(&[("Host", host)]), Some(403), "{host}");
         }
     }
@@ -204,7 +226,11 @@ mod tests {
             ("Sec-Fetch-Site", "cross-site"),
             ("Sec-Fetch-Site", "same-site"),
         ] {
-            assert_eq!(checked(&[host, (name, value)]), Some(403), "{name}: {value}");
+            assert_eq!(
+                checked(&[host, (name, value)]),
+                Some(403),
+                "{name}: {value}"
+            );
         }
         for (name, value) in [
             ("Origin", "http://127.0.0.1:8080"),
@@ -218,9 +244,13 @@ mod tests {
 
     #[test]
     fn an_allowed_site_is_named_in_the_answer() {
-        let request = Request::new(Method::Get, "/").with_header("Origin", "https://App.example.com");
+        let request =
+            Request::new(Method::Get, "/").with_header("Origin", "https://App.example.com");
         let response = guard().cors(&request).apply(Response::new(200));
-        let allowed = ("Access-Control-Allow-Origin", "https://app.example.com".into());
+        let allowed = (
+            "Access-Control-Allow-Origin",
+            "https://app.example.com".into(),
+        );
         assert!(response.headers.contains(&allowed), "{response:?}");
         let evil = Request::new(Method::Get, "/").with_header("Origin", "https://evil.example");
         assert_eq!(guard().cors(&evil), Cors::None);

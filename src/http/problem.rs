@@ -52,7 +52,11 @@ impl Problem {
 
 impl From<Problem> for Response {
     fn from(problem: Problem) -> Self {
-        let title = StatusCode(problem.status).default_reason_phrase();
+        let title = match problem.status {
+            // RFC 9110 has renamed it.
+            413 => "Content Too Large",
+            status => StatusCode(status).default_reason_phrase(),
+        };
         let mut body = format!(
             r#"{{"type":"about:blank","title":"{title}","status":{},"detail":{}"#,
             problem.status,

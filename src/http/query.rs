@@ -107,7 +107,9 @@ impl Query {
             return Ok(None);
         };
         let digits = value.iter().all(u8::is_ascii_digit);
-        let number = std::str::from_utf8(&value).ok().and_then(|text| text.parse().ok());
+        let number = std::str::from_utf8(&value)
+            .ok()
+            .and_then(|text| text.parse().ok());
         match number.filter(|_| digits) {
             Some(number) => Ok(Some(number)),
             None => Err(bad(name, "must be a whole number")),
@@ -147,7 +149,10 @@ fn form_decode(text: &Bytes) -> Result<Bytes, Problem> {
     if memchr::memchr(b'+', text).is_none() {
         return decode(text, "the query");
     }
-    let spaced: Vec<u8> = text.iter().map(|&b| if b == b'+' { b' ' } else { b }).collect();
+    let spaced: Vec<u8> = text
+        .iter()
+        .map(|&b| if b == b'+' { b' ' } else { b })
+        .collect();
     decode(&spaced.into(), "the query")
 }
 
@@ -182,14 +187,24 @@ mod tests {
         assert_eq!(query.flag("nx").ok(), Some(true));
         assert_eq!(query.flag("xx").ok(), Some(false));
         let channels = query.all("channel");
-        assert_eq!(channels, [Bytes::from_static(b"a b"), Bytes::from_static(b"\xFF")]);
+        assert_eq!(
+            channels,
+            [Bytes::from_static(b"a b"), Bytes::from_static(b"\xFF")]
+        );
         let left = query.finish().expect_err("there is a typo");
         assert!(left.detail.contains("typo"), "{}", left.detail);
     }
 
     #[test]
     fn a_value_of_the_wrong_kind_is_named() {
-        for raw in ["ex=-1", "ex=+1", "ex=1.5", "ex=", "ex=1&ex=1", "ex=99999999999999999999"] {
+        for raw in [
+            "ex=-1",
+            "ex=+1",
+            "ex=1.5",
+            "ex=",
+            "ex=1&ex=1",
+            "ex=99999999999999999999",
+        ] {
             let mut query = Query::parse(&raw.into()).expect("well formed");
             let problem = query.number("ex").expect_err(raw);
             assert!(problem.detail.contains("ex"), "{raw}: {}", problem.detail);

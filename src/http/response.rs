@@ -17,6 +17,8 @@ pub struct Response {
     pub headers: Vec<(&'static str, Cow<'static, str>)>,
     /// The body; empty where HTTP wants none.
     pub body: Bytes,
+    /// Whether this is the head of a body whose end is not known; it goes on where the response ends.
+    endless: bool,
 }
 
 /// What a response's form depends on besides itself.
@@ -29,6 +31,17 @@ pub(super) struct Form {
     pub(super) keep_alive: bool,
 }
 
+impl Form {
+    /// For something that is no request, so that the connection ends.
+    pub(super) fn of_a_fault() -> Self {
+        Self {
+            version: HTTPVersion(1, 1),
+            head_only: false,
+            keep_alive: false,
+        }
+    }
+}
+
 impl Response {
     /// A response without a body.
     #[must_use]
@@ -37,7 +50,15 @@ impl Response {
             status,
             headers: Vec::new(),
             body: Bytes::new(),
+            endless: false,
         }
+    }
+
+    /// The response as the head of a body whose end is not known.
+    #[must_use]
+    pub(super) fn endless(mut self) -> Self {
+        self.endless = true;
+        self
     }
 
     /// 200 with a JSON document, a line end behind it.
@@ -69,9 +90,9 @@ impl Response {
             tracing::error!(?self.headers, "a header of a response is not printable ASCII");
             return Self::from(Problem::defect()).into_tiny_http();
         };
-        let length = self.body.len();
+        let length = (!self.endless).then_some(self.body.len());
         let body = Cursor::new(self.body);
-        tiny_http::Response::new(StatusCode(self.status), headers, body, Some(length), None)
+        tiny_http::Response::new(StatusCode(self.status), headers, body, length, None)
             // tiny_http would send longer bodies in chunks, without their length.
             .with_chunked_threshold(usize::MAX)
     }
@@ -90,17 +111,18 @@ impl Response {
     /// Appends the response, as it goes over the wire, to a buffer.
     pub(super) fn write(self, out: &mut Vec<u8>, form: &Form) {
         let start = out.len();
-        let without_length = matches!(self.status, 204 | 304);
+        let without_length = matches!(self.status, 204 | 304) || self.endless;
+        let without_body = form.head_only || self.endless;
         let mut response = self.into_tiny_http();
         response.add_header(super::date::header());
         response.add_header(server_header());
-        let printed =
-            response.raw_print(&mut *out, form.version.clone(), &[], form.head_only, None);
+        let printed = response.raw_print(&mut *out, form.version.clone(), &[], without_body, None);
         // Neither the buffer nor the body can fail.
         debug_assert!(printed.is_ok(), "{printed:?}");
         if without_length {
-            // RFC 9110, 8.6: no Content-Length in a 204, and in a 304 only that of the 200.
-            // tiny_http writes one, and writes it last.
+            // RFC 9110, 8.6: no Content-Length in a 204, and in a 304 only that of the 200. Nor has an
+            // endless body one. tiny_http writes one (for an endless body to HTTP/1.0 only), and writes it
+            // last.
             const LAST: &[u8] = b"Content-Length: 0\r\n\r\n";
             if out.ends_with(LAST) {
                 out.truncate(out.len() - LAST.len());

@@ -46,7 +46,11 @@ impl Route {
     pub(super) fn parse(path: &Bytes) -> Result<Self, Problem> {
         let mut segments = [&[][..]; 5];
         let mut count = 0;
-        for segment in path.strip_prefix(b"/").unwrap_or(path).split(|&b| b == b'/') {
+        for segment in path
+            .strip_prefix(b"/")
+            .unwrap_or(path)
+            .split(|&b| b == b'/')
+        {
             match segments.get_mut(count) {
                 Some(place) => *place = segment,
                 None => return Err(not_found()),
@@ -115,7 +119,14 @@ mod tests {
 
     #[test]
     fn what_is_not_there_is_404() {
-        for path in ["/v1", "/v2/keys", "/v1/keys/a/b", "/v1/keys/a/b/c/d/e", "//", "*"] {
+        for path in [
+            "/v1",
+            "/v2/keys",
+            "/v1/keys/a/b",
+            "/v1/keys/a/b/c/d/e",
+            "//",
+            "*",
+        ] {
             assert_eq!(route(path), Err(404), "{path}");
         }
     }

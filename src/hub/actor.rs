@@ -168,7 +168,7 @@ impl Actor {
         }
     }
 
-    async fn close(mut self) {
+    async fn close(self) {
         self.fanout.order(Order::Close);
         // The thread ends as soon as it has tried to write to everybody.
         let fanout = self.fanout;

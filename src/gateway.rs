@@ -1,0 +1,145 @@
+//! The whole: the runtime, the upstream, the hub and the HTTP server, put together and taken apart.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::time::{Duration, Instant};
+
+use crate::bridge::Bridge;
+use crate::config::Config;
+use crate::http::server::Server;
+use crate::hub::{Hub, Stats};
+use crate::upstream::Upstream;
+
+/// Descriptors that are not connections: standard streams, pollers and their wakers, the listeners, the
+/// connections to Redis (both ends of them with the embedded server), and some to spare.
+const RESERVED: u64 = 40;
+
+/// How long the runtime's tasks may take to end.
+const RUNTIME_END: Duration = Duration::from_secs(1);
+
+/// A running gateway.
+///
+/// ```
+/// use std::net::TcpListener;
+/// use redis_http_gateway::config::Config;
+/// use redis_http_gateway::gateway::Gateway;
+///
+/// # fn main() -> std::io::Result<()> {
+/// let listener = TcpListener::bind("127.0.0.1:0")?;
+/// let gateway = Gateway::start(Config::default(), listener)?;
+/// println!("listening on http://{}", gateway.address());
+/// gateway.shutdown();
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Gateway {
+    bridge: Bridge,
+    upstream: Upstream,
+    hub: Hub,
+    server: Server,
+    shutdown_timeout: Duration,
+}
+
+impl Gateway {
+    /// Starts everything, to serve on a bound listener. It serves from the moment this returns; whether a
+    /// Redis server is there yet does not matter.
+    ///
+    /// # Errors
+    /// When the operating system does not give what is needed: threads, a port for the embedded server,
+    /// descriptors.
+    pub fn start(config: Config, listener: TcpListener) -> io::Result<Self> {
+        let places = places(&config)?;
+        let bridge = Bridge::new(config.runtime_threads)?;
+        let upstream = bridge.block_on(Upstream::start(&config))?;
+        let hub = Hub::start(&config, upstream.clone(), bridge.handle())?;
+        let shutdown_timeout = config.shutdown_timeout;
+        let runtime = bridge.handle().clone();
+        let server = Server::start(
+            config,
+            listener,
+            places,
+            upstream.clone(),
+            hub.clone(),
+            runtime,
+        )?;
+        Ok(Self {
+            bridge,
+            upstream,
+            hub,
+            server,
+            shutdown_timeout,
+        })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.server.address()
+    }
+
+    /// What runs the gateway's async part; for waiting for something beside it.
+    #[must_use]
+    pub fn bridge(&self) -> &Bridge {
+        &self.bridge
+    }
+
+    /// The Redis behind it.
+    #[must_use]
+    pub fn upstream(&self) -> &Upstream {
+        &self.upstream
+    }
+
+    /// Counts of event streams.
+    #[must_use]
+    pub fn streams(&self) -> &Stats {
+        self.hub.stats()
+    }
+
+    /// Ends it, in this order:
+    ///
+    /// 1. no new connections; idle ones are closed; event streams end, so that browsers reconnect, and find
+    ///    another gateway if there is one;
+    /// 2. requests in progress are answered, for as long as the configuration gives them;
+    /// 3. the runtime ends, and with it the connections to Redis and the embedded server.
+    pub fn shutdown(self) {
+        let deadline = Instant::now() + self.shutdown_timeout;
+        let hub = self.hub.clone();
+        let closed = self.bridge.handle().spawn(async move { hub.close().await });
+        self.server.stop(self.shutdown_timeout);
+        let left = deadline
+            .saturating_duration_since(Instant::now())
+            .max(RUNTIME_END);
+        let closed = self
+            .bridge
+            .block_on(async { tokio::time::timeout(left, closed).await });
+        if closed.is_err() {
+            tracing::warn!("event streams were still open at the end");
+        }
+        self.bridge.shutdown(RUNTIME_END);
+    }
+}
+
+/// How many connections there may be: as many as are configured, but no more than descriptors are left.
+fn places(config: &Config) -> io::Result<usize> {
+    let (soft, _) = rlimit::Resource::NOFILE.get()?;
+    let left = soft.saturating_sub(RESERVED);
+    if left == 0 {
+        let message = format!(
+            "a limit of {soft} open files is too low; {} is the least",
+            RESERVED + 1
+        );
+        return Err(io::Error::other(message));
+    }
+    let places = usize::try_from(left)
+        .unwrap_or(usize::MAX)
+        .min(config.max_connections);
+    if places < config.max_connections {
+        tracing::warn!(
+            places,
+            wanted = config.max_connections,
+            "fewer connections than configured: the limit of open files is {soft}"
+        );
+    }
+    Ok(places)
+}

@@ -1,0 +1,327 @@
+//! The work on the connections that are ready: all their requests, one pipeline, all their answers.
+//!
+//! The first halves of many requests are gathered into one list of commands, which goes to Redis as one
+//! pipeline; each request's second half takes its share of the outcomes. If Redis is slower than it pays to
+//! wait for, the batch is left with the runtime and finished by another thread of the pool.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::connection::{Connection, Next};
+use super::plan::{Listen, Respond};
+use super::problem::Problem;
+use super::request::Request;
+use super::response::{Form, Response};
+use super::service::{Admitted, Trim};
+use super::table::Ready;
+use super::turn::Shared;
+use crate::bridge::run_or_leave;
+use crate::command::Command;
+use crate::hub::{Seat, Subscription};
+use crate::upstream::{Outcome, Ticket};
+
+/// Requests of one connection in one batch; its others have to wait for their turn.
+const MAX_REQUESTS: usize = 128;
+
+/// The connections whose requests need Redis, and what they want of it.
+pub(super) struct Batch {
+    shared: Arc<Shared>,
+    work: Vec<Work>,
+    commands: Vec<Command>,
+    began: Instant,
+}
+
+/// A connection and its requests, in order.
+struct Work {
+    key: usize,
+    connection: Box<Connection>,
+    entries: Vec<Entry>,
+    /// Whether more whole requests may have been received.
+    more: bool,
+}
+
+/// One request.
+struct Entry {
+    form: Form,
+    trim: Trim,
+    answer: Answer,
+}
+
+/// How its answer comes about.
+enum Answer {
+    Here(Response),
+    /// Of the outcomes of so many commands.
+    Asked(usize, Respond, Ticket),
+    Stream(Listen),
+}
+
+/// Serves connections that are ready.
+pub(super) fn serve(shared: &Arc<Shared>, ready: Vec<Ready>, scratch: &mut [u8], now: Instant) {
+    let mut batch = Batch {
+        shared: Arc::clone(shared),
+        work: Vec::new(),
+        commands: Vec::new(),
+        began: now,
+    };
+    for ready in ready {
+        let before = batch.commands.len();
+        if let Some(work) = gather(shared, ready, scratch, &mut batch.commands, now) {
+            if batch.commands.len() > before {
+                batch.work.push(work);
+            } else {
+                // Nothing to wait for.
+                work.finish(shared, &mut VecDeque::new(), now);
+            }
+        }
+    }
+    if !batch.commands.is_empty() {
+        batch.send();
+    }
+}
+
+/// Reads a connection and plans its requests. `None` if it broke.
+fn gather(
+    shared: &Shared,
+    ready: Ready,
+    scratch: &mut [u8],
+    commands: &mut Vec<Command>,
+    now: Instant,
+) -> Option<Work> {
+    let Ready {
+        key,
+        mut connection,
+        signal,
+    } = ready;
+    connection.note(signal);
+    let alive = connection
+        .send(now)
+        .and_then(|()| connection.receive(scratch, now));
+    if alive.is_err() {
+        shared.table.remove(key);
+        return None;
+    }
+    let mut work = Work {
+        key,
+        connection,
+        entries: Vec::new(),
+        more: false,
+    };
+    while let Some(next) = work
+        .connection
+        .next(shared.limits, &shared.budget, &shared.service, now)
+    {
+        let entry = plan(shared, next, commands);
+        let last = !entry.form.keep_alive || matches!(entry.answer, Answer::Stream(_));
+        work.entries.push(entry);
+        if last {
+            break;
+        }
+        if work.entries.len() == MAX_REQUESTS {
+            work.more = true;
+            break;
+        }
+    }
+    Some(work)
+}
+
+/// The first half of a request's way.
+fn plan(shared: &Shared, next: Next, commands: &mut Vec<Command>) -> Entry {
+    match next {
+        Next::Request(request, form) => {
+            let trim = shared.service.trim(&request);
+            let admitted = unwinding(&trim, || shared.service.plan(&request));
+            let answer = match admitted {
+                Ok(Admitted::Answer(response)) => Answer::Here(response),
+                Ok(Admitted::Ask(ask, ticket)) => {
+                    let count = ask.commands.len();
+                    commands.extend(ask.commands);
+                    Answer::Asked(count, ask.respond, ticket)
+                }
+                Ok(Admitted::Listen(listen)) => Answer::Stream(listen),
+                Err(problem) => Answer::Here(problem.into()),
+            };
+            Entry { form, trim, answer }
+        }
+        Next::Refused(request, form, response) => refused(shared, &request, form, response),
+        Next::Fault(form, problem) => Entry {
+            form,
+            trim: shared.service.bare_trim(),
+            answer: Answer::Here(problem.into()),
+        },
+    }
+}
+
+fn refused(shared: &Shared, request: &Request, form: Form, response: Response) -> Entry {
+    Entry {
+        form,
+        trim: shared.service.trim(request),
+        answer: Answer::Here(response),
+    }
+}
+
+/// Keeps a panic to the request that caused it.
+fn unwinding<T>(trim: &Trim, half: impl FnOnce() -> T) -> Result<T, Problem> {
+    catch_unwind(AssertUnwindSafe(half)).map_err(|_| {
+        tracing::error!(
+            request = trim.request_id(),
+            "a request made the gateway panic"
+        );
+        Problem::defect()
+    })
+}
+
+impl Batch {
+    /// Sends the commands, and waits as long as it pays.
+    fn send(self) {
+        let shared = Arc::clone(&self.shared);
+        let sent = shared.upstream.send(&self.commands);
+        let patience = shared.pace.patience();
+        let late = |batch: Self, outcomes| {
+            let pool = batch.shared.pool.clone();
+            pool.execute(move || batch.finish(outcomes));
+        };
+        if let Some((batch, outcomes)) = run_or_leave(&shared.runtime, sent, self, patience, late) {
+            batch.finish(outcomes);
+        }
+    }
+
+    /// The second halves.
+    fn finish(mut self, outcomes: Vec<Outcome>) {
+        let now = Instant::now();
+        self.shared.pace.note(now - self.began);
+        let mut outcomes = VecDeque::from(outcomes);
+        for work in std::mem::take(&mut self.work) {
+            work.finish(&self.shared, &mut outcomes, now);
+        }
+    }
+}
+
+impl Drop for Batch {
+    /// Frees the slots of connections that were not finished: their batch was dropped on its way.
+    fn drop(&mut self) {
+        for work in &self.work {
+            self.shared.table.remove(work.key);
+        }
+    }
+}
+
+impl Work {
+    fn finish(mut self, shared: &Arc<Shared>, outcomes: &mut VecDeque<Outcome>, now: Instant) {
+        let mut listen = None;
+        let mut unknown = false;
+        for entry in std::mem::take(&mut self.entries) {
+            let Entry {
+                mut form,
+                trim,
+                answer,
+            } = entry;
+            let response = match answer {
+                Answer::Here(response) => response,
+                Answer::Asked(count, respond, ticket) => {
+                    let share: Vec<_> = outcomes.drain(..count.min(outcomes.len())).collect();
+                    drop(ticket);
+                    if unknown {
+                        // The outcomes had to be taken all the same.
+                        continue;
+                    }
+                    unknown = share
+                        .iter()
+                        .any(|outcome| matches!(outcome, Err(error) if error.outcome_unknown()));
+                    let responded = unwinding(&trim, || respond(share));
+                    let responded = responded.unwrap_or_else(Err);
+                    responded.unwrap_or_else(Response::from)
+                }
+                Answer::Stream(stream) => {
+                    if !unknown {
+                        listen = Some((stream, form, trim));
+                    }
+                    continue;
+                }
+            };
+            // After an outcome that nobody knows the connection ends, and what was pipelined behind it is
+            // not taken up: it could overtake.
+            form.keep_alive &= !unknown && !shared.is_stopping();
+            let keep_alive = form.keep_alive;
+            self.connection
+                .answer(trim.apply(response), &form, &shared.budget);
+            if !keep_alive {
+                unknown = true;
+                self.connection.last_answer();
+            }
+        }
+        self.connection.invite_body();
+        match listen {
+            Some((listen, form, trim)) => self.hand_over(shared, listen, form, &trim, now),
+            None => self.put_back(shared, now),
+        }
+    }
+
+    /// Sends what there is to send, and puts the connection back to rest.
+    fn put_back(mut self, shared: &Shared, now: Instant) {
+        let broken = self.connection.send(now).is_err();
+        let more = self.more || self.connection.has_more();
+        if broken || (self.connection.is_over() && !more) {
+            shared.table.remove(self.key);
+            return;
+        }
+        let deadline = self.connection.deadline(&shared.config);
+        if shared
+            .table
+            .put_back(self.key, self.connection, deadline, more)
+        {
+            shared.wake();
+        }
+    }
+
+    /// Gives the connection to the hub as an event stream.
+    fn hand_over(
+        mut self,
+        shared: &Arc<Shared>,
+        listen: Listen,
+        form: Form,
+        trim: &Trim,
+        now: Instant,
+    ) {
+        if self.connection.send(now).is_err() || shared.unwatch(self.connection.stream()).is_err() {
+            shared.table.remove(self.key);
+            return;
+        }
+        shared.table.remove(self.key);
+        let (stream, mut head, place) = self.connection.into_parts();
+        // The end of the stream is the end of the connection.
+        let form = Form {
+            keep_alive: false,
+            ..form
+        };
+        let chunked = form.version > (1, 0);
+        trim.apply(listen.head).write(&mut head, &form);
+        let subscription = Subscription {
+            channels: listen.channels,
+            last_event_id: listen.last_event_id,
+            seat: Seat {
+                stream,
+                head: head.into(),
+                chunked,
+                shape: listen.shape,
+                place: Box::new(place),
+            },
+        };
+        if let Err(back) = shared.hub.join(subscription) {
+            refuse_stream(back.seat, trim, &form);
+        }
+    }
+}
+
+/// The hub is busy: the client is told so as far as its socket takes it at once.
+fn refuse_stream(seat: Seat, trim: &Trim, form: &Form) {
+    use std::io::Write;
+    let mut answer = Vec::new();
+    let busy = Problem::new(503, "too many event streams are being opened; try again");
+    trim.apply(busy.into()).write(&mut answer, form);
+    let mut stream = seat.stream;
+    // A client that is gone, or takes nothing, is not told.
+    let _ = stream.write(&answer);
+    let _ = stream.shutdown(std::net::Shutdown::Write);
+}

@@ -1,0 +1,425 @@
+//! One HTTP connection: what has been received and not yet parsed, what has been answered and not yet sent,
+//! and by when the client has to make progress.
+//!
+//! The socket is non-blocking and its events are edge-triggered: whatever stops reading before the kernel has
+//! no more must come back by itself.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use tiny_http::Method;
+
+use super::body::BodyReader;
+use super::budget::{Budget, Reservation, SMALL};
+use super::head::{Framing, Head, HeadReader, Limits};
+use super::places::Place;
+use super::problem::Problem;
+use super::request::Request;
+use super::response::{Form, Response};
+use super::service::Service;
+use crate::config::Config;
+
+/// What is read ahead of the requests that are being answered.
+const READ_AHEAD: usize = 128 * 1024;
+
+/// What is read before others have their turn.
+const READ_AT_ONCE: usize = 256 * 1024;
+
+/// Answers that may wait for a client before no more of its requests are taken up.
+const WRITE_BEHIND: usize = 256 * 1024;
+
+/// How long, after the last answer, to go on reading what the client still sends. To close earlier would
+/// reset the connection, and the answer might never be seen.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// What the poller said of a connection.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Signal {
+    pub(super) readable: bool,
+    pub(super) writable: bool,
+    /// The client has ended its side.
+    pub(super) closed: bool,
+}
+
+pub(super) struct Connection {
+    stream: TcpStream,
+    /// Received and not parsed.
+    received: BytesMut,
+    /// Answers, of which so much has been sent.
+    answers: Vec<u8>,
+    sent: usize,
+    phase: Phase,
+    /// When the phase began, or the last progress in it that counts.
+    since: Instant,
+    /// When the kernel last took a part of the answers.
+    sent_at: Instant,
+    /// Whether the kernel may have more to read.
+    readable: bool,
+    /// Whether the client has ended its side, and whether all before that has been read.
+    closing: bool,
+    ended: bool,
+    /// Whether requests wait until the client has taken its answers.
+    held_back: bool,
+    /// Whether `100 Continue` is owed.
+    invite: bool,
+    /// What large answers take of the memory budget.
+    held: Vec<Reservation>,
+    /// Given back when the connection is gone.
+    place: Place,
+}
+
+enum Phase {
+    Head(HeadReader),
+    Body(Box<Incoming>),
+    /// Nothing more is taken up; what comes is thrown away until the client has closed.
+    Lingering,
+}
+
+/// A request whose body is on its way.
+struct Incoming {
+    request: Request,
+    reader: BodyReader,
+    keep_alive: bool,
+}
+
+/// What a connection brings next.
+pub(super) enum Next {
+    /// A whole request, and how its answer is to be written.
+    Request(Request, Form),
+    /// A request that is answered before its body has come; the connection ends with that.
+    Refused(Request, Form, Response),
+    /// Something that is no request; the connection ends with its answer.
+    Fault(Form, Problem),
+}
+
+impl Connection {
+    pub(super) fn new(stream: TcpStream, place: Place, now: Instant) -> Self {
+        Self {
+            stream,
+            received: BytesMut::new(),
+            answers: Vec::new(),
+            sent: 0,
+            phase: Phase::Head(HeadReader::default()),
+            since: now,
+            sent_at: now,
+            readable: true,
+            closing: false,
+            ended: false,
+            held_back: false,
+            invite: false,
+            held: Vec::new(),
+            place,
+        }
+    }
+
+    pub(super) fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
+    /// Notes what the poller said.
+    pub(super) fn note(&mut self, signal: Signal) {
+        self.readable |= signal.readable || signal.closed;
+        self.closing |= signal.closed;
+    }
+
+    /// Reads what is there, as far as it is wanted.
+    ///
+    /// # Errors
+    /// When the connection is broken.
+    pub(super) fn receive(&mut self, scratch: &mut [u8], now: Instant) -> io::Result<()> {
+        let mut taken = 0;
+        while self.wants_more() && taken < READ_AT_ONCE {
+            match self.stream.read(scratch) {
+                Ok(0) => self.ended = true,
+                Ok(count) => {
+                    taken += count;
+                    if matches!(self.phase, Phase::Lingering) {
+                        continue;
+                    }
+                    if self.received.is_empty() && matches!(self.phase, Phase::Head(_)) {
+                        self.since = now;
+                    }
+                    self.received.extend_from_slice(&scratch[..count]);
+                    // Less than there was room for: the kernel has no more, unless the end follows.
+                    self.readable = count == scratch.len() || self.closing;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn wants_more(&self) -> bool {
+        self.readable && !self.ended && self.received.len() < self.wanted()
+    }
+
+    /// How much may be held unparsed.
+    fn wanted(&self) -> usize {
+        match &self.phase {
+            Phase::Body(incoming) => READ_AHEAD.max(incoming.reader.size()),
+            Phase::Head(_) | Phase::Lingering => READ_AHEAD,
+        }
+    }
+
+    /// Takes the next request off what has been received; `None` where there is no whole one, or the client
+    /// shall first take the answers that wait.
+    pub(super) fn next(
+        &mut self,
+        limits: Limits,
+        budget: &Budget,
+        service: &Service,
+        now: Instant,
+    ) -> Option<Next> {
+        self.held_back = self.answers.len() - self.sent > WRITE_BEHIND;
+        if self.held_back {
+            return None;
+        }
+        if let Phase::Head(reader) = &mut self.phase {
+            match reader.read(&mut self.received, limits) {
+                Err(problem) => return Some(self.fault(problem)),
+                Ok(None) => return None,
+                Ok(Some(head)) => {
+                    self.since = now;
+                    if let Some(next) = self.begin(head, budget, service) {
+                        return Some(next);
+                    }
+                }
+            }
+        }
+        if matches!(self.phase, Phase::Body(_)) {
+            return self.read_body(limits, budget);
+        }
+        None
+    }
+
+    /// Goes from a head to its body; gives what needs none.
+    fn begin(&mut self, head: Head, budget: &Budget, service: &Service) -> Option<Next> {
+        let Head {
+            mut request,
+            framing,
+            keep_alive,
+            expects_continue,
+        } = head;
+        let length = match framing {
+            Framing::Length(0) => return Some(self.whole(request, keep_alive)),
+            Framing::Length(length) => Some(length),
+            Framing::Chunked => None,
+        };
+        let is_here = length.is_some_and(|length| length <= self.received.len());
+        if !is_here && let Some(response) = service.refuse_early(&request) {
+            return Some(self.refuse(request, response));
+        }
+        if let Some(length) = length.filter(|length| *length > SMALL) {
+            request.reservation = budget.reserve(length);
+            if request.reservation.is_none() {
+                return Some(self.refuse(request, no_memory().into()));
+            }
+        }
+        self.invite = expects_continue && !is_here;
+        self.phase = Phase::Body(Box::new(Incoming {
+            request,
+            reader: BodyReader::new(framing),
+            keep_alive,
+        }));
+        None
+    }
+
+    fn read_body(&mut self, limits: Limits, budget: &Budget) -> Option<Next> {
+        let phase = std::mem::replace(&mut self.phase, Phase::Head(HeadReader::default()));
+        let Phase::Body(mut incoming) = phase else {
+            self.phase = phase;
+            return None;
+        };
+        match incoming.reader.read(&mut self.received, limits.body) {
+            Err(problem) => Some(self.fault(problem)),
+            Ok(Some(body)) => {
+                self.invite = false;
+                incoming.request.body = body;
+                Some(self.whole(incoming.request, incoming.keep_alive))
+            }
+            Ok(None) => {
+                let size = incoming.reader.size();
+                if size > SMALL && !cover(&mut incoming.request, size, limits.body, budget) {
+                    return Some(self.refuse(incoming.request, no_memory().into()));
+                }
+                self.phase = Phase::Body(incoming);
+                None
+            }
+        }
+    }
+
+    fn whole(&mut self, request: Request, keep_alive: bool) -> Next {
+        if !keep_alive {
+            self.phase = Phase::Lingering;
+        }
+        let form = form_of(&request, keep_alive);
+        Next::Request(request, form)
+    }
+
+    fn refuse(&mut self, request: Request, response: Response) -> Next {
+        self.phase = Phase::Lingering;
+        let form = form_of(&request, false);
+        Next::Refused(request, form, response)
+    }
+
+    fn fault(&mut self, problem: Problem) -> Next {
+        self.phase = Phase::Lingering;
+        Next::Fault(Form::of_a_fault(), problem)
+    }
+
+    /// Appends an answer. A large one that there is no memory for is replaced.
+    pub(super) fn answer(&mut self, response: Response, form: &Form, budget: &Budget) {
+        let size = response.body.len();
+        if size <= SMALL || form.head_only {
+            response.write(&mut self.answers, form);
+        } else if let Some(held) = budget.reserve(size) {
+            self.held.push(held);
+            response.write(&mut self.answers, form);
+        } else {
+            Response::from(no_memory()).write(&mut self.answers, form);
+        }
+    }
+
+    /// Appends an answer that has been written elsewhere.
+    pub(super) fn push(&mut self, answer: &[u8]) {
+        self.answers.extend_from_slice(answer);
+    }
+
+    /// Takes nothing more up; the connection ends behind the answers that it has.
+    pub(super) fn last_answer(&mut self) {
+        self.phase = Phase::Lingering;
+        self.received = BytesMut::new();
+    }
+
+    /// Tells a client that waits for it to go on with its body.
+    pub(super) fn invite_body(&mut self) {
+        if std::mem::take(&mut self.invite) {
+            self.answers
+                .extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+        }
+    }
+
+    /// Sends what the kernel takes.
+    ///
+    /// # Errors
+    /// When the connection is broken.
+    pub(super) fn send(&mut self, now: Instant) -> io::Result<()> {
+        if self.sent == self.answers.len() {
+            return Ok(());
+        }
+        if self.sent == 0 {
+            self.sent_at = now;
+        }
+        while self.sent < self.answers.len() {
+            match self.stream.write(&self.answers[self.sent..]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => {
+                    self.sent += count;
+                    self.sent_at = now;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.sent = 0;
+        self.answers.clear();
+        // An idle connection holds no more than it must.
+        self.answers.shrink_to(1024);
+        self.held.clear();
+        self.since = now;
+        if matches!(self.phase, Phase::Lingering) {
+            // The client may be gone already.
+            let _ = self.stream.shutdown(Shutdown::Write);
+        }
+        Ok(())
+    }
+
+    fn all_sent(&self) -> bool {
+        self.answers.is_empty()
+    }
+
+    /// Whether nothing more can come of it.
+    pub(super) fn is_over(&self) -> bool {
+        // Whatever else is whole in `received` has been taken up before this is asked.
+        self.ended && self.all_sent() && !self.held_back
+    }
+
+    /// Whether it has to be looked at again without a further word of the poller.
+    pub(super) fn has_more(&self) -> bool {
+        self.wants_more() || (self.held_back && self.all_sent())
+    }
+
+    /// Since when it has been between two requests; `None` while it is not.
+    pub(super) fn idle_since(&self) -> Option<Instant> {
+        let idle =
+            matches!(self.phase, Phase::Head(_)) && self.received.is_empty() && self.all_sent();
+        idle.then_some(self.since)
+    }
+
+    /// By when something has to happen.
+    pub(super) fn deadline(&self, config: &Config) -> Instant {
+        if !self.all_sent() {
+            return self.sent_at + config.write_timeout;
+        }
+        let time = match &self.phase {
+            Phase::Head(_) if self.received.is_empty() => config.idle_timeout,
+            Phase::Head(_) => config.head_timeout,
+            Phase::Body(_) => config.body_timeout,
+            Phase::Lingering => LINGER,
+        };
+        self.since + time
+    }
+
+    /// What is still to be said to a client whose time is up.
+    pub(super) fn overdue(&mut self) -> Option<Next> {
+        if !self.all_sent() {
+            return None;
+        }
+        let what = match &self.phase {
+            Phase::Head(_) if !self.received.is_empty() => "the request's head",
+            Phase::Body(_) => "the request's body",
+            Phase::Head(_) | Phase::Lingering => return None,
+        };
+        let detail = format!("{what} did not arrive in time");
+        Some(self.fault(Problem::new(408, detail)))
+    }
+
+    /// Takes the connection apart for the hub: the socket, what it is owed, its place.
+    pub(super) fn into_parts(self) -> (TcpStream, Vec<u8>, Place) {
+        let mut owed = self.answers;
+        owed.drain(..self.sent);
+        (self.stream, owed, self.place)
+    }
+}
+
+/// Has a body's growing size covered by the budget, in large steps.
+fn cover(request: &mut Request, size: usize, limit: usize, budget: &Budget) -> bool {
+    let covered = request.reservation.as_ref().map_or(0, Reservation::bytes);
+    if size <= covered {
+        return true;
+    }
+    // Given back first, or a body could not grow beyond half of the budget.
+    request.reservation = None;
+    request.reservation = budget.reserve((size * 2).min(limit.max(size)));
+    request.reservation.is_some()
+}
+
+fn no_memory() -> Problem {
+    Problem::new(
+        503,
+        "too many large bodies are under way; nothing was done, try again",
+    )
+}
+
+fn form_of(request: &Request, keep_alive: bool) -> Form {
+    Form {
+        version: request.version.clone(),
+        head_only: request.method == Method::Head,
+        keep_alive,
+    }
+}

@@ -1,0 +1,137 @@
+//! Accepting connections, and what happens when there are too many.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+use super::connection::Connection;
+use super::places::{Place, Places};
+use super::problem::Problem;
+use super::response::{Form, Response};
+use super::table::Table;
+
+/// Connections accepted before those that are ready have their turn.
+const AT_ONCE: usize = 64;
+
+/// Connections over the limit that are being told so at the same time, in full form: their request is read
+/// and thrown away until they close, or the answer could get lost.
+const TURNED_AWAY: usize = 64;
+
+/// How long not to accept when the system cannot give a connection.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// The listening socket and the places for what it accepts.
+pub(super) struct Listener {
+    socket: TcpListener,
+    places: Places,
+    extra: Places,
+    /// Whether there may be more to accept.
+    ready: bool,
+    paused_until: Option<Instant>,
+}
+
+impl Listener {
+    pub(super) fn new(socket: TcpListener, places: usize) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        Ok(Self {
+            socket,
+            places: Places::new(places),
+            extra: Places::new(TURNED_AWAY.min(places)),
+            ready: true,
+            paused_until: None,
+        })
+    }
+
+    pub(super) fn socket(&self) -> &TcpListener {
+        &self.socket
+    }
+
+    /// Notes that the poller named the listening socket.
+    pub(super) fn note(&mut self) {
+        self.ready = true;
+    }
+
+    /// When there is something to do here without a word of the poller.
+    pub(super) fn due(&self, now: Instant) -> Option<Instant> {
+        self.ready.then(|| self.paused_until.unwrap_or(now))
+    }
+
+    /// Accepts what waits, up to a number.
+    pub(super) fn accept(&mut self, table: &Table, now: Instant, arrivals: &mut Vec<Connection>) {
+        if self.paused_until.is_some_and(|until| until > now) {
+            return;
+        }
+        self.paused_until = None;
+        for _ in 0..AT_ONCE {
+            if !self.ready {
+                return;
+            }
+            match self.socket.accept() {
+                Ok((stream, _)) => {
+                    // It may be gone already.
+                    let usable = stream
+                        .set_nonblocking(true)
+                        .and_then(|()| stream.set_nodelay(true));
+                    if usable.is_ok() {
+                        arrivals.extend(self.seat(stream, table, now));
+                    }
+                }
+                Err(error) => match error.kind() {
+                    ErrorKind::WouldBlock => self.ready = false,
+                    ErrorKind::Interrupted | ErrorKind::ConnectionAborted => {}
+                    _ => {
+                        tracing::error!(%error, "cannot accept connections");
+                        self.paused_until = Some(now + PAUSE);
+                        return;
+                    }
+                },
+            }
+        }
+    }
+
+    /// Finds a place: a free one, or that of the connection that has been idle for longest. Without any, the
+    /// connection is told so and only has to be seen off.
+    fn seat(&self, stream: TcpStream, table: &Table, now: Instant) -> Option<Connection> {
+        let place = self.places.take().or_else(|| {
+            drop(table.take_idlest());
+            self.places.take()
+        });
+        if let Some(place) = place {
+            return Some(Connection::new(stream, place, now));
+        }
+        match self.extra.take() {
+            Some(place) => Some(turn_away(stream, place, now)),
+            None => {
+                turn_away_briefly(stream);
+                None
+            }
+        }
+    }
+}
+
+fn no_room() -> Vec<u8> {
+    let problem = Problem::new(
+        503,
+        "the gateway has as many connections as it may; try again",
+    );
+    let mut answer = Vec::new();
+    Response::from(problem).write(&mut answer, &Form::of_a_fault());
+    answer
+}
+
+fn turn_away(stream: TcpStream, place: Place, now: Instant) -> Connection {
+    let mut connection = Connection::new(stream, place, now);
+    connection.last_answer();
+    connection.push(&no_room());
+    connection
+}
+
+/// Tells a connection so that there is not even room to see it off.
+fn turn_away_briefly(mut stream: TcpStream) {
+    let mut waste = [0; 4096];
+    // What has arrived is taken, or the kernel would reset the connection; whether the answer arrives
+    // cannot be known.
+    let _ = stream.read(&mut waste);
+    let _ = stream.write(&no_room());
+    let _ = stream.shutdown(Shutdown::Write);
+}

@@ -1,0 +1,97 @@
+//! What the first half of a route gives: an answer, or the commands it needs and the second half.
+
+use bytes::Bytes;
+
+use super::problem::Problem;
+use super::response::Response;
+use crate::command::Command;
+use crate::hub::Shape;
+use crate::reply::Reply;
+use crate::upstream::Outcome;
+
+/// How a request is to be answered.
+pub enum Plan {
+    /// With this; Redis is not needed.
+    Answer(Response),
+    /// By sending commands, in order and as one pipeline, and making their outcomes a response.
+    Ask(Ask),
+    /// By turning the connection into an event stream.
+    Listen(Listen),
+}
+
+/// Commands, and what their outcomes mean.
+pub struct Ask {
+    /// At least one.
+    pub commands: Vec<Command>,
+    /// Takes one outcome for each command, in the same order.
+    pub respond: Respond,
+}
+
+/// The second half of a route.
+pub type Respond = Box<dyn FnOnce(Vec<Outcome>) -> Result<Response, Problem> + Send>;
+
+/// What an event stream is to carry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listen {
+    /// The channels, each once.
+    pub channels: Vec<Bytes>,
+    /// How events are to look.
+    pub shape: Shape,
+    /// The id of the last event that the client has seen.
+    pub last_event_id: Option<String>,
+    /// The head, without those fields that depend on the connection.
+    pub head: Response,
+}
+
+impl Plan {
+    /// Asks one command, whose reply is not an error, for the response.
+    pub(super) fn ask(
+        command: Command,
+        respond: impl FnOnce(Reply) -> Result<Response, Problem> + Send + 'static,
+    ) -> Self {
+        Self::Ask(Ask {
+            commands: vec![command],
+            respond: Box::new(move |outcomes| respond(reply(outcomes.into_iter().next())?)),
+        })
+    }
+}
+
+/// The reply of an outcome, errors of either kind being problems.
+pub(super) fn reply(outcome: Option<Outcome>) -> Result<Reply, Problem> {
+    match outcome {
+        Some(Ok(Reply::Error(error))) => Err(error.into()),
+        Some(Ok(reply)) => Ok(reply),
+        Some(Err(error)) => Err(error.into()),
+        None => Err(Problem::defect()),
+    }
+}
+
+/// A reply of a shape that the command does not have.
+pub(super) fn unexpected(reply: &Reply) -> Problem {
+    tracing::error!(
+        ?reply,
+        "Redis replied something that the command does not have"
+    );
+    Problem::new(
+        502,
+        "Redis replied something unexpected; the command has run",
+    )
+}
+
+impl std::fmt::Debug for Plan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Answer(response) => f.debug_tuple("Answer").field(response).finish(),
+            Self::Ask(ask) => f.debug_tuple("Ask").field(ask).finish(),
+            Self::Listen(listen) => f.debug_tuple("Listen").field(listen).finish(),
+        }
+    }
+}
+
+impl std::fmt::Debug for Ask {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ask")
+            .field("commands", &self.commands)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,214 @@
+//! The routes behind one door, whatever server they stand behind: a request in, a plan out.
+//!
+//! Every check that concerns all routes is in [`Service::plan`], one after the other.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::runtime::Handle;
+
+use super::handlers::{channels, keys, operation};
+use super::origin::{self, Cors, Guard};
+use super::plan::{Ask, Plan};
+use super::problem::Problem;
+use super::request::Request;
+use super::response::Response;
+use super::router::Route;
+use crate::config::Config;
+use crate::upstream::{Ticket, Upstream};
+
+/// The routes, and what they need. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Service {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    guard: Guard,
+    upstream: Upstream,
+    /// Begins the ids of requests that bring none.
+    id_prefix: String,
+    requests: AtomicU64,
+}
+
+/// What every answer to a request carries, whatever it is.
+#[derive(Debug, Clone)]
+pub(super) struct Trim {
+    request_id: String,
+    cors: Cors,
+}
+
+/// What a request is for.
+enum Found {
+    /// A route, with a method that it has.
+    Route(Route),
+    /// To learn which methods there are: these.
+    Options(String),
+}
+
+/// A plan whose commands may be sent.
+#[derive(Debug)]
+pub(super) enum Admitted {
+    Answer(Response),
+    Ask(Ask, Ticket),
+    Listen(super::plan::Listen),
+}
+
+impl Service {
+    /// The routes in front of an upstream.
+    #[must_use]
+    pub fn new(config: &Config, upstream: Upstream) -> Self {
+        let id_prefix = std::iter::repeat_with(fastrand::alphanumeric)
+            .take(8)
+            .collect();
+        Self {
+            shared: Arc::new(Shared {
+                guard: Guard::new(config),
+                upstream,
+                id_prefix,
+                requests: AtomicU64::new(0),
+            }),
+        }
+    }
+
+    /// Answers a request, blocking the calling thread while Redis is asked. For a server of one's own; an
+    /// event stream, which needs the connection itself, is 501 here.
+    ///
+    /// # Panics
+    /// Inside a runtime.
+    #[must_use]
+    pub fn answer(&self, request: &Request, runtime: &Handle) -> Response {
+        let trim = self.trim(request);
+        let response = match self.plan(request) {
+            Admitted::Answer(response) => response,
+            Admitted::Ask(ask, ticket) => {
+                let sent = self.shared.upstream.send(&ask.commands);
+                let outcomes = crate::bridge::block_on(runtime, sent);
+                drop(ticket);
+                (ask.respond)(outcomes).unwrap_or_else(Response::from)
+            }
+            Admitted::Listen(_) => {
+                let detail = "event streams need the gateway's own server";
+                Problem::new(501, detail).into()
+            }
+        };
+        trim.apply(response)
+    }
+
+    /// What every answer to this request carries.
+    pub(super) fn trim(&self, request: &Request) -> Trim {
+        let theirs = request.headers.text("X-Request-Id").filter(|id| {
+            let graphic = id.bytes().all(|b| b.is_ascii_graphic());
+            graphic && (1..=128).contains(&id.len())
+        });
+        Trim {
+            request_id: theirs.map_or_else(|| self.new_id(), str::to_owned),
+            cors: self.shared.guard.cors(request),
+        }
+    }
+
+    /// What the answer to something that is no request carries.
+    pub(super) fn bare_trim(&self) -> Trim {
+        Trim {
+            request_id: self.new_id(),
+            cors: Cors::None,
+        }
+    }
+
+    fn new_id(&self) -> String {
+        let number = self.shared.requests.fetch_add(1, Ordering::Relaxed);
+        format!("{}-{number:x}", self.shared.id_prefix)
+    }
+
+    /// The first half of a request's way: every check, then its route.
+    pub(super) fn plan(&self, request: &Request) -> Admitted {
+        let planned = self.check(request).and_then(|found| match found {
+            Found::Route(route) => self.handle(request, route),
+            Found::Options(allow) => Ok(Plan::Answer(origin::options(request, allow))),
+        });
+        let admitted = planned.and_then(|plan| self.admit(plan));
+        admitted.unwrap_or_else(|problem| Admitted::Answer(problem.into()))
+    }
+
+    /// What can be said before the body has come; `None` if the body is to be read.
+    pub(super) fn refuse_early(&self, request: &Request) -> Option<Response> {
+        self.check(request).err().map(Response::from)
+    }
+
+    /// Whether a request may do what it asks for, and what that is.
+    fn check(&self, request: &Request) -> Result<Found, Problem> {
+        // Whoever checks the gateway's health knows it by any name, and learns nothing by it.
+        if &request.path[..] != b"/healthz" {
+            self.shared.guard.check(request)?;
+        }
+        if let Some(coding) = request.headers.text("Content-Encoding")
+            && !coding.eq_ignore_ascii_case("identity")
+        {
+            let detail = "a body is taken as it is; send it without Content-Encoding";
+            return Err(Problem::new(415, detail));
+        }
+        if origin::is_options(request) && &request.path[..] == b"*" {
+            return Ok(Found::Options(
+                "GET, HEAD, POST, PUT, DELETE, OPTIONS".into(),
+            ));
+        }
+        let route = Route::parse(&request.path)?;
+        let methods = route.methods();
+        if methods.contains(&request.method.as_str()) {
+            return Ok(Found::Route(route));
+        }
+        let allow = format!("{}, OPTIONS", methods.join(", "));
+        if origin::is_options(request) {
+            return Ok(Found::Options(allow));
+        }
+        Err(Problem::method_not_allowed(request.method.as_str(), allow))
+    }
+
+    fn handle(&self, request: &Request, route: Route) -> Result<Plan, Problem> {
+        Ok(match route {
+            Route::Index => operation::index(),
+            Route::Health => operation::health(),
+            Route::Ready => operation::ready(&self.shared.upstream),
+            Route::OpenApiYaml => operation::openapi_yaml(),
+            Route::OpenApiJson => operation::openapi_json(),
+            Route::Keys => keys::list(request)?,
+            Route::Key(key) => keys::key(request, key)?,
+            Route::Increment(key) => keys::increment(request, key)?,
+            Route::Ttl(key) => keys::ttl(request, key)?,
+            Route::Messages(channel) => channels::publish(request, channel)?,
+            Route::ChannelEvents(channel) => channels::events(request, channel)?,
+            Route::Events => channels::events_of_several(request)?,
+        })
+    }
+
+    fn admit(&self, plan: Plan) -> Result<Admitted, Problem> {
+        match plan {
+            Plan::Answer(response) => Ok(Admitted::Answer(response)),
+            Plan::Ask(ask) => {
+                let ticket = self.shared.upstream.admit(&ask.commands)?;
+                Ok(Admitted::Ask(ask, ticket))
+            }
+            Plan::Listen(listen) => {
+                for channel in &listen.channels {
+                    self.shared.upstream.admit_channel(channel)?;
+                }
+                Ok(Admitted::Listen(listen))
+            }
+        }
+    }
+}
+
+impl Trim {
+    /// The response with what every answer carries.
+    pub(super) fn apply(&self, response: Response) -> Response {
+        let id: Cow<'static, str> = self.request_id.clone().into();
+        self.cors.apply(response.header("X-Request-Id", id))
+    }
+
+    /// The id of the request, for the log.
+    pub(super) fn request_id(&self) -> &str {
+        &self.request_id
+    }
+}

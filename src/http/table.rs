@@ -1,0 +1,214 @@
+//! The connections at rest, by the token that the poller knows them by.
+//!
+//! A connection is either here or with the thread that works on it; its slot stays either way. What the
+//! poller says of one that is being worked on is kept for when it comes back.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use slab::Slab;
+
+use super::connection::{Connection, Signal};
+
+/// Idle connections that are looked up at once when room must be made.
+const CANDIDATES: usize = 64;
+
+/// A connection to work on, and what was heard of it.
+pub(super) struct Ready {
+    pub(super) key: usize,
+    pub(super) connection: Box<Connection>,
+    pub(super) signal: Signal,
+}
+
+/// The slots. Locked for moments only, never across a system call.
+#[derive(Default)]
+pub(super) struct Table {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    slots: Slab<Slot>,
+    /// Connections to be looked at without a word of the poller.
+    again: Vec<usize>,
+    /// Who was idle for longest a moment ago, the longest last.
+    candidates: Vec<(Instant, usize)>,
+}
+
+struct Slot {
+    /// `None` while somebody works on it.
+    connection: Option<Box<Connection>>,
+    /// What was heard meanwhile.
+    signal: Option<Signal>,
+    deadline: Instant,
+    idle_since: Option<Instant>,
+}
+
+impl Table {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A slot for a connection that is being worked on.
+    pub(super) fn add(&self, now: Instant) -> usize {
+        self.lock().slots.insert(Slot {
+            connection: None,
+            signal: None,
+            deadline: now,
+            idle_since: None,
+        })
+    }
+
+    /// Frees the slot of a connection that is no more.
+    pub(super) fn remove(&self, key: usize) {
+        self.lock().slots.try_remove(key);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.lock().slots.is_empty()
+    }
+
+    /// Takes the connections that the poller named, and those to be looked at again.
+    pub(super) fn take(&self, heard: &[(usize, Signal)], ready: &mut Vec<Ready>) {
+        let mut inner = self.lock();
+        for &(key, signal) in heard {
+            let Some(slot) = inner.slots.get_mut(key) else {
+                continue;
+            };
+            match slot.connection.take() {
+                Some(connection) => ready.push(Ready {
+                    key,
+                    connection,
+                    signal,
+                }),
+                None => slot.signal = Some(slot.signal.map_or(signal, |old| old.and(signal))),
+            }
+        }
+        for key in std::mem::take(&mut inner.again) {
+            // It may have been named as well, or be gone.
+            let slot = inner.slots.get_mut(key);
+            if let Some(connection) = slot.and_then(|slot| slot.connection.take()) {
+                let signal = Signal::default();
+                ready.push(Ready {
+                    key,
+                    connection,
+                    signal,
+                });
+            }
+        }
+    }
+
+    /// Puts a connection back. If something was heard meanwhile, or `more` is left to do, it is up again at
+    /// once: then this is true, and the poller has to be woken.
+    pub(super) fn put_back(
+        &self,
+        key: usize,
+        mut connection: Box<Connection>,
+        deadline: Instant,
+        more: bool,
+    ) -> bool {
+        let mut inner = self.lock();
+        let inner = &mut *inner;
+        let Some(slot) = inner.slots.get_mut(key) else {
+            return false;
+        };
+        let heard = slot.signal.take();
+        if let Some(signal) = heard {
+            connection.note(signal);
+        }
+        slot.idle_since = connection.idle_since();
+        slot.deadline = deadline;
+        slot.connection = Some(connection);
+        let up = more || heard.is_some();
+        if up {
+            inner.again.push(key);
+        }
+        up
+    }
+
+    /// Whether there are connections to be looked at again.
+    pub(super) fn has_ready(&self) -> bool {
+        !self.lock().again.is_empty()
+    }
+
+    /// Takes the connections whose time is up; tells when to look again, at the latest after `longest`.
+    pub(super) fn overdue(
+        &self,
+        now: Instant,
+        longest: Duration,
+        overdue: &mut Vec<Ready>,
+    ) -> Instant {
+        let mut next = now + longest;
+        for (key, slot) in &mut self.lock().slots {
+            if slot.connection.is_none() {
+                continue;
+            }
+            if slot.deadline > now {
+                next = next.min(slot.deadline);
+            } else if let Some(connection) = slot.connection.take() {
+                let signal = Signal::default();
+                overdue.push(Ready {
+                    key,
+                    connection,
+                    signal,
+                });
+            }
+        }
+        next
+    }
+
+    /// Takes every idle connection out for good.
+    pub(super) fn close_idle(&self) {
+        let mut inner = self.lock();
+        let is_idle = |slot: &Slot| slot.connection.is_some() && slot.idle_since.is_some();
+        let slots = inner.slots.iter().filter(|(_, slot)| is_idle(slot));
+        let keys: Vec<_> = slots.map(|(key, _)| key).collect();
+        let slots = keys
+            .into_iter()
+            .filter_map(|key| inner.slots.try_remove(key));
+        slots.filter_map(|slot| slot.connection).collect()
+    }
+
+    /// Takes the connection that has been idle for longest out for good.
+    pub(super) fn take_idlest(&self) -> Option<Box<Connection>> {
+        let mut inner = self.lock();
+        let inner = &mut *inner;
+        if inner.candidates.is_empty() {
+            let idle = inner
+                .slots
+                .iter()
+                .filter(|(_, slot)| slot.connection.is_some());
+            let idle = idle.filter_map(|(key, slot)| Some((slot.idle_since?, key)));
+            let mut idle: Vec<_> = idle.collect();
+            if idle.len() > CANDIDATES {
+                idle.select_nth_unstable(CANDIDATES);
+                idle.truncate(CANDIDATES);
+            }
+            idle.sort_unstable_by(|a, b| b.cmp(a));
+            inner.candidates = idle;
+        }
+        while let Some((since, key)) = inner.candidates.pop() {
+            let Some(slot) = inner.slots.get_mut(key) else {
+                continue;
+            };
+            // It may have been busy since, or the slot may be another's.
+            if slot.idle_since == Some(since)
+                && let Some(connection) = slot.connection.take()
+            {
+                inner.slots.remove(key);
+                return Some(connection);
+            }
+        }
+        None
+    }
+}
+
+impl Signal {
+    fn and(self, other: Self) -> Self {
+        Self {
+            readable: self.readable || other.readable,
+            writable: self.writable || other.writable,
+            closed: self.closed || other.closed,
+        }
+    }
+}

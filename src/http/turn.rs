@@ -1,0 +1,325 @@
+//! The turn at the poller: one thread of the pool at a time waits for what is ready and serves it.
+//!
+//! Several threads waiting in one poller get in each other's way; one alone, which leaves slow pipelines to
+//! the runtime, does not hold anybody up. The other threads of the pool finish those pipelines. The thread
+//! that has the turn keeps it until the server stops; should it panic, another one takes over.
+
+use std::io;
+use std::net::TcpStream;
+use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Registry, Token, Waker};
+use threadpool::ThreadPool;
+use tokio::runtime::Handle;
+
+use super::batch::serve;
+use super::budget::Budget;
+use super::connection::{Connection, Signal};
+use super::head::Limits;
+use super::listener::Listener;
+use super::pace::Pace;
+use super::service::Service;
+use super::table::{Ready, Table};
+use crate::config::Config;
+use crate::hub::Hub;
+use crate::upstream::Upstream;
+
+/// The poller's tokens that are not connections' keys.
+const LISTENER: Token = Token(usize::MAX);
+const WAKER: Token = Token(usize::MAX - 1);
+
+/// Bytes read from a connection in one system call.
+const READ_SIZE: usize = 64 * 1024;
+
+/// Deadlines are looked at no more often than this, and no less often than that.
+const SWEEP_SHORTEST: Duration = Duration::from_millis(50);
+const SWEEP_LONGEST: Duration = Duration::from_secs(60);
+
+/// What all threads of the server share.
+pub(super) struct Shared {
+    pub(super) config: Config,
+    pub(super) limits: Limits,
+    pub(super) budget: Budget,
+    pub(super) service: Service,
+    pub(super) upstream: Upstream,
+    pub(super) hub: Hub,
+    pub(super) runtime: Handle,
+    pub(super) pool: ThreadPool,
+    pub(super) table: Table,
+    pub(super) pace: Pace,
+    registry: Registry,
+    waker: Waker,
+    turn: Mutex<Turn>,
+    stage: AtomicU8,
+    /// Whether the turn is over for good, and who waits for it.
+    over: (Mutex<bool>, Condvar),
+}
+
+/// What belongs to the thread that has the turn.
+struct Turn {
+    poll: Poll,
+    events: Events,
+    /// `None` once the server is stopping.
+    listener: Option<Listener>,
+    scratch: Vec<u8>,
+    next_sweep: Instant,
+}
+
+/// How far the server's end has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    Serving,
+    /// No new connections; those that are busy are finished.
+    Stopping,
+    /// Whoever is left is left behind.
+    Stopped,
+}
+
+impl Shared {
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "they are the parts of one whole, put together once"
+    )]
+    pub(super) fn new(
+        config: Config,
+        listener: std::net::TcpListener,
+        places: usize,
+        service: Service,
+        upstream: Upstream,
+        hub: Hub,
+        runtime: Handle,
+        pool: ThreadPool,
+    ) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let registry = poll.registry().try_clone()?;
+        let waker = Waker::new(&registry, WAKER)?;
+        let listener = Listener::new(listener, places)?;
+        let fd = listener.socket().as_raw_fd();
+        registry.register(&mut SourceFd(&fd), LISTENER, Interest::READABLE)?;
+        Ok(Self {
+            limits: Limits {
+                head: config.max_head,
+                body: config.max_body,
+            },
+            budget: Budget::new(config.max_buffered),
+            service,
+            upstream,
+            hub,
+            runtime,
+            pool,
+            table: Table::default(),
+            pace: Pace::default(),
+            registry,
+            waker,
+            turn: Mutex::new(Turn {
+                poll,
+                events: Events::with_capacity(1024),
+                listener: Some(listener),
+                scratch: vec![0; READ_SIZE],
+                next_sweep: Instant::now(),
+            }),
+            stage: AtomicU8::new(Stage::Serving as u8),
+            over: (Mutex::new(false), Condvar::new()),
+            config,
+        })
+    }
+
+    /// Whether connections end after their answers.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stage.load(Ordering::Acquire) != Stage::Serving as u8
+    }
+
+    fn go_to(&self, stage: Stage) {
+        self.stage.store(stage as u8, Ordering::Release);
+        self.wake();
+    }
+
+    /// Has the poller look for what is to be done.
+    pub(super) fn wake(&self) {
+        if let Err(error) = self.waker.wake() {
+            tracing::error!(%error, "cannot wake the poller");
+        }
+    }
+
+    fn watch(&self, connection: &Connection, key: usize) -> io::Result<()> {
+        let fd = connection.stream().as_raw_fd();
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        self.registry
+            .register(&mut SourceFd(&fd), Token(key), interest)
+    }
+
+    /// Has the poller forget a connection that lives on elsewhere.
+    pub(super) fn unwatch(&self, stream: &TcpStream) -> io::Result<()> {
+        self.registry.deregister(&mut SourceFd(&stream.as_raw_fd()))
+    }
+
+    /// Takes no more connections, ends the idle ones, lets the busy ones finish for at most this long, and
+    /// returns when the turn is over.
+    pub(super) fn stop(&self, patience: Duration) {
+        self.go_to(Stage::Stopping);
+        let (over, told) = &self.over;
+        let lock = over.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = told.wait_timeout_while(lock, patience, |over| !*over);
+        let (mut lock, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+        if timeout.timed_out() {
+            tracing::warn!("requests were still under way at the end");
+            self.go_to(Stage::Stopped);
+            while !*lock {
+                lock = told.wait(lock).unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+    }
+}
+
+/// Takes the turn, until the server stops.
+pub(super) fn take_turn(shared: &Arc<Shared>) {
+    let succession = Succession(shared);
+    let mut turn = shared.turn.lock().unwrap_or_else(PoisonError::into_inner);
+    while turn.once(shared) {}
+    drop(turn);
+    drop(succession);
+}
+
+/// Sees to it that the turn goes on, or is known to be over.
+struct Succession<'a>(&'a Arc<Shared>);
+
+impl Drop for Succession<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!("the thread at the poller panicked; another takes its turn");
+            let shared = Arc::clone(self.0);
+            self.0.pool.execute(move || take_turn(&shared));
+            return;
+        }
+        let (over, told) = &self.0.over;
+        *over.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        told.notify_all();
+    }
+}
+
+impl Turn {
+    /// Waits for what is ready and serves it. False when the server has stopped.
+    fn once(&mut self, shared: &Arc<Shared>) -> bool {
+        let timeout = self.timeout(shared);
+        match self.poll.poll(&mut self.events, timeout) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => {
+                tracing::error!(%error, "cannot poll");
+                std::thread::sleep(SWEEP_SHORTEST);
+            }
+        }
+        let now = Instant::now();
+        let mut heard = Vec::with_capacity(64);
+        for event in &self.events {
+            match event.token() {
+                WAKER => {}
+                LISTENER => {
+                    if let Some(listener) = &mut self.listener {
+                        listener.note();
+                    }
+                }
+                Token(key) => heard.push((
+                    key,
+                    Signal {
+                        readable: event.is_readable(),
+                        writable: event.is_writable(),
+                        closed: event.is_read_closed() || event.is_error(),
+                    },
+                )),
+            }
+        }
+        let mut ready = Vec::with_capacity(heard.len());
+        shared.table.take(&heard, &mut ready);
+        self.accept(shared, now, &mut ready);
+        if now >= self.next_sweep {
+            self.sweep(shared, now, &mut ready);
+        }
+        serve(shared, ready, &mut self.scratch, now);
+        !self.is_over(shared)
+    }
+
+    fn timeout(&self, shared: &Shared) -> Option<Duration> {
+        if shared.table.has_ready() {
+            return Some(Duration::ZERO);
+        }
+        let now = Instant::now();
+        let accept = self
+            .listener
+            .as_ref()
+            .and_then(|listener| listener.due(now));
+        // With no connection there is no deadline to look at.
+        let sweep = (!shared.table.is_empty()).then_some(self.next_sweep);
+        let next = accept.into_iter().chain(sweep).min()?;
+        Some(next.saturating_duration_since(now))
+    }
+
+    fn accept(&mut self, shared: &Shared, now: Instant, ready: &mut Vec<Ready>) {
+        let Some(listener) = &mut self.listener else {
+            return;
+        };
+        let mut arrivals = Vec::new();
+        listener.accept(&shared.table, now, &mut arrivals);
+        for connection in arrivals {
+            let key = shared.table.add(now);
+            if let Err(error) = shared.watch(&connection, key) {
+                tracing::error!(%error, "cannot watch a connection");
+                shared.table.remove(key);
+                continue;
+            }
+            self.next_sweep = self.next_sweep.min(connection.deadline(&shared.config));
+            // Often its request has arrived with it.
+            ready.push(Ready {
+                key,
+                connection: Box::new(connection),
+                signal: Signal::default(),
+            });
+        }
+    }
+
+    fn sweep(&mut self, shared: &Shared, now: Instant, ready: &mut Vec<Ready>) {
+        let mut overdue = Vec::new();
+        let next = shared
+            .table
+            .overdue(now, self.longest(shared), &mut overdue);
+        self.next_sweep = next.max(now + SWEEP_SHORTEST);
+        for mut late in overdue {
+            if let Some(super::connection::Next::Fault(form, problem)) = late.connection.overdue() {
+                let trim = shared.service.bare_trim();
+                let response = trim.apply(problem.into());
+                late.connection.answer(response, &form, &shared.budget);
+                ready.push(late);
+            } else {
+                shared.table.remove(late.key);
+            }
+        }
+    }
+
+    /// A connection that becomes busy after a sweep may have a deadline before the next one. So sweeps are
+    /// never farther apart than the shortest time there is.
+    fn longest(&self, shared: &Shared) -> Duration {
+        let config = &shared.config;
+        let times = [
+            config.head_timeout,
+            config.body_timeout,
+            config.write_timeout,
+            config.idle_timeout,
+        ];
+        times.into_iter().fold(SWEEP_LONGEST, Duration::min)
+    }
+
+    fn is_over(&mut self, shared: &Shared) -> bool {
+        if !shared.is_stopping() {
+            return false;
+        }
+        // Dropped, it refuses connections; those it had not accepted are reset.
+        self.listener = None;
+        drop(shared.table.drain_idle());
+        let stopped = shared.stage.load(Ordering::Acquire) == Stage::Stopped as u8;
+        stopped || shared.table.is_empty()
+    }
+}
