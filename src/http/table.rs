@@ -157,16 +157,10 @@ impl Table {
         next
     }
 
-    /// Takes every idle connection out for good.
+    /// Closes every idle connection.
     pub(super) fn close_idle(&self) {
-        let mut inner = self.lock();
         let is_idle = |slot: &Slot| slot.connection.is_some() && slot.idle_since.is_some();
-        let slots = inner.slots.iter().filter(|(_, slot)| is_idle(slot));
-        let keys: Vec<_> = slots.map(|(key, _)| key).collect();
-        let slots = keys
-            .into_iter()
-            .filter_map(|key| inner.slots.try_remove(key));
-        slots.filter_map(|slot| slot.connection).collect()
+        self.lock().slots.retain(|_, slot| !is_idle(slot));
     }
 
     /// Takes the connection that has been idle for longest out for good.

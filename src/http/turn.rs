@@ -318,7 +318,7 @@ impl Turn {
         }
         // Dropped, it refuses connections; those it had not accepted are reset.
         self.listener = None;
-        drop(shared.table.drain_idle());
+        shared.table.close_idle();
         let stopped = shared.stage.load(Ordering::Acquire) == Stage::Stopped as u8;
         stopped || shared.table.is_empty()
     }
