@@ -9,5 +9,9 @@
 mod blocking;
 /// What the ways between sync and async code rest on, and the examples that show them.
 mod bridging;
+/// What the tests stand on.
+mod env;
+/// `/v1/keys`: values, conditions, negotiation.
+mod keys;
 /// The OpenAPI document: its two forms, its completeness, its validity.
 mod openapi;

@@ -1,0 +1,104 @@
+//! What the tests stand on: a gateway in this process or in one of its own, a client that shows what came
+//! over the wire, and waiting for a condition.
+
+mod http;
+mod program;
+mod sse;
+
+use std::net::{SocketAddr, TcpListener};
+use std::time::{Duration, Instant};
+
+use redis_http_gateway::config::Config;
+use redis_http_gateway::gateway::Gateway;
+
+pub(crate) use http::{Answer, Client};
+pub(crate) use program::Program;
+pub(crate) use sse::{Event, EventStream};
+
+/// By when anything that is waited for has to have happened. Far more than it takes.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A gateway in this process, on a free port, with an embedded engine of its own; shut down when dropped.
+pub(crate) struct TestGateway {
+    gateway: Option<Gateway>,
+    pub(crate) address: SocketAddr,
+}
+
+impl TestGateway {
+    /// With the default settings.
+    pub(crate) fn start() -> Self {
+        Self::with(|_| {})
+    }
+
+    /// With some settings changed.
+    pub(crate) fn with(change: impl FnOnce(&mut Config)) -> Self {
+        // Tests that hold many connections run beside others in the same process.
+        rlimit::increase_nofile_limit(u64::MAX).unwrap();
+        let mut config = Config {
+            shutdown_timeout: Duration::from_secs(1),
+            ..Config::default()
+        };
+        change(&mut config);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let gateway = Gateway::start(config, listener).unwrap();
+        Self {
+            address: gateway.address(),
+            gateway: Some(gateway),
+        }
+    }
+
+    /// The gateway itself.
+    pub(crate) fn gateway(&self) -> &Gateway {
+        self.gateway.as_ref().unwrap()
+    }
+
+    /// A new connection to it.
+    pub(crate) fn connect(&self) -> Client {
+        Client::connect(self.address)
+    }
+
+    /// One request on a connection of its own.
+    pub(crate) fn request(&self, method: &str, path: &str, body: &[u8]) -> Answer {
+        self.connect().request(method, path, &[], body)
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Answer {
+        self.request("GET", path, b"")
+    }
+
+    pub(crate) fn put(&self, path: &str, body: &[u8]) -> Answer {
+        self.request("PUT", path, body)
+    }
+
+    pub(crate) fn post(&self, path: &str, body: &[u8]) -> Answer {
+        self.request("POST", path, body)
+    }
+
+    /// An event stream, opened.
+    pub(crate) fn listen(&self, path: &str) -> EventStream {
+        EventStream::open(self.address, path, &[])
+    }
+
+    /// Shuts it down and waits until it is.
+    pub(crate) fn shutdown(mut self) {
+        self.gateway.take().unwrap().shutdown();
+    }
+}
+
+impl Drop for TestGateway {
+    fn drop(&mut self) {
+        if let Some(gateway) = self.gateway.take() {
+            gateway.shutdown();
+        }
+    }
+}
+
+/// Waits until a condition holds; fails, saying what was waited for, if it does not in time.
+pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "waited in vain until {what}");
+        // Between two looks at something that cannot be waited for otherwise.
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
