@@ -106,6 +106,10 @@ impl HeadReader {
                 return Err(Problem::new(400, "a line of the head ends without CR"));
             }
             self.has_line = true;
+            if buffer[..=at].ends_with(b"\r\n\r\n") {
+                // The head ends here. What follows is the body's business.
+                break;
+            }
         }
         self.scanned = buffer.len();
         Ok(self.has_line)
