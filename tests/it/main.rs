@@ -15,3 +15,5 @@ mod env;
 mod keys;
 /// The OpenAPI document: its two forms, its completeness, its validity.
 mod openapi;
+/// The rules of the house.
+mod tidy;
