@@ -56,7 +56,7 @@ fn serve(config: Config, address: SocketAddr) -> io::Result<()> {
     let failure = gateway.bridge().block_on(async {
         tokio::select! {
             stopped = stop_signal() => stopped.err(),
-            reason = gateway.upstream().failed() => Some(io::Error::other(reason)),
+            reason = gateway.failed() => Some(io::Error::other(reason)),
         }
     });
     gateway.shutdown();

@@ -8,14 +8,11 @@ use super::connection::Connection;
 use super::places::{Place, Places};
 use super::problem::Problem;
 use super::response::{Form, Response};
+use super::server::Capacity;
 use super::table::Table;
 
 /// Connections accepted before those that are ready have their turn.
 const AT_ONCE: usize = 64;
-
-/// Connections over the limit that are being told so at the same time, in full form: their request is read
-/// and thrown away until they close, or the answer could get lost.
-const TURNED_AWAY: usize = 64;
 
 /// How long not to accept when the system cannot give a connection.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -31,12 +28,12 @@ pub(super) struct Listener {
 }
 
 impl Listener {
-    pub(super) fn new(socket: TcpListener, places: usize) -> io::Result<Self> {
+    pub(super) fn new(socket: TcpListener, capacity: Capacity) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
         Ok(Self {
             socket,
-            places: Places::new(places),
-            extra: Places::new(TURNED_AWAY.min(places)),
+            places: Places::new(capacity.welcome),
+            extra: Places::new(capacity.turned_away),
             ready: true,
             paused_until: None,
         })

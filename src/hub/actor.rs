@@ -5,7 +5,7 @@
 //! missed by then, or while the upstream was away, it is told of with one `gap` event when all its channels
 //! stand again.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -45,7 +45,9 @@ pub(super) struct Actor {
     /// Who joined when and may still be unopened, in that order.
     unopened: VecDeque<(Instant, SubscriberId)>,
     /// Channels with messages that were dropped, whose listeners have not been told.
-    lossy: Vec<Bytes>,
+    lossy: HashSet<Bytes>,
+    /// When to look whether they can be told.
+    next_loss_check: Option<Instant>,
 }
 
 impl Actor {
@@ -68,9 +70,10 @@ impl Actor {
             last_channel: 0,
             subscribers: HashMap::new(),
             channels: HashMap::new(),
-            source: Source::new(upstream, config.connect_timeout),
+            source: Source::new(upstream, config),
             unopened: VecDeque::new(),
-            lossy: Vec::new(),
+            lossy: HashSet::new(),
+            next_loss_check: None,
         }
     }
 
@@ -96,7 +99,7 @@ impl Actor {
                 Some(id) = departures.recv() => self.leave(id),
                 happening = self.source.next() => self.on(happening),
                 () = sleep_until(patience_ends) => self.open_the_patient(),
-                () = tokio::time::sleep(LOSS_CHECK), if !self.lossy.is_empty() => self.tell_of_losses(),
+                () = sleep_until(self.next_loss_check) => self.tell_of_losses(),
             }
             self.stats
                 .subscribers
@@ -381,16 +384,17 @@ impl Actor {
         });
         if !self.fanout.deliver(channel.key, shapes) {
             self.stats.dropped.fetch_add(1, Ordering::Relaxed);
-            let name = Bytes::from(name);
-            if !self.lossy.contains(&name) {
+            if self.lossy.insert(Bytes::from(name)) {
                 tracing::warn!("the fan-out cannot keep up; messages are dropped");
-                self.lossy.push(name);
             }
+            self.next_loss_check
+                .get_or_insert_with(|| Instant::now() + LOSS_CHECK);
         }
     }
 
     /// Tells the listeners of channels with dropped messages, if the fan-out takes deliveries again.
     fn tell_of_losses(&mut self) {
+        self.next_loss_check = None;
         for name in std::mem::take(&mut self.lossy) {
             let Some(channel) = self.channels.get(&name) else {
                 continue;
@@ -398,7 +402,8 @@ impl Actor {
             let gap = event::gap(self.position(), "overflow", std::slice::from_ref(&name));
             let shapes = [(); Shape::COUNT].map(|()| Some(gap.clone()));
             if !self.fanout.deliver(channel.key, shapes) {
-                self.lossy.push(name);
+                self.lossy.insert(name);
+                self.next_loss_check = Some(Instant::now() + LOSS_CHECK);
             }
         }
     }

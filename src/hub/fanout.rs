@@ -133,7 +133,7 @@ impl Fanout {
 impl Bell {
     /// Notes that the thread looks for orders now.
     pub(super) fn answered(&self) {
-        self.rung.store(false, Ordering::Release);
+        self.rung.swap(false, Ordering::AcqRel);
     }
 
     /// Notes that a delivery has been carried out.

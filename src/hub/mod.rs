@@ -133,6 +133,11 @@ impl Hub {
         }
     }
 
+    /// Resolves when the hub's task has ended, asked or not.
+    pub async fn ended(&self) {
+        self.mailbox.closed().await;
+    }
+
     /// Ends all streams, cleanly where the client still reads, and resolves when that is done.
     pub async fn close(&self) {
         let (done, closed) = tokio::sync::oneshot::channel();

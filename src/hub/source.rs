@@ -10,6 +10,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use redis::aio::{PubSub, PubSubSink, PubSubStream};
 
+use crate::config::Config;
 use crate::upstream::{Upstream, reconnect_pauses};
 
 /// What happened upstream.
@@ -30,6 +31,7 @@ pub(super) enum Happening {
 pub(super) struct Source {
     upstream: Upstream,
     connect_timeout: Duration,
+    command_timeout: Duration,
     connection: Connection,
     /// How long to wait before each further attempt to connect.
     pauses: Box<dyn Iterator<Item = Duration> + Send>,
@@ -51,10 +53,11 @@ struct Confirmation {
 }
 
 impl Source {
-    pub(super) fn new(upstream: Upstream, connect_timeout: Duration) -> Self {
+    pub(super) fn new(upstream: Upstream, config: &Config) -> Self {
         Self {
             upstream,
-            connect_timeout,
+            connect_timeout: config.connect_timeout,
+            command_timeout: config.command_timeout,
             connection: Connection::None,
             pauses: Box::new(reconnect_pauses()),
             requests: FuturesUnordered::new(),
@@ -80,8 +83,10 @@ impl Source {
             return false;
         };
         let (mut sink, channel) = (sink.clone(), channel.clone());
+        let limit = self.command_timeout;
         self.requests.push(Box::pin(async move {
-            let result = sink.subscribe(&channel[..]).await;
+            let done = tokio::time::timeout(limit, sink.subscribe(&channel[..]));
+            let result = done.await.unwrap_or_else(|_| Err(late()));
             Confirmation { channel, result }
         }));
         true
@@ -93,8 +98,10 @@ impl Source {
             return false;
         };
         let (mut sink, channel) = (sink.clone(), channel.clone());
+        let limit = self.command_timeout;
         self.requests.push(Box::pin(async move {
-            let result = sink.unsubscribe(&channel[..]).await;
+            let done = tokio::time::timeout(limit, sink.unsubscribe(&channel[..]));
+            let result = done.await.unwrap_or_else(|_| Err(late()));
             Confirmation { channel, result }
         }));
         true
@@ -107,6 +114,8 @@ impl Source {
             tokio::select! {
                 Some(Confirmation { channel, result }) = self.requests.next() => match result {
                     Ok(()) => return Happening::Confirmed(channel),
+                    // Silence: the connection is as good as gone.
+                    Err(error) if error.is_timeout() => return self.lose(),
                     // A broken connection shows as such.
                     Err(error) if error.is_unrecoverable_error() => {}
                     Err(error) => return Happening::Refused(channel, error),
@@ -125,18 +134,19 @@ impl Source {
                         let pause = self.pauses.next().unwrap_or_default();
                         self.connect(pause);
                     }
-                    ConnectionEvent::Lost => {
-                        tracing::warn!("the subscriber connection to the upstream ended");
-                        self.requests.clear();
-                        // A server that takes connections only to close them shall not be asked without
-                        // a pause.
-                        let pause = reconnect_pauses().next().unwrap_or_default();
-                        self.connect(pause);
-                        return Happening::Lost;
-                    }
+                    ConnectionEvent::Lost => return self.lose(),
                 },
             }
         }
+    }
+
+    fn lose(&mut self) -> Happening {
+        tracing::warn!("the subscriber connection to the upstream ended");
+        self.requests.clear();
+        // A server that takes connections only to close them shall not be asked without a pause.
+        let pause = reconnect_pauses().next().unwrap_or_default();
+        self.connect(pause);
+        Happening::Lost
     }
 
     fn connect(&mut self, pause: Duration) {
@@ -144,12 +154,14 @@ impl Source {
         let limit = self.connect_timeout;
         self.connection = Connection::Opening(Box::pin(async move {
             tokio::time::sleep(pause).await;
-            let late = |_| std::io::Error::from(std::io::ErrorKind::TimedOut);
-            tokio::time::timeout(limit, upstream.subscriber())
-                .await
-                .map_err(late)?
+            let made = tokio::time::timeout(limit, upstream.subscriber());
+            made.await.unwrap_or_else(|_| Err(late()))
         }));
     }
+}
+
+fn late() -> redis::RedisError {
+    std::io::Error::from(std::io::ErrorKind::TimedOut).into()
 }
 
 enum ConnectionEvent {

@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
@@ -47,6 +47,7 @@ pub(super) struct Worker {
 #[derive(Debug, Default)]
 struct Audience {
     members: Vec<(usize, SubscriberId)>,
+    left: usize,
 }
 
 impl Worker {
@@ -78,8 +79,14 @@ impl Worker {
     /// Runs until [`Order::Close`] has been carried out.
     pub(super) fn run(mut self) {
         let mut events = Events::with_capacity(1024);
+        let mut more = false;
         while !(self.closing && self.subscribers.is_empty()) {
-            let timeout = self.until_next_check();
+            // However many orders there are, the sockets have their turn in between.
+            let timeout = if more {
+                Some(Duration::ZERO)
+            } else {
+                self.until_next_check()
+            };
             if let Err(error) = self.poll.poll(&mut events, timeout)
                 && error.kind() != io::ErrorKind::Interrupted
             {
@@ -97,7 +104,7 @@ impl Worker {
                     self.room(place);
                 }
             }
-            self.carry_out_orders();
+            more = self.carry_out_orders();
             self.check_the_silent();
         }
     }
@@ -109,22 +116,26 @@ impl Worker {
         Some(left + Duration::from_millis(10))
     }
 
-    fn carry_out_orders(&mut self) {
+    /// Carries out what was ordered, up to a number; true if there may be more.
+    fn carry_out_orders(&mut self) -> bool {
         // Whoever orders after this rings again.
         self.bell.answered();
-        loop {
-            let mut count = 0;
-            while count < ORDERS_AT_ONCE
-                && let Ok(order) = self.orders.try_recv()
-            {
-                self.carry_out(order);
-                count += 1;
-            }
-            self.send_all();
-            if count < ORDERS_AT_ONCE {
-                return;
+        for _ in 0..ORDERS_AT_ONCE {
+            match self.orders.try_recv() {
+                Ok(order) => self.carry_out(order),
+                Err(TryRecvError::Empty) => {
+                    self.send_all();
+                    return false;
+                }
+                // Nobody is left to give any.
+                Err(TryRecvError::Disconnected) => {
+                    self.carry_out(Order::Close);
+                    return false;
+                }
             }
         }
+        self.send_all();
+        true
     }
 
     fn carry_out(&mut self, order: Order) {
@@ -135,10 +146,11 @@ impl Worker {
                     return;
                 };
                 self.subscribers[place].open();
-                for channel in channels {
-                    let audience = self.channels.entry(channel).or_default();
+                for channel in &channels {
+                    let audience = self.channels.entry(*channel).or_default();
                     audience.members.push((place, id));
                 }
+                self.subscribers[place].channels = channels;
                 self.push(place, &opening);
             }
             Order::Deliver(channel, shapes) => {
@@ -159,9 +171,12 @@ impl Worker {
             }
             Order::Close => {
                 self.closing = true;
+                let now = Instant::now();
                 let places: Vec<_> = self.places.values().copied().collect();
                 for place in places {
-                    self.end(place);
+                    self.subscribers[place].end();
+                    // Also to those who were blocked: this is the last attempt.
+                    self.send(place, now);
                 }
             }
         }
@@ -171,7 +186,7 @@ impl Worker {
         let now = Instant::now();
         let entry = self.subscribers.vacant_entry();
         let place = entry.key();
-        let subscriber = Subscriber::new(id, seat, now);
+        let subscriber = Subscriber::new(id, seat, now, self.rules.write_timeout);
         let fd = subscriber.stream.as_raw_fd();
         entry.insert(subscriber);
         self.places.insert(id, place);
@@ -192,27 +207,37 @@ impl Worker {
     }
 
     fn deliver(&mut self, channel: ChannelKey, shapes: &[Option<Encoded>; Shape::COUNT]) {
-        let Some(mut audience) = self.channels.remove(&channel) else {
+        let Some(audience) = self.channels.get_mut(&channel) else {
             return;
         };
-        let mut left = 0;
-        for &(place, id) in &audience.members {
+        // Whoever is disconnected on the way is counted off from what is put back.
+        let members = std::mem::take(&mut audience.members);
+        for &(place, id) in &members {
             let subscriber = self.subscribers.get(place);
-            match subscriber.filter(|subscriber| subscriber.id == id) {
-                None => left += 1,
-                Some(subscriber) => {
-                    if let Some(events) = &shapes[subscriber.shape.index()] {
-                        self.push(place, events);
-                    }
-                }
+            if let Some(subscriber) = subscriber.filter(|subscriber| subscriber.id == id)
+                && let Some(events) = &shapes[subscriber.shape.index()]
+            {
+                self.push(place, events);
             }
         }
-        if left * 2 > audience.members.len() {
+        if let Some(audience) = self.channels.get_mut(&channel) {
+            audience.members = members;
+            self.tidy(channel);
+        }
+    }
+
+    /// Forgets those who left a channel, if they are half of it, and the channel with the last of them.
+    fn tidy(&mut self, channel: ChannelKey) {
+        let Some(audience) = self.channels.get_mut(&channel) else {
+            return;
+        };
+        if audience.left * 2 > audience.members.len() {
             let places = &self.places;
             audience.members.retain(|(_, id)| places.contains_key(id));
+            audience.left = 0;
         }
-        if !audience.members.is_empty() {
-            self.channels.insert(channel, audience);
+        if audience.members.is_empty() {
+            self.channels.remove(&channel);
         }
     }
 
@@ -222,7 +247,15 @@ impl Worker {
         if subscriber.ending {
             return;
         }
-        if subscriber.push(events) > self.rules.subscriber_buffer.max(events.len() + 1024) {
+        let limit = self.rules.subscriber_buffer.max(events.len() + 1024);
+        if subscriber.push(events) > limit && !subscriber.blocked {
+            // It was not asked to take anything since the last orders came.
+            self.send(place, Instant::now());
+        }
+        let Some(subscriber) = self.subscribers.get(place) else {
+            return;
+        };
+        if subscriber.waiting() > limit {
             tracing::debug!(id = subscriber.id, "a subscriber is too slow");
             self.stats.evicted.fetch_add(1, Ordering::Relaxed);
             self.drop_subscriber(place);
@@ -291,6 +324,15 @@ impl Worker {
     fn take(&mut self, place: usize) -> Option<Subscriber> {
         let subscriber = self.subscribers.try_remove(place)?;
         self.places.remove(&subscriber.id);
+        for channel in &subscriber.channels {
+            if let Some(audience) = self.channels.get_mut(channel) {
+                audience.left += 1;
+                // Not while its members are being gone through.
+                if !audience.members.is_empty() {
+                    self.tidy(*channel);
+                }
+            }
+        }
         // Closing the socket takes it out of the poller. The hub may be gone at the end.
         let _ = self.gone.send(subscriber.id);
         Some(subscriber)

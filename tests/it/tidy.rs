@@ -62,10 +62,7 @@ fn imports_go_down() {
         }
         let own = layer(top).unwrap_or_else(|| panic!("{top} has no place among the layers"));
         for line in text.lines() {
-            for (at, _) in line
-                .match_indices("crate::")
-                .chain(line.match_indices("redis_http_gateway::"))
-            {
+            for (at, _) in line.match_indices("crate::") {
                 let rest = &line[at..].split_once("::").unwrap().1;
                 let name: String = rest
                     .chars()
