@@ -15,3 +15,5 @@ mod env;
 mod keys;
 /// The OpenAPI document: its two forms, its completeness, its validity.
 mod openapi;
+/// What the routes refuse, and what they say about it.
+mod refusals;
