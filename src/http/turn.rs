@@ -268,7 +268,7 @@ impl Turn {
             return;
         };
         let mut arrivals = Vec::new();
-        listener.accept(&shared.table, now, &mut arrivals);
+        listener.accept(&shared.table, &shared.service, now, &mut arrivals);
         for connection in arrivals {
             let key = shared.table.add(now);
             if let Err(error) = shared.watch(&connection, key) {

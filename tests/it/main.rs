@@ -11,9 +11,13 @@ mod blocking;
 mod bridging;
 /// What the tests stand on.
 mod env;
+/// Event streams as one client sees them: form, content, ids, gaps, heartbeats.
+mod events;
 /// `/v1/keys`: values, conditions, negotiation.
 mod keys;
 /// The OpenAPI document: its two forms, its completeness, its validity.
 mod openapi;
 /// The rules of the house.
 mod tidy;
+/// What the routes refuse, and what they say about it.
+mod refusals;
