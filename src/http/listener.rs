@@ -7,13 +7,10 @@ use std::time::{Duration, Instant};
 use super::connection::Connection;
 use super::places::{Place, Places};
 use super::problem::Problem;
-<<<<<<< HEAD
-use super::response::{Form, Response};
-use super::server::Capacity;
-=======
+
 use super::response::Form;
+use super::server::Capacity;
 use super::service::Service;
->>>>>>> 6d21d341420d50a4234973b38f5eaad72395aaa3
 use super::table::Table;
 
 /// Connections accepted before those that are ready have their turn.

@@ -17,7 +17,7 @@ mod events;
 mod keys;
 /// The OpenAPI document: its two forms, its completeness, its validity.
 mod openapi;
-/// The rules of the house.
-mod tidy;
 /// What the routes refuse, and what they say about it.
 mod refusals;
+/// The rules of the house.
+mod tidy;
