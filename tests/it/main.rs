@@ -17,6 +17,8 @@ mod events;
 mod keys;
 /// The OpenAPI document: its two forms, its completeness, its validity.
 mod openapi;
+/// The README: what it shows works, and what it says is so.
+mod readme;
 /// What the routes refuse, and what they say about it.
 mod refusals;
 /// The rules of the house.
