@@ -9,6 +9,8 @@
 mod blocking;
 /// What the ways between sync and async code rest on, and the examples that show them.
 mod bridging;
+/// The program as a command: flags, variables, output, exit codes, signals.
+mod cli;
 /// The embedded engine dies and comes back; a Redis that is away.
 mod embedded;
 /// What the tests stand on.
