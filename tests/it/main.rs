@@ -9,10 +9,16 @@
 mod blocking;
 /// What the ways between sync and async code rest on, and the examples that show them.
 mod bridging;
+/// The program as a command: flags, variables, output, exit codes, signals.
+mod cli;
+/// The embedded engine dies and comes back; a Redis that is away.
+mod embedded;
 /// What the tests stand on.
 mod env;
 /// Event streams as one client sees them: form, content, ids, gaps, heartbeats.
 mod events;
+/// Event streams together: many, slow ones, those that leave, and what is given back then.
+mod fanout;
 /// `/v1/keys`: values, conditions, negotiation.
 mod keys;
 /// The OpenAPI document: its two forms, its completeness, its validity.
