@@ -86,9 +86,9 @@ impl HeadReader {
         let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
         let mut parsed = httparse::Request::new(&mut []);
         match parsed.parse_with_uninit_headers(buffer, &mut fields) {
-            Ok(httparse::Status::Partial) => within(buffer, limits.head, 431, "the request's head"),
+            Ok(httparse::Status::Partial) => within_both(buffer, limits.head),
             Ok(httparse::Status::Complete(length)) => {
-                within::<Head>(&buffer[..length], limits.head, 431, "the request's head")?;
+                within_both(&buffer[..length], limits.head)?;
                 let raw = RawHead::of(&parsed, buffer);
                 *self = Self::default();
                 let block = buffer.split_to(length).freeze();
@@ -114,6 +114,13 @@ impl HeadReader {
         self.scanned = buffer.len();
         Ok(self.has_line)
     }
+}
+
+/// `None`, as long as a head whose request line is there is within its limit.
+fn within_both(head: &[u8], limit: usize) -> Result<Option<Head>, Problem> {
+    let line = memchr::memchr(b'\n', head).map_or(head.len(), |end| end + 1);
+    within::<Head>(&head[..line], limit, 414, "the request line")?;
+    within(head, limit, 431, "the request's head")
 }
 
 /// `None`, as long as what has come of a part of the head is within its limit.
