@@ -362,10 +362,12 @@ fn explain(error: httparse::Error, buffer: &[u8]) -> Problem {
         Error::Version => {
             let line = buffer.split(|&b| b == b'\r').next().unwrap_or_default();
             let version = line.rsplit(|&b| b == b' ').next().unwrap_or_default();
-            if version.starts_with(b"HTTP/") {
+            let known = matches!(version, b"HTTP/1.0" | b"HTTP/1.1");
+            if version.starts_with(b"HTTP/") && !known {
                 Problem::new(505, "HTTP/1.1 and HTTP/1.0 are spoken here")
             } else {
-                Problem::new(400, "the request line does not end with an HTTP version")
+                let detail = "the request line is not a method, a target and an HTTP version";
+                Problem::new(400, detail)
             }
         }
         Error::HeaderName => Problem::new(400, "a header's name is not valid"),
