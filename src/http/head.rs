@@ -271,7 +271,6 @@ fn check_authority(host: &[u8]) -> Result<(), Problem> {
 
 /// RFC 9112, 6: what the body's length is. Anything that two readers could take in two ways is refused.
 fn framing(headers: &Headers, old: bool) -> Result<Framing, Problem> {
-    let mut codings = headers.list("Transfer-Encoding").peekable();
     let has_coding = headers.get("Transfer-Encoding").is_some();
     let mut length = None;
     for value in headers.all("Content-Length") {
@@ -295,13 +294,17 @@ fn framing(headers: &Headers, old: bool) -> Result<Framing, Problem> {
         let detail = "HTTP/1.0 knows no Transfer-Encoding";
         return Err(Problem::new(400, detail));
     }
-    match codings.next() {
-        Some(coding) if coding.eq_ignore_ascii_case(b"chunked") && codings.peek().is_none() => {
-            Ok(Framing::Chunked)
-        }
-        _ => {
+    let is_chunked = |coding: &&[u8]| coding.eq_ignore_ascii_case(b"chunked");
+    let codings: Vec<_> = headers.list("Transfer-Encoding").collect();
+    match codings.split_last() {
+        Some((last, [])) if is_chunked(last) => Ok(Framing::Chunked),
+        Some((last, others)) if is_chunked(last) && !others.iter().any(|it| is_chunked(it)) => {
             let detail = "the only transfer coding that is understood here is chunked";
             Err(Problem::new(501, detail))
+        }
+        _ => {
+            let detail = "a request's last transfer coding, and no other, must be chunked";
+            Err(Problem::new(400, detail))
         }
     }
 }
