@@ -179,8 +179,9 @@ impl Connection {
             return None;
         }
         if let Phase::Head(reader) = &mut self.phase {
+            let head_only = is_head(&self.received);
             match reader.read(&mut self.received, limits) {
-                Err(problem) => return Some(self.fault(problem)),
+                Err(problem) => return Some(self.fault(problem, head_only)),
                 Ok(None) => return None,
                 Ok(Some(head)) => {
                     self.since = now;
@@ -235,7 +236,10 @@ impl Connection {
             return None;
         };
         match incoming.reader.read(&mut self.received, limits.body) {
-            Err(problem) => Some(self.fault(problem)),
+            Err(problem) => {
+                let head_only = incoming.request.method == Method::Head;
+                Some(self.fault(problem, head_only))
+            }
             Ok(Some(body)) => {
                 self.invite = false;
                 incoming.request.body = body;
@@ -266,9 +270,13 @@ impl Connection {
         Next::Refused(request, form, response)
     }
 
-    fn fault(&mut self, problem: Problem) -> Next {
+    fn fault(&mut self, problem: Problem, head_only: bool) -> Next {
         self.phase = Phase::Lingering;
-        Next::Fault(Form::of_a_fault(), problem)
+        let form = Form {
+            head_only,
+            ..Form::of_a_fault()
+        };
+        Next::Fault(form, problem)
     }
 
     /// Appends an answer. A large one that there is no memory for is replaced.
@@ -380,13 +388,18 @@ impl Connection {
         if !self.all_sent() {
             return None;
         }
-        let what = match &self.phase {
-            Phase::Head(_) if !self.received.is_empty() => "the request's head",
-            Phase::Body(_) => "the request's body",
+        let (what, head_only) = match &self.phase {
+            Phase::Head(_) if !self.received.is_empty() => {
+                ("the request's head", is_head(&self.received))
+            }
+            Phase::Body(incoming) => {
+                let head_only = incoming.request.method == Method::Head;
+                ("the request's body", head_only)
+            }
             Phase::Head(_) | Phase::Lingering => return None,
         };
         let detail = format!("{what} did not arrive in time");
-        Some(self.fault(Problem::new(408, detail)))
+        Some(self.fault(Problem::new(408, detail), head_only))
     }
 
     /// Takes the connection apart for the hub: the socket, what it is owed, its place.
@@ -407,6 +420,11 @@ fn cover(request: &mut Request, size: usize, limit: usize, budget: &Budget) -> b
     request.reservation = None;
     request.reservation = budget.reserve((size * 2).min(limit.max(size)));
     request.reservation.is_some()
+}
+
+/// Whether a head that may be unfinished or faulty is that of a HEAD: its answer has no body in any case.
+fn is_head(received: &[u8]) -> bool {
+    received.trim_ascii_start().starts_with(b"HEAD ")
 }
 
 fn no_memory() -> Problem {
