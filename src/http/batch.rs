@@ -245,7 +245,7 @@ impl Work {
             form.keep_alive &= !unknown && !shared.is_stopping();
             let keep_alive = form.keep_alive;
             self.connection
-                .answer(trim.apply(response), &form, &shared.budget);
+                .answer(response, &trim, &form, &shared.budget);
             if !keep_alive {
                 unknown = true;
                 self.connection.last_answer();

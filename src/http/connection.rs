@@ -18,7 +18,7 @@ use super::places::Place;
 use super::problem::Problem;
 use super::request::Request;
 use super::response::{Form, Response};
-use super::service::Service;
+use super::service::{Service, Trim};
 use crate::config::Config;
 
 /// What is read ahead of the requests that are being answered.
@@ -280,16 +280,17 @@ impl Connection {
     }
 
     /// Appends an answer. A large one that there is no memory for is replaced.
-    pub(super) fn answer(&mut self, response: Response, form: &Form, budget: &Budget) {
+    pub(super) fn answer(&mut self, response: Response, trim: &Trim, form: &Form, budget: &Budget) {
         let size = response.body.len();
-        if size <= SMALL || form.head_only {
-            response.write(&mut self.answers, form);
+        let response = if size <= SMALL || form.head_only {
+            response
         } else if let Some(held) = budget.reserve(size) {
             self.held.push(held);
-            response.write(&mut self.answers, form);
+            response
         } else {
-            Response::from(no_memory()).write(&mut self.answers, form);
-        }
+            no_memory().into()
+        };
+        trim.apply(response).write(&mut self.answers, form);
     }
 
     /// Appends an answer that has been written elsewhere.

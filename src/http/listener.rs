@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use super::connection::Connection;
 use super::places::{Place, Places};
 use super::problem::Problem;
-use super::response::{Form, Response};
+use super::response::Form;
+use super::service::Service;
 use super::table::Table;
 
 /// Connections accepted before those that are ready have their turn.
@@ -57,7 +58,13 @@ impl Listener {
     }
 
     /// Accepts what waits, up to a number.
-    pub(super) fn accept(&mut self, table: &Table, now: Instant, arrivals: &mut Vec<Connection>) {
+    pub(super) fn accept(
+        &mut self,
+        table: &Table,
+        service: &Service,
+        now: Instant,
+        arrivals: &mut Vec<Connection>,
+    ) {
         if self.paused_until.is_some_and(|until| until > now) {
             return;
         }
@@ -73,7 +80,7 @@ impl Listener {
                         .set_nonblocking(true)
                         .and_then(|()| stream.set_nodelay(true));
                     if usable.is_ok() {
-                        arrivals.extend(self.seat(stream, table, now));
+                        arrivals.extend(self.seat(stream, table, service, now));
                     }
                 }
                 Err(error) => match error.kind() {
@@ -91,7 +98,13 @@ impl Listener {
 
     /// Finds a place: a free one, or that of the connection that has been idle for longest. Without any, the
     /// connection is told so and only has to be seen off.
-    fn seat(&self, stream: TcpStream, table: &Table, now: Instant) -> Option<Connection> {
+    fn seat(
+        &self,
+        stream: TcpStream,
+        table: &Table,
+        service: &Service,
+        now: Instant,
+    ) -> Option<Connection> {
         let place = self.places.take().or_else(|| {
             drop(table.take_idlest());
             self.places.take()
@@ -100,38 +113,39 @@ impl Listener {
             return Some(Connection::new(stream, place, now));
         }
         match self.extra.take() {
-            Some(place) => Some(turn_away(stream, place, now)),
+            Some(place) => Some(turn_away(stream, place, service, now)),
             None => {
-                turn_away_briefly(stream);
+                turn_away_briefly(stream, service);
                 None
             }
         }
     }
 }
 
-fn no_room() -> Vec<u8> {
+fn no_room(service: &Service) -> Vec<u8> {
     let problem = Problem::new(
         503,
         "the gateway has as many connections as it may; try again",
     );
     let mut answer = Vec::new();
-    Response::from(problem).write(&mut answer, &Form::of_a_fault());
+    let response = service.bare_trim().apply(problem.into());
+    response.write(&mut answer, &Form::of_a_fault());
     answer
 }
 
-fn turn_away(stream: TcpStream, place: Place, now: Instant) -> Connection {
+fn turn_away(stream: TcpStream, place: Place, service: &Service, now: Instant) -> Connection {
     let mut connection = Connection::new(stream, place, now);
     connection.last_answer();
-    connection.push(&no_room());
+    connection.push(&no_room(service));
     connection
 }
 
 /// Tells a connection so that there is not even room to see it off.
-fn turn_away_briefly(mut stream: TcpStream) {
+fn turn_away_briefly(mut stream: TcpStream, service: &Service) {
     let mut waste = [0; 4096];
     // What has arrived is taken, or the kernel would reset the connection; whether the answer arrives
     // cannot be known.
     let _ = stream.read(&mut waste);
-    let _ = stream.write(&no_room());
+    let _ = stream.write(&no_room(service));
     let _ = stream.shutdown(Shutdown::Write);
 }

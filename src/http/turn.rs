@@ -263,7 +263,7 @@ impl Turn {
             return;
         };
         let mut arrivals = Vec::new();
-        listener.accept(&shared.table, now, &mut arrivals);
+        listener.accept(&shared.table, &shared.service, now, &mut arrivals);
         for connection in arrivals {
             let key = shared.table.add(now);
             if let Err(error) = shared.watch(&connection, key) {
@@ -290,8 +290,8 @@ impl Turn {
         for mut late in overdue {
             if let Some(super::connection::Next::Fault(form, problem)) = late.connection.overdue() {
                 let trim = shared.service.bare_trim();
-                let response = trim.apply(problem.into());
-                late.connection.answer(response, &form, &shared.budget);
+                late.connection
+                    .answer(problem.into(), &trim, &form, &shared.budget);
                 ready.push(late);
             } else {
                 shared.table.remove(late.key);
