@@ -55,6 +55,8 @@ pub(super) struct Connection {
     since: Instant,
     /// When the kernel last took a part of the answers.
     sent_at: Instant,
+    /// How much is read ahead while a head is awaited: at least a whole one.
+    read_ahead: usize,
     /// Whether the kernel may have more to read.
     readable: bool,
     /// Whether the client has ended its side, and whether all before that has been read.
@@ -104,6 +106,7 @@ impl Connection {
             phase: Phase::Head(HeadReader::default()),
             since: now,
             sent_at: now,
+            read_ahead: READ_AHEAD,
             readable: true,
             closing: false,
             ended: false,
@@ -161,7 +164,7 @@ impl Connection {
     fn wanted(&self) -> usize {
         match &self.phase {
             Phase::Body(incoming) => READ_AHEAD.max(incoming.reader.size()),
-            Phase::Head(_) | Phase::Lingering => READ_AHEAD,
+            Phase::Head(_) | Phase::Lingering => self.read_ahead,
         }
     }
 
@@ -179,6 +182,7 @@ impl Connection {
             return None;
         }
         if let Phase::Head(reader) = &mut self.phase {
+            self.read_ahead = READ_AHEAD.max(limits.head + 1);
             let head_only = is_head(&self.received);
             match reader.read(&mut self.received, limits) {
                 Err(problem) => return Some(self.fault(problem, head_only)),
