@@ -32,7 +32,7 @@ const WRITE_BEHIND: usize = 256 * 1024;
 
 /// How long, after the last answer, to go on reading what the client still sends. To close earlier would
 /// reset the connection, and the answer might never be seen.
-const LINGER: Duration = Duration::from_secs(2);
+pub(super) const LINGER: Duration = Duration::from_secs(2);
 
 /// What the poller said of a connection.
 #[derive(Debug, Clone, Copy, Default)]

@@ -18,7 +18,7 @@ use tokio::runtime::Handle;
 
 use super::batch::serve;
 use super::budget::Budget;
-use super::connection::{Connection, Signal};
+use super::connection::{Connection, LINGER, Signal};
 use super::head::Limits;
 use super::listener::Listener;
 use super::pace::Pace;
@@ -234,11 +234,12 @@ impl Turn {
             }
         }
         let mut ready = Vec::with_capacity(heard.len());
-        shared.table.take(&heard, &mut ready);
-        self.accept(shared, now, &mut ready);
+        // Before anybody is taken who is ready: a client that always sends is not spared its deadline.
         if now >= self.next_sweep {
             self.sweep(shared, now, &mut ready);
         }
+        shared.table.take(&heard, &mut ready);
+        self.accept(shared, now, &mut ready);
         serve(shared, ready, &mut self.scratch, now);
         !self.is_over(shared)
     }
@@ -308,6 +309,7 @@ impl Turn {
             config.body_timeout,
             config.write_timeout,
             config.idle_timeout,
+            LINGER,
         ];
         times.into_iter().fold(SWEEP_LONGEST, Duration::min)
     }
