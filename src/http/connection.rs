@@ -27,6 +27,9 @@ const READ_AHEAD: usize = 128 * 1024;
 /// What is read before others have their turn.
 const READ_AT_ONCE: usize = 256 * 1024;
 
+/// A buffer that has held no more than this is kept for the next request.
+const KEPT: usize = 4 * 1024;
+
 /// Answers that may wait for a client before no more of its requests are taken up.
 const WRITE_BEHIND: usize = 256 * 1024;
 
@@ -47,6 +50,8 @@ pub(super) struct Connection {
     stream: TcpStream,
     /// Received and not parsed.
     received: BytesMut,
+    /// The most that it held since it was made.
+    peak: usize,
     /// Answers, of which so much has been sent.
     answers: Vec<u8>,
     sent: usize,
@@ -101,6 +106,7 @@ impl Connection {
         Self {
             stream,
             received: BytesMut::new(),
+            peak: 0,
             answers: Vec::new(),
             sent: 0,
             phase: Phase::Head(HeadReader::default()),
@@ -145,6 +151,7 @@ impl Connection {
                         self.since = now;
                     }
                     self.received.extend_from_slice(&scratch[..count]);
+                    self.peak = self.peak.max(self.received.len());
                     // Less than there was room for: the kernel has no more, unless the end follows.
                     self.readable = count == scratch.len() || self.closing;
                 }
@@ -263,6 +270,12 @@ impl Connection {
     }
 
     fn whole(&mut self, request: Request, keep_alive: bool) -> Next {
+        // A buffer keeps the memory of all that ever passed through it, also when that is gone.
+        let is_large = request.body.len() > SMALL;
+        if self.peak > KEPT && (self.received.is_empty() || is_large) {
+            self.received = BytesMut::from(&self.received[..]);
+            self.peak = self.received.len();
+        }
         if !keep_alive {
             self.phase = Phase::Lingering;
         }
