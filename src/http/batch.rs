@@ -9,6 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::budget::Reservation;
 use super::connection::{Connection, Next};
 use super::plan::{Listen, Respond};
 use super::problem::Problem;
@@ -47,6 +48,8 @@ struct Entry {
     form: Form,
     trim: Trim,
     answer: Answer,
+    /// The place of a large body, which its command holds until it is answered.
+    held: Option<Reservation>,
 }
 
 /// How its answer comes about.
@@ -129,7 +132,8 @@ fn gather(
 /// The first half of a request's way.
 fn plan(shared: &Shared, next: Next, commands: &mut Vec<Command>) -> Entry {
     match next {
-        Next::Request(request, form) => {
+        Next::Request(mut request, form) => {
+            let held = request.reservation.take();
             let trim = shared.service.trim(&request);
             let admitted = unwinding(&trim, || shared.service.plan(&request));
             let answer = match admitted {
@@ -142,13 +146,19 @@ fn plan(shared: &Shared, next: Next, commands: &mut Vec<Command>) -> Entry {
                 Ok(Admitted::Listen(listen)) => Answer::Stream(listen),
                 Err(problem) => Answer::Here(problem.into()),
             };
-            Entry { form, trim, answer }
+            Entry {
+                form,
+                trim,
+                answer,
+                held,
+            }
         }
         Next::Refused(request, form, response) => refused(shared, &request, form, response),
         Next::Fault(form, problem) => Entry {
             form,
             trim: shared.service.bare_trim(),
             answer: Answer::Here(problem.into()),
+            held: None,
         },
     }
 }
@@ -158,6 +168,7 @@ fn refused(shared: &Shared, request: &Request, form: Form, response: Response) -
         form,
         trim: shared.service.trim(request),
         answer: Answer::Here(response),
+        held: None,
     }
 }
 
@@ -216,7 +227,9 @@ impl Work {
                 mut form,
                 trim,
                 answer,
+                held,
             } = entry;
+            drop(held);
             let response = match answer {
                 Answer::Here(response) => response,
                 Answer::Asked(count, respond, ticket) => {
