@@ -222,7 +222,9 @@ impl Work {
     fn finish(mut self, shared: &Arc<Shared>, outcomes: &mut VecDeque<Outcome>, now: Instant) {
         let mut listen = None;
         let mut unknown = false;
+        let mut left = self.entries.len();
         for entry in std::mem::take(&mut self.entries) {
+            left -= 1;
             let Entry {
                 mut form,
                 trim,
@@ -231,6 +233,7 @@ impl Work {
             } = entry;
             drop(held);
             let response = match answer {
+                Answer::Here(_) if unknown => continue,
                 Answer::Here(response) => response,
                 Answer::Asked(count, respond, ticket) => {
                     let share: Vec<_> = outcomes.drain(..count.min(outcomes.len())).collect();
@@ -255,7 +258,7 @@ impl Work {
             };
             // After an outcome that nobody knows the connection ends, and what was pipelined behind it is
             // not taken up: it could overtake.
-            form.keep_alive &= !unknown && !shared.is_stopping();
+            form.keep_alive &= !unknown && !(left == 0 && shared.is_stopping());
             let keep_alive = form.keep_alive;
             self.connection
                 .answer(response, &trim, &form, &shared.budget);
