@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::bridge::Bridge;
 use crate::config::Config;
+use crate::http::listener::turned_away;
 use crate::http::server::Server;
 use crate::hub::{Hub, Stats};
 use crate::upstream::Upstream;
@@ -131,9 +132,10 @@ fn places(config: &Config) -> io::Result<usize> {
         );
         return Err(io::Error::other(message));
     }
-    let places = usize::try_from(left)
-        .unwrap_or(usize::MAX)
-        .min(config.max_connections);
+    let left = usize::try_from(left).unwrap_or(usize::MAX);
+    // Those that are turned away need a descriptor each while they are told so.
+    let places = left.saturating_sub(turned_away(left)).max(1);
+    let places = places.min(config.max_connections);
     if places < config.max_connections {
         tracing::warn!(
             places,

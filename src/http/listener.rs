@@ -16,9 +16,11 @@ use super::table::Table;
 /// Connections accepted before those that are ready have their turn.
 const AT_ONCE: usize = 64;
 
-/// Connections over the limit that are being told so at the same time, in full form: their request is read
-/// and thrown away until they close, or the answer could get lost.
-const TURNED_AWAY: usize = 64;
+/// Connections over a limit of so many that are being told so at the same time, in full form: their request
+/// is read and thrown away until they close, or the answer could get lost.
+pub(crate) fn turned_away(places: usize) -> usize {
+    (places / 4).clamp(1, 64)
+}
 
 /// What the kernel takes of a connection's answers before they are on their way to the client. Without
 /// this it takes megabytes, and tells of room only when a third of that is gone: a slow client would seem
@@ -44,7 +46,7 @@ impl Listener {
         Ok(Self {
             socket,
             places: Places::new(places),
-            extra: Places::new(TURNED_AWAY.min(places)),
+            extra: Places::new(turned_away(places)),
             ready: true,
             paused_until: None,
         })
