@@ -258,7 +258,7 @@ impl Work {
             };
             // After an outcome that nobody knows the connection ends, and what was pipelined behind it is
             // not taken up: it could overtake.
-            form.keep_alive &= !unknown && !(left == 0 && shared.is_stopping());
+            form.keep_alive &= !(unknown || left == 0 && shared.is_stopping());
             let keep_alive = form.keep_alive;
             self.connection
                 .answer(response, &trim, &form, &shared.budget);

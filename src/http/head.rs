@@ -298,7 +298,7 @@ fn framing(headers: &Headers, old: bool) -> Result<Framing, Problem> {
     let codings: Vec<_> = headers.list("Transfer-Encoding").collect();
     match codings.split_last() {
         Some((last, [])) if is_chunked(last) => Ok(Framing::Chunked),
-        Some((last, others)) if is_chunked(last) && !others.iter().any(|it| is_chunked(it)) => {
+        Some((last, others)) if is_chunked(last) && !others.iter().any(is_chunked) => {
             let detail = "the only transfer coding that is understood here is chunked";
             Err(Problem::new(501, detail))
         }
