@@ -281,7 +281,7 @@ impl Work {
             form.keep_alive &= !(shared.is_stopping() && entries.peek().is_none());
             closed = !form.keep_alive;
             self.connection
-                .answer(trim.apply(response), &form, &shared.budget);
+                .answer(response, &trim, &form, &shared.budget);
         }
         if closed {
             self.connection.last_answer();

@@ -19,7 +19,7 @@ use super::places::Place;
 use super::problem::Problem;
 use super::request::Request;
 use super::response::{Form, Response};
-use super::service::Service;
+use super::service::{Service, Trim};
 use crate::config::Config;
 
 /// What is read ahead of the requests that are being answered.
@@ -167,8 +167,9 @@ impl Connection {
             return None;
         }
         if let Phase::Head(reader) = &mut self.phase {
+            let head_only = is_head(&self.received);
             match reader.read(&mut self.received, limits) {
-                Err(problem) => return Some(self.fault(problem)),
+                Err(problem) => return Some(self.fault(problem, head_only)),
                 Ok(None) => return None,
                 Ok(Some(head)) => {
                     self.since = now;
@@ -222,7 +223,10 @@ impl Connection {
             return None;
         };
         let body = match incoming.reader.read(&mut self.received, limits.body) {
-            Err(problem) => return Some(self.fault(problem)),
+            Err(problem) => {
+                let head_only = incoming.request.method == Method::Head;
+                return Some(self.fault(problem, head_only));
+            }
             Ok(body) => body,
         };
         // What has arrived counts, not what was announced.
@@ -260,14 +264,18 @@ impl Connection {
         Next::Refused(request, form, response)
     }
 
-    fn fault(&mut self, problem: Problem) -> Next {
+    fn fault(&mut self, problem: Problem, head_only: bool) -> Next {
         self.last_answer();
-        Next::Fault(Form::of_a_fault(), problem)
+        let form = Form {
+            head_only,
+            ..Form::of_a_fault()
+        };
+        Next::Fault(form, problem)
     }
 
     /// Appends an answer. A large one that there is no memory for is replaced.
-    pub(super) fn answer(&mut self, response: Response, form: &Form, budget: &Budget) {
-        self.answers.answer(response, form, budget);
+    pub(super) fn answer(&mut self, response: Response, trim: &Trim, form: &Form, budget: &Budget) {
+        self.answers.answer(response, trim, form, budget);
     }
 
     /// Appends an answer that has been written elsewhere.
@@ -367,13 +375,18 @@ impl Connection {
         if !self.all_sent() {
             return None;
         }
-        let what = match &self.phase {
-            Phase::Head(_) if !self.received.is_empty() => "the request's head",
-            Phase::Body(_) => "the request's body",
+        let (what, head_only) = match &self.phase {
+            Phase::Head(_) if !self.received.is_empty() => {
+                ("the request's head", is_head(&self.received))
+            }
+            Phase::Body(incoming) => {
+                let head_only = incoming.request.method == Method::Head;
+                ("the request's body", head_only)
+            }
             Phase::Head(_) | Phase::Lingering => return None,
         };
         let detail = format!("{what} did not arrive in time");
-        Some(self.fault(Problem::new(408, detail)))
+        Some(self.fault(Problem::new(408, detail), head_only))
     }
 
     /// Takes the connection apart for the hub: the socket, what it is owed, its place.
@@ -392,6 +405,11 @@ fn cover(request: &mut Request, size: usize, limit: usize, budget: &Budget) -> b
     request.reservation = None;
     request.reservation = budget.reserve((size * 2).min(limit.max(size)));
     request.reservation.is_some()
+}
+
+/// Whether a head that may be unfinished or faulty is that of a HEAD: its answer has no body in any case.
+fn is_head(received: &[u8]) -> bool {
+    received.trim_ascii_start().starts_with(b"HEAD ")
 }
 
 fn form_of(request: &Request, keep_alive: bool) -> Form {

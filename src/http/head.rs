@@ -86,9 +86,9 @@ impl HeadReader {
         let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
         let mut parsed = httparse::Request::new(&mut []);
         match parsed.parse_with_uninit_headers(buffer, &mut fields) {
-            Ok(httparse::Status::Partial) => within(buffer, limits.head, 431, "the request's head"),
+            Ok(httparse::Status::Partial) => within_both(buffer, limits.head),
             Ok(httparse::Status::Complete(length)) => {
-                within::<Head>(&buffer[..length], limits.head, 431, "the request's head")?;
+                within_both(&buffer[..length], limits.head)?;
                 let raw = RawHead::of(&parsed, buffer);
                 *self = Self::default();
                 let block = buffer.split_to(length).freeze();
@@ -114,6 +114,13 @@ impl HeadReader {
         self.scanned = buffer.len();
         Ok(self.has_line)
     }
+}
+
+/// `None`, as long as a head whose request line is there is within its limit.
+fn within_both(head: &[u8], limit: usize) -> Result<Option<Head>, Problem> {
+    let line = memchr::memchr(b'\n', head).map_or(head.len(), |end| end + 1);
+    within::<Head>(&head[..line], limit, 414, "the request line")?;
+    within(head, limit, 431, "the request's head")
 }
 
 /// `None`, as long as what has come of a part of the head is within its limit.
@@ -264,7 +271,6 @@ fn check_authority(host: &[u8]) -> Result<(), Problem> {
 
 /// RFC 9112, 6: what the body's length is. Anything that two readers could take in two ways is refused.
 fn framing(headers: &Headers, old: bool) -> Result<Framing, Problem> {
-    let mut codings = headers.list("Transfer-Encoding").peekable();
     let has_coding = headers.get("Transfer-Encoding").is_some();
     let mut length = None;
     for value in headers.all("Content-Length") {
@@ -288,13 +294,17 @@ fn framing(headers: &Headers, old: bool) -> Result<Framing, Problem> {
         let detail = "HTTP/1.0 knows no Transfer-Encoding";
         return Err(Problem::new(400, detail));
     }
-    match codings.next() {
-        Some(coding) if coding.eq_ignore_ascii_case(b"chunked") && codings.peek().is_none() => {
-            Ok(Framing::Chunked)
-        }
-        _ => {
+    let is_chunked = |coding: &&[u8]| coding.eq_ignore_ascii_case(b"chunked");
+    let codings: Vec<_> = headers.list("Transfer-Encoding").collect();
+    match codings.split_last() {
+        Some((last, [])) if is_chunked(last) => Ok(Framing::Chunked),
+        Some((last, others)) if is_chunked(last) && !others.iter().any(is_chunked) => {
             let detail = "the only transfer coding that is understood here is chunked";
             Err(Problem::new(501, detail))
+        }
+        _ => {
+            let detail = "a request's last transfer coding, and no other, must be chunked";
+            Err(Problem::new(400, detail))
         }
     }
 }
@@ -355,10 +365,12 @@ fn explain(error: httparse::Error, buffer: &[u8]) -> Problem {
         Error::Version => {
             let line = buffer.split(|&b| b == b'\r').next().unwrap_or_default();
             let version = line.rsplit(|&b| b == b' ').next().unwrap_or_default();
-            if version.starts_with(b"HTTP/") {
+            let known = matches!(version, b"HTTP/1.0" | b"HTTP/1.1");
+            if version.starts_with(b"HTTP/") && !known {
                 Problem::new(505, "HTTP/1.1 and HTTP/1.0 are spoken here")
             } else {
-                Problem::new(400, "the request line does not end with an HTTP version")
+                let detail = "the request line is not a method, a target and an HTTP version";
+                Problem::new(400, detail)
             }
         }
         Error::HeaderName => Problem::new(400, "a header's name is not valid"),

@@ -4,10 +4,11 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
+use socket2::SockRef;
+
 use super::connection::Connection;
 use super::places::{Place, Places};
 use super::problem::Problem;
-
 use super::response::Form;
 use super::server::Capacity;
 use super::service::Service;
@@ -15,6 +16,11 @@ use super::table::Table;
 
 /// Connections accepted before those that are ready have their turn.
 const AT_ONCE: usize = 64;
+
+/// What the kernel takes of a connection's answers before they are on their way to the client. Without
+/// this it takes megabytes, and tells of room only when a third of that is gone: a slow client would seem
+/// to take nothing for longer than the write time-out.
+const UNSENT: u32 = 128 * 1024;
 
 /// How long not to accept when the system cannot give a connection.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -76,7 +82,8 @@ impl Listener {
                     // It may be gone already.
                     let usable = stream
                         .set_nonblocking(true)
-                        .and_then(|()| stream.set_nodelay(true));
+                        .and_then(|()| stream.set_nodelay(true))
+                        .and_then(|()| SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT));
                     if usable.is_ok() {
                         arrivals.extend(self.seat(stream, table, service, now));
                     }

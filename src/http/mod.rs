@@ -11,7 +11,7 @@ mod connection;
 mod date;
 mod handlers;
 mod head;
-mod listener;
+pub(crate) mod listener;
 mod negotiate;
 mod origin;
 mod outbox;

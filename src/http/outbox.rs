@@ -10,6 +10,7 @@ use std::time::Instant;
 use super::budget::{Budget, Reservation, SMALL};
 use super::problem::Problem;
 use super::response::{Form, Response};
+use super::service::Trim;
 
 /// Answers that may wait for a client before no more of its requests are taken up.
 pub(super) const WRITE_BEHIND: usize = 256 * 1024;
@@ -60,17 +61,19 @@ impl Outbox {
     }
 
     /// Appends an answer. A large one that there is no memory for is replaced.
-    pub(super) fn answer(&mut self, response: Response, form: &Form, budget: &Budget) {
+    pub(super) fn answer(&mut self, response: Response, trim: &Trim, form: &Form, budget: &Budget) {
         let size = response.body.len();
         // Falls slowly, rises at once.
         self.answer_size = size.max(self.answer_size - self.answer_size / 8);
-        if size <= SMALL || form.head_only {
-            response.write(&mut self.bytes, form);
-        } else if let Some(held) = budget.reserve(size) {
-            response.write(&mut self.bytes, form);
+        let large = size > SMALL && !form.head_only;
+        let held = large.then(|| budget.reserve(size));
+        let response = match held {
+            Some(None) => no_memory().into(),
+            Some(Some(_)) | None => response,
+        };
+        trim.apply(response).write(&mut self.bytes, form);
+        if let Some(Some(held)) = held {
             self.held.push_back((self.bytes.len(), held));
-        } else {
-            Response::from(no_memory()).write(&mut self.bytes, form);
         }
     }
 

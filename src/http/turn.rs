@@ -239,11 +239,12 @@ impl Turn {
             }
         }
         let mut ready = Vec::with_capacity(heard.len());
-        shared.table.take(&heard, &mut ready);
-        self.accept(shared, now, &mut ready);
+        // Before anybody is taken who is ready: a client that always sends is not spared its deadline.
         if now >= self.next_sweep {
             self.sweep(shared, now, &mut ready);
         }
+        shared.table.take(&heard, &mut ready);
+        self.accept(shared, now, &mut ready);
         serve(shared, ready, &mut self.scratch, now);
         !self.is_over(shared)
     }
@@ -295,8 +296,8 @@ impl Turn {
         for mut late in overdue {
             if let Some(super::connection::Next::Fault(form, problem)) = late.connection.overdue() {
                 let trim = shared.service.bare_trim();
-                let response = trim.apply(problem.into());
-                late.connection.answer(response, &form, &shared.budget);
+                late.connection
+                    .answer(problem.into(), &trim, &form, &shared.budget);
                 ready.push(late);
             } else {
                 shared.table.remove(late.key);
@@ -314,6 +315,7 @@ impl Turn {
             config.body_timeout,
             config.write_timeout,
             config.idle_timeout,
+            LINGER,
         ];
         times.into_iter().fold(SWEEP_LONGEST, Duration::min)
     }

@@ -7,10 +7,16 @@
 
 /// The blocking client and subscriber against mini-redis, and against servers that misbehave.
 mod blocking;
+/// Request bodies: lengths, chunks, `100 Continue`, `Upgrade`.
+mod bodies;
 /// What the ways between sync and async code rest on, and the examples that show them.
 mod bridging;
 /// The program as a command: flags, variables, output, exit codes, signals.
 mod cli;
+/// Many connections at once, and more than there may be.
+mod crowds;
+/// What a client may take its time with, and until when.
+mod deadlines;
 /// The embedded engine dies and comes back; a Redis that is away.
 mod embedded;
 /// What the tests stand on.
@@ -19,13 +25,23 @@ mod env;
 mod events;
 /// Event streams together: many, slow ones, those that leave, and what is given back then.
 mod fanout;
+/// Heads that break a rule, and what is no request at all.
+mod faults;
+/// Request lines and header fields as a picky client sends them.
+mod framing;
 /// `/v1/keys`: values, conditions, negotiation.
 mod keys;
+/// How much a client may send.
+mod limits;
 /// The OpenAPI document: its two forms, its completeness, its validity.
 mod openapi;
+/// Many requests on one connection.
+mod pipelining;
 /// The README: what it shows works, and what it says is so.
 mod readme;
 /// What the routes refuse, and what they say about it.
 mod refusals;
+/// SIGTERM and SIGINT.
+mod shutdown;
 /// The rules of the house.
 mod tidy;

@@ -1,0 +1,258 @@
+//! Many connections at once: all served, none at the cost of a thread, and what happens when there are more
+//! than there may be.
+
+use std::io::Write;
+use std::time::Duration;
+
+use crate::env::{Client, Program, TestGateway, wait_until};
+use crate::faults::FAULTS;
+
+/// So many connections of this process to a server.
+fn crowd(count: usize, connect: impl Fn() -> Client) -> Vec<Client> {
+    rlimit::increase_nofile_limit(u64::MAX).unwrap();
+    (0..count).map(|_| connect()).collect()
+}
+
+/// Has each client ask, and only then reads what each is answered.
+fn all_ask(clients: &mut [Client], path: &str, expected: &[u8]) {
+    for client in &mut *clients {
+        client.send_request("GET", path, &[], b"");
+    }
+    for client in clients {
+        let answer = client.receive();
+        assert_eq!(answer.status, 200, "{answer:?}");
+        assert_eq!(answer.body, expected);
+    }
+}
+
+/// Whether a server has closed a connection without a word.
+fn is_closed(client: &Client) -> bool {
+    client.stream().set_nonblocking(true).unwrap();
+    let seen = client.stream().peek(&mut [0]);
+    client.stream().set_nonblocking(false).unwrap();
+    seen.is_ok_and(|count| count == 0)
+}
+
+#[test]
+fn five_hundred_connections_at_once_are_all_served_while_they_are_held() {
+    let gateway = TestGateway::start();
+    gateway.put("/v1/keys/k", b"value");
+    let mut clients = crowd(500, || gateway.connect());
+    all_ask(&mut clients, "/v1/keys/k", b"value");
+}
+
+#[test]
+fn a_thousand_kept_connections_are_served_again_and_again() {
+    let program = Program::start(&[]);
+    program
+        .connect()
+        .request("PUT", "/v1/keys/k", &[], b"value");
+    let mut clients = crowd(1000, || program.connect());
+    let threads = program.threads();
+    for _ in 0..5 {
+        all_ask(&mut clients, "/v1/keys/k", b"value");
+    }
+    assert!(
+        program.threads() <= threads,
+        "{} threads",
+        program.threads()
+    );
+}
+
+#[test]
+fn five_thousand_idle_connections_cost_no_thread_and_little_memory() {
+    let program = Program::start(&[]);
+    assert_eq!(
+        program
+            .connect()
+            .request("GET", "/healthz", &[], b"")
+            .status,
+        200
+    );
+    let (threads, memory) = (program.threads(), program.memory());
+    let mut clients = crowd(5000, || program.connect());
+    for client in &mut clients {
+        assert_eq!(client.request("GET", "/healthz", &[], b"").status, 200);
+    }
+    assert!(program.descriptors() > 5000);
+    assert!(
+        program.threads() <= threads,
+        "{} threads",
+        program.threads()
+    );
+    let grown = program.memory().saturating_sub(memory);
+    assert!(grown < 5000 * 4, "{grown} KiB for 5,000 idle connections");
+    assert_eq!(
+        program
+            .connect()
+            .request("GET", "/healthz", &[], b"")
+            .status,
+        200
+    );
+    drop(clients);
+    wait_until("they are gone", || program.descriptors() < 100);
+}
+
+#[test]
+fn one_connection_too_many_is_told_so_while_all_are_busy() {
+    let gateway = TestGateway::with(|config| config.max_connections = 50);
+    let mut busy = crowd(50, || gateway.connect());
+    for client in &mut busy {
+        client.send(b"GET /healthz HTTP/1.1\r\nHost: ");
+    }
+    settle(|| gateway.connect());
+    for _ in 0..200 {
+        let mut client = gateway.connect();
+        send_if_open(&client, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        let answer = client.receive();
+        answer.assert_problem(503, "connections");
+        assert_eq!(answer.header("retry-after"), Some("1"));
+        assert_eq!(answer.header("connection"), Some("close"));
+        assert_eq!(client.rest(), b"");
+    }
+    for client in &mut busy {
+        client.send(b"localhost\r\n\r\n");
+        assert_eq!(client.receive().status, 200);
+    }
+    // A place is free again as soon as one of them is idle.
+    assert_eq!(gateway.get("/healthz").status, 200);
+}
+
+/// Waits until a server has seen that everybody is busy: then it turns a newcomer away.
+fn settle(connect: impl Fn() -> Client) {
+    let is_refused = || {
+        let mut client = connect();
+        send_if_open(&client, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        client.rest().starts_with(b"HTTP/1.1 503")
+    };
+    wait_until("a newcomer is turned away", is_refused);
+}
+
+#[test]
+fn the_one_that_was_idle_for_longest_makes_room() {
+    let gateway = TestGateway::with(|config| config.max_connections = 100);
+    let mut clients = crowd(100, || gateway.connect());
+    // One after the other, so that their order is known; the first again, so that it is the last.
+    for client in &mut clients {
+        assert_eq!(client.request("GET", "/healthz", &[], b"").status, 200);
+    }
+    assert_eq!(clients[0].request("GET", "/healthz", &[], b"").status, 200);
+    let mut newcomers = crowd(10, || gateway.connect());
+    for client in &mut newcomers {
+        assert_eq!(client.request("GET", "/healthz", &[], b"").status, 200);
+    }
+    // The ten that had been idle for longest, and nobody else.
+    let closed: Vec<usize> = (0..100).filter(|&n| is_closed(&clients[n])).collect();
+    assert_eq!(closed, (1..=10).collect::<Vec<_>>());
+}
+
+#[test]
+fn few_descriptors_are_enough_to_answer_everybody() {
+    let program = Program::start_with_files(64, &[]);
+    let descriptors = program.descriptors();
+    // Far more than there are descriptors; the idle make room.
+    let mut clients = crowd(300, || program.connect());
+    let served = clients
+        .iter_mut()
+        .filter_map(|client| is_served(client).then_some(()))
+        .count();
+    assert!(served >= 10, "{served} were served");
+    drop(clients);
+
+    let busy = crowd(40, || program.connect());
+    for client in &busy {
+        send_if_open(client, b"GET /healthz HTTP/1.1\r\n");
+    }
+    settle(|| program.connect());
+    drop(busy);
+    storm(|| program.connect());
+    wait_until("the descriptors are given back", || {
+        program.descriptors() <= descriptors
+    });
+    assert_eq!(
+        program.connect().request("GET", "/readyz", &[], b"").status,
+        200
+    );
+}
+
+/// Whether a client that may have been closed to make room is served.
+fn is_served(client: &mut Client) -> bool {
+    let request = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    send_if_open(client, request);
+    client.rest().starts_with(b"HTTP/1.1 200")
+}
+
+/// Sends to a server that may have ended the connection already.
+fn send_if_open(client: &Client, bytes: &[u8]) {
+    // What it had to say, if anything, can still be read.
+    let _ = client.stream().write_all(bytes);
+}
+
+#[test]
+fn a_storm_of_faults_leaves_nothing_behind() {
+    let program = Program::start(&["--body-timeout", "300ms", "--head-timeout", "300ms"]);
+    // What is made once and kept is not what is looked for.
+    storm(|| program.connect());
+    let mut descriptors = 0;
+    wait_until("it has settled", || {
+        let before = std::mem::replace(&mut descriptors, program.descriptors());
+        before == descriptors && descriptors < 60
+    });
+    let (threads, memory) = (program.threads(), program.memory());
+    for _ in 0..5 {
+        storm(|| program.connect());
+    }
+    wait_until("the descriptors are given back", || {
+        program.descriptors() <= descriptors
+    });
+    assert!(
+        program.threads() <= threads,
+        "{} threads",
+        program.threads()
+    );
+    let grown = program.memory().saturating_sub(memory);
+    assert!(grown < 20 * 1024, "{grown} KiB more");
+    let mut client = program.connect();
+    assert_eq!(
+        client.request("PUT", "/v1/keys/after", &[], b"all").status,
+        204
+    );
+    assert_eq!(
+        client.request("GET", "/v1/keys/after", &[], b"").text(),
+        "all"
+    );
+}
+
+/// Every fault there is, from several clients at once, and every way to leave in the middle.
+fn storm(connect: impl Fn() -> Client) {
+    let send = |bytes: &[u8]| {
+        let client = connect();
+        send_if_open(&client, bytes);
+        client
+    };
+    for &(_, fault) in FAULTS {
+        let mut clients: Vec<_> = (0..3).map(|_| send(fault.as_bytes())).collect();
+        let rest = clients[0].rest();
+        assert!(
+            rest.is_empty() || rest.starts_with(b"HTTP/1.1 "),
+            "{fault:?}"
+        );
+    }
+    let gone: [&[u8]; 6] = [
+        b"",
+        b"GET /hea",
+        b"PUT /v1/keys/k HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000000\r\n\r\nvalu",
+        b"PUT /v1/keys/k HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n400000\r\nvalu",
+        b"GET /v1/keys/k HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /openapi.yaml HTTP/1.1\r\nHost: localhost\r\n\r\nGET /openapi.yaml HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    ];
+    for bytes in gone {
+        for _ in 0..5 {
+            drop(send(bytes));
+            // With a reset instead of an end.
+            let client = send(bytes);
+            let socket = socket2::SockRef::from(client.stream());
+            socket.set_linger(Some(Duration::ZERO)).unwrap();
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! How much a client may send: heads, targets, fields, bodies, and all bodies together.
+
+use std::io::{ErrorKind, Read, Write};
+use std::thread;
+
+use crate::env::{Program, TestGateway, wait_until};
+use crate::faults::{assert_refused, patient_gateway};
+
+/// The default limit of a head.
+const MAX_HEAD: usize = 16 * 1024;
+
+#[test]
+fn a_head_over_the_limit_is_431_and_one_at_it_is_not() {
+    let gateway = patient_gateway();
+    let frame = "GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-A: \r\n\r\n".len();
+    let head = |size: usize| {
+        let padding = "a".repeat(size - frame);
+        format!("GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-A: {padding}\r\n\r\n")
+    };
+    let mut client = gateway.connect();
+    client.send(head(MAX_HEAD).as_bytes());
+    assert_eq!(client.receive().status, 200);
+    let answer = assert_refused(&gateway, head(MAX_HEAD + 1).as_bytes(), 431);
+    answer.assert_problem(431, "16384");
+    // Also if it never ends.
+    assert_refused(&gateway, &head(MAX_HEAD + 3).as_bytes()[..=MAX_HEAD], 431);
+    assert_refused(&gateway, head(1_000_000).as_bytes(), 431);
+}
+
+#[test]
+fn a_target_over_the_limit_is_414() {
+    let gateway = patient_gateway();
+    let target = "k".repeat(MAX_HEAD);
+    let line = format!("GET /v1/keys/{target}");
+    assert_refused(&gateway, line.as_bytes(), 414);
+    let whole = format!("{line} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    assert_refused(&gateway, whole.as_bytes(), 414);
+    // A long one within the limit is a key like any other.
+    let fits = "k".repeat(MAX_HEAD - 200);
+    let mut client = gateway.connect();
+    client.request("PUT", &format!("/v1/keys/{fits}"), &[], b"value");
+    let answer = client.request("GET", &format!("/v1/keys/{fits}"), &[], b"");
+    assert_eq!(answer.text(), "value");
+}
+
+#[test]
+fn more_than_a_hundred_fields_are_431() {
+    let gateway = patient_gateway();
+    let head = |fields: usize| {
+        let fields = "A: a\r\n".repeat(fields - 1);
+        format!("GET /healthz HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n")
+    };
+    let mut client = gateway.connect();
+    client.send(head(100).as_bytes());
+    assert_eq!(client.receive().status, 200);
+    assert_refused(&gateway, head(101).as_bytes(), 431).assert_problem(431, "100");
+}
+
+#[test]
+fn a_head_may_be_as_long_as_it_is_configured() {
+    let gateway = TestGateway::with(|config| config.max_head = 512 * 1024);
+    let mut client = gateway.connect();
+    let padding = "a".repeat(500 * 1024);
+    let answer = client.request("GET", "/healthz", &[("X-A", &padding)], b"");
+    assert_eq!(answer.status, 200);
+}
+
+/// Sends without end, or until the server has had enough.
+fn pour(mut stream: std::net::TcpStream, start: Vec<u8>, piece: Vec<u8>) {
+    thread::spawn(move || {
+        let mut part = start.as_slice();
+        while stream.write_all(part).is_ok() {
+            part = &piece;
+        }
+    });
+}
+
+#[test]
+fn a_body_over_the_limit_is_413_at_once_and_a_client_that_still_sends_sees_it() {
+    let gateway = TestGateway::with(|config| config.max_body = 100_000);
+    let head = "PUT /v1/keys/k HTTP/1.1\r\nHost: localhost\r\n";
+    let by_length = format!("{head}Content-Length: 100001\r\n\r\n").into_bytes();
+    assert_refused(&gateway, &by_length, 413).assert_problem(413, "100000");
+    let chunked = format!("{head}Transfer-Encoding: chunked\r\n\r\n").into_bytes();
+    let too_large = [&chunked[..], b"186A1\r\n"].concat();
+    assert_refused(&gateway, &too_large, 413).assert_problem(413, "100000");
+
+    let piece = [b"2710\r\n".to_vec(), vec![b'v'; 10_000], b"\r\n".to_vec()].concat();
+    for start in [by_length, chunked] {
+        let mut client = gateway.connect();
+        pour(client.stream().try_clone().unwrap(), start, piece.clone());
+        let answer = client.receive();
+        answer.assert_problem(413, "100000");
+        assert_eq!(client.rest(), b"");
+    }
+    // At the limit it is none.
+    assert_eq!(gateway.put("/v1/keys/k", &vec![b'v'; 100_000]).status, 204);
+    assert_eq!(gateway.get("/v1/keys/k").body.len(), 100_000);
+}
+
+#[test]
+fn a_client_that_sends_on_after_its_refusal_does_not_do_so_for_ever() {
+    let gateway = patient_gateway();
+    let client = gateway.connect();
+    let mut stream = client.stream().try_clone().unwrap();
+    stream.write_all(b"NONSENSE\r\n").unwrap();
+    let piece = vec![b'v'; 64 * 1024];
+    wait_until("the connection is cut", || {
+        stream.write_all(&piece).is_err()
+    });
+}
+
+#[test]
+fn large_bodies_beyond_the_memory_there_is_for_them_are_503() {
+    let gateway = TestGateway::with(|config| {
+        config.max_buffered = 1_000_000;
+        config.body_timeout = std::time::Duration::from_secs(300);
+    });
+    let mut first = gateway.connect();
+    let head = |length: usize| {
+        format!("PUT /v1/keys/k HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n")
+    };
+    first.send(head(800_000).as_bytes());
+    // The head has been read before any request that comes later.
+    assert_eq!(gateway.get("/healthz").status, 200);
+    let answer = assert_refused(&gateway, head(800_000).as_bytes(), 503);
+    assert_eq!(answer.header("retry-after"), Some("1"));
+    // Nor in chunks.
+    let chunked =
+        "PUT /v1/keys/k HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nC3500\r\n";
+    let chunks = [chunked.as_bytes(), &vec![b'v'; 0xC3500]].concat();
+    let mut client = gateway.connect();
+    pour(
+        client.stream().try_clone().unwrap(),
+        chunks,
+        b"\r\n".to_vec(),
+    );
+    client.receive().assert_problem(503, "");
+    // Small ones are served all the while.
+    assert_eq!(gateway.put("/v1/keys/small", b"1").status, 204);
+
+    // What is taken is given back.
+    first.send(&vec![b'v'; 800_000]);
+    assert_eq!(first.receive().status, 204);
+    for _ in 0..5 {
+        assert_eq!(gateway.put("/v1/keys/k", &vec![b'w'; 900_000]).status, 204);
+        assert_eq!(gateway.get("/v1/keys/k").status, 200);
+    }
+    let mut aborted = gateway.connect();
+    aborted.send(head(900_000).as_bytes());
+    drop(aborted);
+    wait_until("a body that was given up is given back", || {
+        gateway.put("/v1/keys/k", &vec![b'w'; 900_000]).status == 204
+    });
+}
+
+#[test]
+fn a_large_answer_beyond_the_memory_there_is_for_them_is_503() {
+    let gateway = TestGateway::with(|config| config.max_buffered = 20_000_000);
+    assert_eq!(
+        gateway.put("/v1/keys/k", &vec![b'v'; 9_000_000]).status,
+        204
+    );
+    let mut hoarders: Vec<_> = (0..2).map(|_| gateway.connect()).collect();
+    for client in &mut hoarders {
+        client.send_request("GET", "/v1/keys/k", &[], b"");
+        // It has its answer's head, and takes no more of it.
+        assert_eq!(client.receive_head().status, 200);
+    }
+    let refused = gateway.get("/v1/keys/k");
+    refused.assert_problem(503, "");
+    drop(hoarders);
+    wait_until("the memory is given back", || {
+        gateway.get("/v1/keys/k").status == 200
+    });
+}
+
+#[test]
+fn connections_that_sent_much_hold_nothing_once_they_are_idle() {
+    let program = Program::start(&[]);
+    let value = vec![b'v'; 4 * 1024 * 1024];
+    let mut clients: Vec<_> = (0..50).map(|_| program.connect()).collect();
+    assert_eq!(
+        clients[0].request("PUT", "/v1/keys/k", &[], &value).status,
+        204
+    );
+    let before = program.memory();
+    for client in &mut clients {
+        assert_eq!(client.request("PUT", "/v1/keys/k", &[], &value).status, 204);
+    }
+    let grown = program.memory().saturating_sub(before);
+    assert!(
+        grown < 60 * 1024,
+        "{grown} KiB are held by 50 idle connections"
+    );
+}
+
+#[test]
+fn a_head_without_end_takes_no_memory() {
+    let program = Program::start(&[]);
+    let before = program.memory();
+    let mut streams = Vec::new();
+    for _ in 0..50 {
+        let client = program.connect();
+        let stream = client.stream().try_clone().unwrap();
+        stream
+            .set_write_timeout(Some(std::time::Duration::from_millis(200)))
+            .unwrap();
+        let mut poured = &stream;
+        let head = vec![b'G'; 1024 * 1024];
+        match poured.write_all(&head) {
+            Ok(()) => {}
+            Err(error) => assert_ne!(error.kind(), ErrorKind::InvalidInput),
+        }
+        let mut answer = [0; 12];
+        (&stream).read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 414");
+        streams.push(client);
+    }
+    let grown = program.memory().saturating_sub(before);
+    assert!(grown < 30 * 1024, "{grown} KiB more");
+}
