@@ -185,7 +185,7 @@ pub struct Config {
     pub max_connections: usize,
     /// Commands under way at once.
     pub max_commands: usize,
-    /// Bytes of a request's head.
+    /// Bytes of a request's head; 64 KiB at most.
     pub max_head: usize,
     /// Bytes of a request's body.
     pub max_body: usize,

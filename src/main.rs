@@ -9,7 +9,7 @@ use redis_http_gateway::config::{Action, Cli, Config, LogFilter};
 use redis_http_gateway::gateway::Gateway;
 use redis_http_gateway::healthcheck;
 use socket2::{Domain, Socket, Type};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -51,11 +51,13 @@ fn serve(config: Config, address: SocketAddr) -> io::Result<()> {
         io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
     })?;
     let gateway = Gateway::start(config, listener)?;
+    // Before anybody is told that it is there, and may want it to end.
+    let stop = gateway.bridge().block_on(async { StopSignals::catch() })?;
     // Whoever started the gateway may wait for this line, and may have closed the pipe since.
     let _ = writeln!(io::stdout(), "listening on http://{}", gateway.address());
     let failure = gateway.bridge().block_on(async {
         tokio::select! {
-            stopped = stop_signal() => stopped.err(),
+            () = stop.wait() => None,
             reason = gateway.failed() => Some(io::Error::other(reason)),
         }
     });
@@ -72,13 +74,25 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// Waits for SIGTERM or SIGINT.
-async fn stop_signal() -> io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => tracing::info!("SIGTERM: shutting down"),
-        _ = interrupt.recv() => tracing::info!("SIGINT: shutting down"),
+/// SIGTERM and SIGINT, which do not end the process any more once they are caught.
+struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    fn catch() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
     }
-    Ok(())
+
+    /// Waits for either.
+    async fn wait(mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => tracing::info!("SIGTERM: shutting down"),
+            _ = self.interrupt.recv() => tracing::info!("SIGINT: shutting down"),
+        }
+    }
 }
