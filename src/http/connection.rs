@@ -403,7 +403,8 @@ fn cover(request: &mut Request, size: usize, limit: usize, budget: &Budget) -> b
     }
     // Given back first, or a body could not grow beyond half of the budget.
     request.reservation = None;
-    request.reservation = budget.reserve((size * 2).min(limit.max(size)));
+    let ahead = (size * 2).min(limit.max(size));
+    request.reservation = budget.reserve(ahead).or_else(|| budget.reserve(size));
     request.reservation.is_some()
 }
 
