@@ -284,6 +284,15 @@ fn parse_time(text: &str) -> Result<Duration, String> {
     }
 }
 
+impl std::str::FromStr for UpstreamUrl {
+    type Err = String;
+
+    /// Reads `embedded` or a URL. The error does not repeat what was given: it could hold a password.
+    fn from_str(text: &str) -> Result<Self, String> {
+        parse_upstream(text)
+    }
+}
+
 fn parse_upstream(text: &str) -> Result<UpstreamUrl, String> {
     const WANTED: &str = "`embedded` or redis://[user:password@]host[:port][/database] is wanted";
     if text == "embedded" {

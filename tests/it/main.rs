@@ -39,6 +39,8 @@ mod openapi;
 mod pipelining;
 /// The README: what it shows works, and what it says is so.
 mod readme;
+/// `/v1/keys` over a real Redis.
+mod redis_keys;
 /// What the routes refuse, and what they say about it.
 mod refusals;
 /// SIGTERM and SIGINT.
