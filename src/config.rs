@@ -2,11 +2,18 @@
 //!
 //! Every default is here. Past this file settings are trusted and never looked at as text again.
 
+mod access;
+mod sites;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+pub use access::{AccessFlags, Token, TokenFile};
+pub use sites::AllowedOrigin;
+use sites::{parse_host, parse_origin};
 
 /// Redis over HTTP: REST routes and Server-Sent Events in front of Redis.
 ///
@@ -20,6 +27,17 @@ pub struct Cli {
     /// The settings.
     #[command(flatten)]
     pub flags: Flags,
+}
+
+impl Cli {
+    /// Whether the flags make sense together; each by itself has been parsed.
+    ///
+    /// # Errors
+    /// A usage error that names those that do not.
+    pub fn check(&self) -> Result<(), clap::Error> {
+        let checked = self.flags.access.check();
+        checked.map_err(|error| error.with_cmd(&Self::command()))
+    }
 }
 
 /// What the program can do besides serving.
@@ -47,6 +65,10 @@ pub struct Flags {
     /// SUBSCRIBE only), or redis://[user:password@]host[:port][/database].
     #[arg(long, env = "GATEWAY_UPSTREAM", value_name = "URL", default_value = "embedded", value_parser = parse_upstream, hide_env_values = true)]
     pub upstream: UpstreamUrl,
+
+    /// Who may use it.
+    #[command(flatten)]
+    pub access: AccessFlags,
 
     /// Threads that serve HTTP. They do not wait for connections, so a few are enough.
     #[arg(long, env = "GATEWAY_THREADS", value_name = "N", default_value_t = 4, value_parser = parse_count, allow_negative_numbers = true)]
@@ -163,20 +185,17 @@ pub enum UpstreamUrl {
     Redis(Box<redis::ConnectionInfo>),
 }
 
-/// An entry of the list of sites whose pages may use the gateway.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AllowedOrigin {
-    /// Every site.
-    Any,
-    /// A site as browsers write it in `Origin`: scheme, host and, unless it is the default, port.
-    Site(String),
-}
-
 /// The settings after every check, as the library takes them.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Which Redis to serve.
     pub upstream: UpstreamUrl,
+    /// Tokens that may do everything. Where there is any token, of either kind, one is needed.
+    pub tokens: Vec<Token>,
+    /// Tokens that may only read.
+    pub readonly_tokens: Vec<Token>,
+    /// Whether a gateway without tokens may listen where others than this machine reach it.
+    pub no_auth: bool,
     /// Threads of the pool that serves HTTP.
     pub threads: usize,
     /// Worker threads of the runtime that talks to Redis.
@@ -230,6 +249,9 @@ impl From<&Flags> for Config {
         let bytes = |size: ByteSize| usize::try_from(size.as_u64()).unwrap_or(usize::MAX);
         Self {
             upstream: flags.upstream.clone(),
+            tokens: flags.access.tokens(),
+            readonly_tokens: flags.access.readonly_tokens(),
+            no_auth: flags.access.no_auth,
             threads: flags.threads,
             runtime_threads: flags.runtime_threads,
             max_connections: flags.max_connections,
@@ -307,37 +329,6 @@ fn parse_upstream(text: &str) -> Result<UpstreamUrl, String> {
         // The error's text is left out: it could repeat the password.
         Err(_) => Err(WANTED.into()),
     }
-}
-
-fn parse_origin(text: &str) -> Result<AllowedOrigin, String> {
-    if text == "*" {
-        return Ok(AllowedOrigin::Any);
-    }
-    let host = ["http://", "https://"]
-        .iter()
-        .find_map(|scheme| text.strip_prefix(scheme));
-    match host {
-        Some(host) if is_authority(host) => Ok(AllowedOrigin::Site(text.to_ascii_lowercase())),
-        _ => {
-            Err("an origin such as https://app.example.com, without a path, or * is wanted".into())
-        }
-    }
-}
-
-fn parse_host(text: &str) -> Result<String, String> {
-    if is_authority(text) && !text.contains(':') {
-        Ok(text.to_ascii_lowercase())
-    } else {
-        Err("a DNS name such as redis.example.com, without a port, is wanted".into())
-    }
-}
-
-/// Whether this can be a host with an optional port.
-fn is_authority(text: &str) -> bool {
-    !text.is_empty()
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b))
 }
 
 fn parse_log(text: &str) -> Result<LogFilter, String> {

@@ -4,6 +4,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
+use crate::auth;
 use crate::bridge::Bridge;
 use crate::config::Config;
 use crate::http::server::{Capacity, Server};
@@ -51,8 +52,13 @@ impl Gateway {
     ///
     /// # Errors
     /// When the operating system does not give what is needed: threads, a port for the embedded server,
-    /// descriptors.
+    /// descriptors. And when others than this machine reach the listener and nobody would be asked for a
+    /// token, unless the configuration says that this is meant.
     pub fn start(config: Config, listener: TcpListener) -> io::Result<Self> {
+        if auth::lacks_token(&config, listener.local_addr()?.ip()) {
+            let message = "a gateway that others can reach needs a token";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+        }
         let capacity = places(&config)?;
         let bridge = Bridge::new(config.runtime_threads)?;
         let upstream = bridge.block_on(Upstream::start(&config))?;

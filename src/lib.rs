@@ -19,13 +19,15 @@
 //! A request for an event stream ends differently: its connection goes to the [`hub`], which fans the
 //! messages of one upstream subscription out to all of them.
 //!
-//! Imports go down this list of modules, never up: `gateway`, `http`, `hub`, `upstream`, `bridge`, `reply`,
+//! Imports go down this list of modules, never up: `gateway`, `http`, `auth`, `hub`, `upstream`, `bridge`, `reply`,
 //! `command`, `error`, `config`.
 
 pub mod gateway;
 pub mod healthcheck;
 
 pub mod http;
+
+pub mod auth;
 
 pub mod hub;
 

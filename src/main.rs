@@ -5,7 +5,8 @@ use std::net::{SocketAddr, TcpListener};
 use std::process::ExitCode;
 
 use clap::Parser;
-use redis_http_gateway::config::{Action, Cli, Config, LogFilter};
+use redis_http_gateway::auth;
+use redis_http_gateway::config::{Action, Cli, Config, LogFilter, Token};
 use redis_http_gateway::gateway::Gateway;
 use redis_http_gateway::healthcheck;
 use socket2::{Domain, Socket, Type};
@@ -18,6 +19,9 @@ const BACKLOG: i32 = 4096;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if let Err(error) = cli.check() {
+        error.exit();
+    }
     let done = match cli.command {
         Some(Action::Healthcheck) => healthcheck::check(cli.flags.listen),
         None => {
@@ -44,15 +48,21 @@ fn log_to_stderr(filter: LogFilter) {
         .init();
 }
 
-fn serve(config: Config, address: SocketAddr) -> io::Result<()> {
+fn serve(mut config: Config, address: SocketAddr) -> io::Result<()> {
     // As many connections as the system allows, not as a shell happens to be set to.
     rlimit::increase_nofile_limit(u64::MAX)?;
     let listener = listen(address).map_err(|error| {
         io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
     })?;
+    let made = token_if_lacking(&mut config, address)?;
     let gateway = Gateway::start(config, listener)?;
     // Before anybody is told that it is there, and may want it to end.
     let stop = gateway.bridge().block_on(async { StopSignals::catch() })?;
+    if let Some(token) = made {
+        // Not through the logger, which may be silent or collected by others. Whoever started the gateway may
+        // have closed the pipe.
+        let _ = writeln!(io::stderr(), "token: {}", token.reveal());
+    }
     // Whoever started the gateway may wait for this line, and may have closed the pipe since.
     let _ = writeln!(io::stdout(), "listening on http://{}", gateway.address());
     let failure = gateway.bridge().block_on(async {
@@ -63,6 +73,23 @@ fn serve(config: Config, address: SocketAddr) -> io::Result<()> {
     });
     gateway.shutdown();
     failure.map_or(Ok(()), Err)
+}
+
+/// Closes a gateway that others could reach to all who do not show a token, made for it, if there is no other
+/// and nothing was said against it.
+fn token_if_lacking(config: &mut Config, address: SocketAddr) -> io::Result<Option<Token>> {
+    if auth::lacks_token(config, address.ip()) {
+        tracing::warn!(
+            "no token is configured, so one is made for this run; see --token-file, or --no-auth"
+        );
+        let token = auth::random_token()?;
+        config.tokens.push(token.clone());
+        return Ok(Some(token));
+    }
+    if config.no_auth && !auth::is_private(address.ip()) {
+        tracing::warn!("EVERYBODY WHO REACHES {address} MAY DO EVERYTHING: --no-auth was given");
+    }
+    Ok(None)
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {

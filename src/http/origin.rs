@@ -3,7 +3,8 @@
 //!
 //! A page anywhere can send requests to 127.0.0.1, and by DNS rebinding read the answers under a name of its
 //! own. So a request must be addressed to an IP address, to localhost or to a configured name, and one that
-//! a browser marks as another site's is refused unless that site is allowed.
+//! a browser marks as another site's is refused unless that site is allowed. Where a token is asked for, none
+//! of that is needed: another site has none. But a password goes along by itself, so for that the site counts.
 
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv6Addr};
@@ -44,7 +45,7 @@ impl Guard {
         }
     }
 
-    /// Lets a request through, or not.
+    /// Lets a request through, or not, by where it goes and whence it comes.
     ///
     /// # Errors
     /// 403 with the setting that would allow it.
@@ -58,6 +59,14 @@ impl Guard {
                 return Err(Problem::new(403, detail));
             }
         }
+        self.check_site(request)
+    }
+
+    /// Lets a request through, or not, by the site that it comes from.
+    ///
+    /// # Errors
+    /// 403 with the setting that would allow it.
+    pub(super) fn check_site(&self, request: &Request) -> Result<(), Problem> {
         if self.cors(request) != Cors::None || is_same_origin(request) {
             return Ok(());
         }
@@ -125,11 +134,7 @@ impl Cors {
 /// Answers OPTIONS: what is allowed here, and a CORS preflight with it if that is what it is.
 pub(super) fn options(request: &Request, allow: String) -> Response {
     let response = Response::new(204).header("Allow", allow.clone());
-    if request
-        .headers
-        .get("Access-Control-Request-Method")
-        .is_none()
-    {
+    if !is_preflight(request) {
         return response;
     }
     let asked = request.headers.text("Access-Control-Request-Headers");
@@ -147,6 +152,13 @@ pub(super) fn options(request: &Request, allow: String) -> Response {
 /// Whether this asks only for leave (and needs no more than that).
 pub(super) fn is_options(request: &Request) -> bool {
     request.method == Method::Options
+}
+
+/// Whether a browser asks for a page's leave by this (the Fetch standard, "CORS-preflight request"). It
+/// never sends credentials with it.
+pub(super) fn is_preflight(request: &Request) -> bool {
+    let method = request.headers.get("Access-Control-Request-Method");
+    is_options(request) && method.is_some()
 }
 
 /// Whether the page that sent this came from the gateway itself.

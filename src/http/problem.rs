@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use tiny_http::StatusCode;
 
 use super::response::Response;
+use crate::auth::Denied;
 use crate::error::Error;
 use crate::reply::ServerError;
 
@@ -20,6 +21,12 @@ pub struct Problem {
     /// Headers that go with the status.
     headers: Vec<(&'static str, Cow<'static, str>)>,
 }
+
+/// The ways in which a token can be shown in a header.
+const CHALLENGES: &[&str] = &[
+    r#"Bearer realm="redis-http-gateway""#,
+    r#"Basic realm="redis-http-gateway", charset="UTF-8""#,
+];
 
 impl Problem {
     /// A problem of a status, with an explanation for people.
@@ -40,6 +47,18 @@ impl Problem {
         let detail = format!("{method} is not allowed here; these are: {allow}");
         let mut problem = Self::new(405, detail);
         problem.headers.push(("Allow", allow.into()));
+        problem
+    }
+
+    /// 401: it is not known who asks. Says how to show a token.
+    #[must_use]
+    pub fn unauthorized(detail: &'static str) -> Self {
+        let mut problem = Self::new(401, detail);
+        for challenge in CHALLENGES {
+            problem
+                .headers
+                .push(("WWW-Authenticate", (*challenge).into()));
+        }
         problem
     }
 
@@ -85,6 +104,12 @@ impl From<Error> for Problem {
             Error::TimedOut => 504,
         };
         Self::new(status, error.to_string())
+    }
+}
+
+impl From<Denied> for Problem {
+    fn from(denied: Denied) -> Self {
+        Self::new(403, denied.to_string())
     }
 }
 

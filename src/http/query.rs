@@ -35,6 +35,25 @@ fn decode(text: &Bytes, place: &str) -> Result<Bytes, Problem> {
     Ok(decoded.into())
 }
 
+/// The parameter that shows a token, for those who cannot set a header. It belongs to no route.
+const TOKEN: &[u8] = b"_token";
+
+/// The token that a query shows.
+///
+/// # Errors
+/// 400 if there are two, or if it has a bad escape. What other parameters have is not looked at.
+pub(super) fn token(raw: &Bytes) -> Result<Option<Bytes>, Problem> {
+    let mut found = None;
+    for (name, value) in pairs(raw) {
+        if form_decode(&name).is_ok_and(|name| &name[..] == TOKEN)
+            && found.replace(form_decode(&value)?).is_some()
+        {
+            return Err(bad("_token", "is given more than once"));
+        }
+    }
+    Ok(found)
+}
+
 /// The parameters of a request, taken one by one; what is left over at the end is an error.
 #[derive(Debug)]
 pub(super) struct Query {
@@ -47,19 +66,14 @@ impl Query {
     /// # Errors
     /// 400 for a bad escape.
     pub(super) fn parse(raw: &Bytes) -> Result<Self, Problem> {
-        let mut pairs = Vec::new();
-        if !raw.is_empty() {
-            for pair in raw.split(|&b| b == b'&').filter(|pair| !pair.is_empty()) {
-                let pair = raw.slice_ref(pair);
-                let end = memchr::memchr(b'=', &pair).unwrap_or(pair.len());
-                let name = form_decode(&pair.slice(..end))?;
-                let value = form_decode(&pair.slice((end + 1).min(pair.len())..))?;
-                if &name[..] != b"_token" {
-                    pairs.push((name, value));
-                }
+        let mut decoded = Vec::new();
+        for (name, value) in pairs(raw) {
+            let (name, value) = (form_decode(&name)?, form_decode(&value)?);
+            if &name[..] != TOKEN {
+                decoded.push((name, value));
             }
         }
-        Ok(Self { pairs })
+        Ok(Self { pairs: decoded })
     }
 
     /// Takes every value of a parameter.
@@ -145,6 +159,17 @@ pub(super) fn bad(name: &str, what: &str) -> Problem {
     Problem::new(400, format!("the query parameter {name:?} {what}"))
 }
 
+/// The names and values of a query, still encoded.
+fn pairs(raw: &Bytes) -> impl Iterator<Item = (Bytes, Bytes)> {
+    raw.split(|&b| b == b'&')
+        .filter(|pair| !pair.is_empty())
+        .map(|pair| {
+            let pair = raw.slice_ref(pair);
+            let end = memchr::memchr(b'=', &pair).unwrap_or(pair.len());
+            (pair.slice(..end), pair.slice((end + 1).min(pair.len())..))
+        })
+}
+
 fn form_decode(text: &Bytes) -> Result<Bytes, Problem> {
     if memchr::memchr(b'+', text).is_none() {
         return decode(text, "the query");
@@ -193,6 +218,18 @@ mod tests {
         );
         let left = query.finish().expect_err("there is a typo");
         assert!(left.detail.contains("typo"), "{}", left.detail);
+    }
+
+    #[test]
+    fn a_token_is_found_whatever_is_beside_it() {
+        let found = |raw: &'static str| token(&raw.into()).map_err(|problem| problem.status);
+        assert_eq!(found(""), Ok(None));
+        assert_eq!(found("token=a&_tokens=b&ex=%zz"), Ok(None));
+        assert_eq!(found("ex=%zz&_token=a%2Bb+c&nx"), Ok(Some("a+b c".into())));
+        assert_eq!(found("%5Ftoken=a"), Ok(Some("a".into())));
+        assert_eq!(found("_token"), Ok(Some("".into())));
+        assert_eq!(found("_token=%z"), Err(400));
+        assert_eq!(found("_token=a&_token=a"), Err(400));
     }
 
     #[test]

@@ -6,15 +6,18 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use tiny_http::Method;
 use tokio::runtime::Handle;
 
 use super::handlers::{channels, keys, operation};
 use super::origin::{self, Cors, Guard};
 use super::plan::{Ask, Plan};
 use super::problem::Problem;
+use super::query;
 use super::request::Request;
 use super::response::Response;
 use super::router::Route;
+use crate::auth::{Credentials, Grant, Tokens, Use, is_readonly};
 use crate::config::Config;
 use crate::upstream::{Ticket, Upstream};
 
@@ -27,6 +30,7 @@ pub struct Service {
 #[derive(Debug)]
 struct Shared {
     guard: Guard,
+    tokens: Tokens,
     upstream: Upstream,
     /// Begins the ids of requests that bring none.
     id_prefix: String,
@@ -66,6 +70,7 @@ impl Service {
         Self {
             shared: Arc::new(Shared {
                 guard: Guard::new(config),
+                tokens: Tokens::new(config),
                 upstream,
                 id_prefix,
                 requests: AtomicU64::new(0),
@@ -124,8 +129,9 @@ impl Service {
 
     /// The first half of a request's way: every check, then its route.
     pub(super) fn plan(&self, request: &Request) -> Admitted {
-        let planned = self.check(request).and_then(|found| match found {
-            Found::Route(route) => self.handle(request, route),
+        let checked = self.check(request);
+        let planned = checked.and_then(|(grant, found)| match found {
+            Found::Route(route) => self.handle(request, route, grant),
             Found::Options(allow) => Ok(Plan::Answer(origin::options(request, allow))),
         });
         let admitted = planned.and_then(|plan| self.admit(plan));
@@ -137,40 +143,59 @@ impl Service {
         self.check(request).err().map(Response::from)
     }
 
-    /// Whether a request may do what it asks for, and what that is.
-    fn check(&self, request: &Request) -> Result<Found, Problem> {
-        // Whoever checks the gateway's health knows it by any name, and learns nothing by it.
-        if &request.path[..] != b"/healthz" {
-            self.shared.guard.check(request)?;
-        }
-        if let Some(coding) = request.headers.text("Content-Encoding")
-            && !coding.eq_ignore_ascii_case("identity")
-        {
-            let detail = "a body is taken as it is; send it without Content-Encoding";
-            return Err(Problem::new(415, detail));
-        }
-        if origin::is_options(request) && &request.path[..] == b"*" {
-            return Ok(Found::Options(
-                "GET, HEAD, POST, PUT, DELETE, OPTIONS".into(),
-            ));
-        }
-        let route = Route::parse(&request.path)?;
-        let methods = route.methods();
-        if methods.contains(&request.method.as_str()) {
-            return Ok(Found::Route(route));
-        }
-        let allow = format!("{}, OPTIONS", methods.join(", "));
-        if origin::is_options(request) {
-            return Ok(Found::Options(allow));
-        }
-        Err(Problem::method_not_allowed(request.method.as_str(), allow))
+    /// Who asks, and what for; refuses what can be told without knowing the details.
+    fn check(&self, request: &Request) -> Result<(Option<Grant>, Found), Problem> {
+        // First of all: whoever is not known learns nothing of what is there.
+        let grant = self.identify(request)?;
+        let found = find(request)?;
+        Ok((grant, found))
     }
 
-    fn handle(&self, request: &Request, route: Route) -> Result<Plan, Problem> {
-        Ok(match route {
+    /// What the sender of a request may do. `None` where it is somebody unknown, who may have what
+    /// everybody may: `/healthz`, a bare `/readyz`, a preflight.
+    fn identify(&self, request: &Request) -> Result<Option<Grant>, Problem> {
+        // Whoever checks the gateway's health knows it by any name, and learns nothing by it.
+        if &request.path[..] == b"/healthz" {
+            return Ok(None);
+        }
+        let Shared { guard, tokens, .. } = &*self.shared;
+        if tokens.is_empty() {
+            guard.check(request)?;
+            return Ok(Some(Grant::Full));
+        }
+        if origin::is_preflight(request) {
+            return Ok(None);
+        }
+        let shown = match credentials(request)? {
+            Credentials::Absent if asks_whether_ready(request) => return Ok(None),
+            Credentials::Absent => return Err(Problem::unauthorized(HOW_TO_SHOW)),
+            Credentials::Unusable(why) => return Err(Problem::unauthorized(why)),
+            Credentials::Token(token) => token,
+            Credentials::Password(password) => {
+                guard.check_site(request)?;
+                password
+            }
+        };
+        match tokens.grant(&shown) {
+            Some(grant) => Ok(Some(grant)),
+            None => Err(Problem::unauthorized("this is not a token of this gateway")),
+        }
+    }
+
+    fn handle(
+        &self,
+        request: &Request,
+        route: Route,
+        grant: Option<Grant>,
+    ) -> Result<Plan, Problem> {
+        let plan = match route {
+            Route::Health => return Ok(operation::health()),
+            Route::Ready => {
+                let may_look = |grant: Grant| grant.allows(&Use::Operation).is_ok();
+                let upstream = &self.shared.upstream;
+                return Ok(operation::ready(upstream, grant.is_some_and(may_look)));
+            }
             Route::Index => operation::index(),
-            Route::Health => operation::health(),
-            Route::Ready => operation::ready(&self.shared.upstream),
             Route::OpenApiYaml => operation::openapi_yaml(),
             Route::OpenApiJson => operation::openapi_json(),
             Route::Keys => keys::list(request)?,
@@ -180,7 +205,10 @@ impl Service {
             Route::Messages(channel) => channels::publish(request, channel)?,
             Route::ChannelEvents(channel) => channels::events(request, channel)?,
             Route::Events => channels::events_of_several(request)?,
-        })
+        };
+        let grant = grant.ok_or_else(|| Problem::unauthorized(HOW_TO_SHOW))?;
+        permit(grant, &plan)?;
+        Ok(plan)
     }
 
     fn admit(&self, plan: Plan) -> Result<Admitted, Problem> {
@@ -198,6 +226,69 @@ impl Service {
             }
         }
     }
+}
+
+/// For whoever shows nothing.
+const HOW_TO_SHOW: &str = "a token is needed: as Authorization: Bearer, as the password of \
+                           Authorization: Basic, or as ?_token=";
+
+/// What a request shows of its sender. A header counts before the query.
+fn credentials(request: &Request) -> Result<Credentials<'_>, Problem> {
+    let mut headers = request.headers.all("Authorization");
+    match (headers.next(), headers.next()) {
+        (Some(_), Some(_)) => Err(Problem::new(400, "there is more than one Authorization")),
+        (Some(value), None) => Ok(Credentials::of_header(value)),
+        (None, _) => Ok(match query::token(&request.query)? {
+            Some(token) => Credentials::Token(token.to_vec().into()),
+            None => Credentials::Absent,
+        }),
+    }
+}
+
+/// Whether this asks for yes or no, which everybody may.
+fn asks_whether_ready(request: &Request) -> bool {
+    let is_read = matches!(request.method, Method::Get | Method::Head);
+    is_read && &request.path[..] == b"/readyz"
+}
+
+/// What is asked for.
+fn find(request: &Request) -> Result<Found, Problem> {
+    if let Some(coding) = request.headers.text("Content-Encoding")
+        && !coding.eq_ignore_ascii_case("identity")
+    {
+        let detail = "a body is taken as it is; send it without Content-Encoding";
+        return Err(Problem::new(415, detail));
+    }
+    if origin::is_options(request) && &request.path[..] == b"*" {
+        return Ok(Found::Options(
+            "GET, HEAD, POST, PUT, DELETE, OPTIONS".into(),
+        ));
+    }
+    let route = Route::parse(&request.path)?;
+    let methods = route.methods();
+    if methods.contains(&request.method.as_str()) {
+        return Ok(Found::Route(route));
+    }
+    let allow = format!("{}, OPTIONS", methods.join(", "));
+    if origin::is_options(request) {
+        return Ok(Found::Options(allow));
+    }
+    Err(Problem::method_not_allowed(request.method.as_str(), allow))
+}
+
+/// Whether a grant includes all that a plan will do.
+fn permit(grant: Grant, plan: &Plan) -> Result<(), Problem> {
+    match plan {
+        Plan::Answer(_) => {}
+        Plan::Ask(ask) => {
+            for command in &ask.commands {
+                let name = command.name();
+                grant.allows(&Use::of_command(name, is_readonly(name)))?;
+            }
+        }
+        Plan::Listen(_) => grant.allows(&Use::Subscribe)?,
+    }
+    Ok(())
 }
 
 impl Trim {

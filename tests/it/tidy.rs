@@ -10,6 +10,7 @@ const LAYERS: &[&str] = &[
     "gateway",
     "healthcheck",
     "http",
+    "auth",
     "hub",
     "upstream",
     "bridge",

@@ -1,6 +1,6 @@
 //! Routes for people and machines that run the gateway.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::http::plan::{Ask, Plan, reply};
 use crate::http::problem::Problem;
@@ -21,14 +21,22 @@ pub(crate) fn index() -> Plan {
 
 /// `GET /healthz`: the process serves.
 pub(crate) fn health() -> Plan {
-    Plan::Answer(ok())
+    Plan::Answer(fresh(&json!({"status": "ok"})))
 }
 
 /// `GET /readyz`: Redis answers. Whatever keeps it from doing so, the answer is 503: the question itself
-/// can be asked again.
-pub(crate) fn ready(upstream: &Upstream) -> Plan {
-    let respond = |outcomes: Vec<Outcome>| match reply(outcomes.into_iter().next()) {
-        Ok(_) => Ok(ok()),
+/// can be asked again. How it is set up is not for everybody.
+pub(crate) fn ready(upstream: &Upstream, with_details: bool) -> Plan {
+    let ready = match (with_details, upstream.embedded_address()) {
+        (false, _) => json!({"status": "ok"}),
+        (true, address) => json!({
+            "status": "ok",
+            "upstream": if address.is_some() { "embedded" } else { "redis" },
+            "version": env!("CARGO_PKG_VERSION"),
+        }),
+    };
+    let respond = move |outcomes: Vec<Outcome>| match reply(outcomes.into_iter().next()) {
+        Ok(_) => Ok(fresh(&ready)),
         Err(_) => Err(Problem::new(503, "Redis does not answer")),
     };
     Plan::Ask(Ask {
@@ -47,6 +55,7 @@ pub(crate) fn openapi_json() -> Plan {
     Plan::Answer(Response::new(200).body("application/json", JSON))
 }
 
-fn ok() -> Response {
-    Response::json(&json!({"status": "ok"})).header("Cache-Control", "no-store")
+/// A state of this moment.
+fn fresh(state: &Value) -> Response {
+    Response::json(state).header("Cache-Control", "no-store")
 }
