@@ -31,7 +31,8 @@ RUN mkdir /image \
 
 FROM scratch
 COPY --from=build /image /
-# Inside a container loopback is nobody else's; what is published, and to whom, `docker run -p` says.
+# Inside a container loopback is nobody else's; what is published, and to whom, `docker run -p` says. Listening
+# on all addresses it asks for a token, and prints the one it makes unless it is given one (GATEWAY_TOKEN_FILE).
 ENV GATEWAY_LISTEN=0.0.0.0:8080 PATH=/usr/local/bin
 EXPOSE 8080
 # No name, so that a platform can see that it is not root without reading /etc/passwd.

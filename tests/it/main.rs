@@ -5,6 +5,8 @@
     reason = "a test says what it expects by unwrapping it, in its helpers too"
 )]
 
+/// Tokens in requests: who is asked for one, how it is shown, what each allows.
+mod auth;
 /// The blocking client and subscriber against mini-redis, and against servers that misbehave.
 mod blocking;
 /// Request bodies: lengths, chunks, `100 Continue`, `Upgrade`.
@@ -47,3 +49,5 @@ mod refusals;
 mod shutdown;
 /// The rules of the house.
 mod tidy;
+/// Tokens as settings: flags, files, and those that the program makes.
+mod tokens;

@@ -77,6 +77,10 @@ fn every_operation_is_complete() {
             if known.next().is_none() {
                 fault("no tag that the document declares".into());
             }
+            let is_for_all = path == "/healthz";
+            if operation["responses"].get("401").is_some() == is_for_all {
+                fault("a token is needed everywhere but for health, so 401 is told of".into());
+            }
             check_parameters(&document, path, item, operation, &mut fault);
             check_responses(&document, operation, &mut fault);
         }
@@ -204,6 +208,7 @@ fn check_responses(document: &Value, operation: &Value, fault: &mut impl FnMut(S
         let response = resolve(document, response);
         let named = match status.as_str() {
             "304" => &["X-Request-Id", "ETag"][..],
+            "401" => &["X-Request-Id", "WWW-Authenticate"],
             "405" => &["X-Request-Id", "Allow"],
             "503" => &["X-Request-Id", "Retry-After"],
             _ => &["X-Request-Id"],
@@ -239,6 +244,10 @@ fn resolve<'a>(document: &'a Value, value: &'a Value) -> &'a Value {
 fn collect_references(value: &Value, found: &mut BTreeSet<String>) {
     if let Some(Value::String(reference)) = value.get("$ref") {
         found.insert(reference.clone());
+    }
+    // Security schemes are referred to by their bare names.
+    for (scheme, _) in items(&value["security"]).flat_map(entries) {
+        found.insert(format!("#/components/securitySchemes/{scheme}"));
     }
     entries(value).for_each(|(_, value)| collect_references(value, found));
     items(value).for_each(|value| collect_references(value, found));

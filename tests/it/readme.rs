@@ -45,23 +45,27 @@ fn the_curl_sessions_show_what_happens() {
     // The first line comes when the channel is listened to.
     assert_eq!(events.next().unwrap().unwrap(), ": connected");
 
+    // What the session with this token needs.
+    let closed = Program::start(&["--token", "s3cret"]);
     let mut shown = 0;
     for block in blocks("console")
         .iter()
         .filter(|block| block.starts_with("$ curl"))
     {
+        let program = if block.contains("s3cret") {
+            &closed
+        } else {
+            &program
+        };
         for step in block.split("$ ").skip(1) {
             let (line, expected) = step.split_once('\n').unwrap();
-            let output = shell(line, &program)
-                .stderr(Stdio::null())
-                .output()
-                .unwrap();
+            let output = shell(line, program).stderr(Stdio::null()).output().unwrap();
             let printed = String::from_utf8(output.stdout).unwrap();
             assert_eq!(printed.trim_end(), expected.trim_end(), "{line}");
             shown += 1;
         }
     }
-    assert!(shown >= 6, "only {shown} lines were tried");
+    assert!(shown >= 10, "only {shown} lines were tried");
     let data = events
         .map(Result::unwrap)
         .find(|line| line.starts_with("data"));

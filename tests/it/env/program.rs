@@ -2,15 +2,20 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
 
 use super::{Client, wait_until};
 
 /// The program, listening; killed when dropped.
 pub(crate) struct Program {
     child: Child,
+    /// Where it is reached from here.
     pub(crate) address: SocketAddr,
+    /// What it has said on stderr.
+    said: Arc<Mutex<String>>,
 }
 
 impl Program {
@@ -19,6 +24,15 @@ impl Program {
         Self::spawn(
             Command::new(Self::path())
                 .args(["--listen", "127.0.0.1:0"])
+                .args(args),
+        )
+    }
+
+    /// Starts it on a free port of every address of this machine.
+    pub(crate) fn start_for_all(args: &[&str]) -> Self {
+        Self::spawn(
+            Command::new(Self::path())
+                .args(["--listen", "0.0.0.0:0"])
                 .args(args),
         )
     }
@@ -37,19 +51,38 @@ impl Program {
     pub(crate) fn spawn(command: &mut Command) -> Self {
         let mut child = command
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(Stdio::piped())
             .spawn()
             .unwrap();
+        let said = Arc::new(Mutex::new(String::new()));
+        let (mut stderr, heard) = (child.stderr.take().unwrap(), Arc::clone(&said));
+        // Until the program ends, so that it never waits for somebody to listen.
+        thread::spawn(move || {
+            let mut piece = [0; 4096];
+            while let Ok(length @ 1..) = stderr.read(&mut piece) {
+                *heard.lock().unwrap() += &String::from_utf8_lossy(&piece[..length]);
+            }
+        });
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().unwrap())
             .read_line(&mut line)
             .unwrap();
         let address = line.trim_end().strip_prefix("listening on http://");
         let address = address.unwrap_or_else(|| panic!("it did not start: {line:?}"));
-        Self {
-            address: address.parse().unwrap(),
-            child,
+        let mut address: SocketAddr = address.parse().unwrap();
+        if address.ip().is_unspecified() {
+            address.set_ip(Ipv4Addr::LOCALHOST.into());
         }
+        Self {
+            address,
+            child,
+            said,
+        }
+    }
+
+    /// What it has said on stderr so far.
+    pub(crate) fn said(&self) -> String {
+        self.said.lock().unwrap().clone()
     }
 
     pub(crate) fn path() -> &'static str {
