@@ -64,6 +64,11 @@ pub struct Flags {
     #[arg(long, env = "GATEWAY_MAX_COMMANDS", value_name = "N", default_value_t = 10_000, value_parser = parse_count, allow_negative_numbers = true)]
     pub max_commands: usize,
 
+    /// Blocking commands (BLPOP, XREAD BLOCK, WAIT, …) at once; what comes on top gets a 503. Each has a
+    /// connection of its own.
+    #[arg(long, env = "GATEWAY_MAX_BLOCKING", value_name = "N", default_value_t = 100, value_parser = parse_count, allow_negative_numbers = true)]
+    pub max_blocking: usize,
+
     /// A request's head: request line and headers.
     #[arg(
         long,
@@ -119,6 +124,10 @@ pub struct Flags {
     #[arg(long, env = "GATEWAY_COMMAND_TIMEOUT", value_name = "TIME", default_value = "5s", value_parser = parse_time)]
     pub command_timeout: Duration,
 
+    /// How long a blocking command may block.
+    #[arg(long, env = "GATEWAY_BLOCKING_TIMEOUT", value_name = "TIME", default_value = "60s", value_parser = parse_time)]
+    pub blocking_timeout: Duration,
+
     /// How long connecting to Redis may take.
     #[arg(long, env = "GATEWAY_CONNECT_TIMEOUT", value_name = "TIME", default_value = "2s", value_parser = parse_time)]
     pub connect_timeout: Duration,
@@ -145,11 +154,40 @@ pub struct Flags {
     #[arg(long, env = "GATEWAY_ALLOW_HOST", value_name = "NAME", value_delimiter = ',', value_parser = parse_host)]
     pub allow_host: Vec<String>,
 
+    /// A dangerous command that is refused unless it is named here, such as SHUTDOWN or "CONFIG SET". May be
+    /// given several times, or separated by commas.
+    #[arg(long, env = "GATEWAY_ALLOW_COMMAND", value_name = "COMMAND", value_delimiter = ',', value_parser = parse_command)]
+    pub allow_command: Vec<String>,
+
     /// What to log to stderr: off, error, warn, info, debug or trace, or per module as in
     /// info,redis_http_gateway::hub=debug.
     #[arg(long, env = "GATEWAY_LOG", value_name = "FILTER", default_value = "info,mini_redis=error", value_parser = parse_log)]
     pub log: LogFilter,
 }
+
+/// Commands that stop or take over the server for everybody.
+pub const DANGEROUS: &[&str] = &[
+    "ACL DELUSER",
+    "ACL LOAD",
+    "ACL SAVE",
+    "ACL SETUSER",
+    "CLIENT KILL",
+    "CLIENT PAUSE",
+    "CLIENT UNPAUSE",
+    "CLUSTER FAILOVER",
+    "CLUSTER RESET",
+    "CONFIG REWRITE",
+    "CONFIG SET",
+    "DEBUG",
+    "FAILOVER",
+    "MODULE LOAD",
+    "MODULE LOADEX",
+    "MODULE UNLOAD",
+    "REPLICAOF",
+    "SAVE",
+    "SHUTDOWN",
+    "SLAVEOF",
+];
 
 /// A filter for the log, in the syntax of `tracing_subscriber::filter::Targets`.
 pub type LogFilter = tracing_subscriber::filter::Targets;
@@ -185,6 +223,8 @@ pub struct Config {
     pub max_connections: usize,
     /// Commands under way at once.
     pub max_commands: usize,
+    /// Commands that block, at once.
+    pub max_blocking: usize,
     /// Bytes of a request's head; 64 KiB at most.
     pub max_head: usize,
     /// Bytes of a request's body.
@@ -203,6 +243,8 @@ pub struct Config {
     pub write_timeout: Duration,
     /// From sending a command to its reply.
     pub command_timeout: Duration,
+    /// For a command that blocks.
+    pub blocking_timeout: Duration,
     /// For connecting to Redis.
     pub connect_timeout: Duration,
     /// For requests in progress at shutdown.
@@ -215,6 +257,8 @@ pub struct Config {
     pub allow_origin: Vec<AllowedOrigin>,
     /// DNS names by which the gateway may be addressed, in lower case.
     pub allow_host: Vec<String>,
+    /// Dangerous commands that are allowed, in capitals, with their subcommand if any.
+    pub allow_command: Vec<String>,
 }
 
 impl Default for Config {
@@ -234,6 +278,7 @@ impl From<&Flags> for Config {
             runtime_threads: flags.runtime_threads,
             max_connections: flags.max_connections,
             max_commands: flags.max_commands,
+            max_blocking: flags.max_blocking,
             max_head: bytes(flags.max_head),
             max_body: bytes(flags.max_body),
             max_buffered: bytes(flags.max_buffered),
@@ -243,12 +288,14 @@ impl From<&Flags> for Config {
             idle_timeout: flags.idle_timeout,
             write_timeout: flags.write_timeout,
             command_timeout: flags.command_timeout,
+            blocking_timeout: flags.blocking_timeout,
             connect_timeout: flags.connect_timeout,
             shutdown_timeout: flags.shutdown_timeout,
             heartbeat: flags.heartbeat,
             retry: flags.retry,
             allow_origin: flags.allow_origin.clone(),
             allow_host: flags.allow_host.clone(),
+            allow_command: flags.allow_command.clone(),
         }
     }
 }
@@ -329,6 +376,15 @@ fn parse_host(text: &str) -> Result<String, String> {
         Ok(text.to_ascii_lowercase())
     } else {
         Err("a DNS name such as redis.example.com, without a port, is wanted".into())
+    }
+}
+
+fn parse_command(text: &str) -> Result<String, String> {
+    let name = text.to_ascii_uppercase();
+    if DANGEROUS.contains(&name.as_str()) {
+        Ok(name)
+    } else {
+        Err(format!("one of these is wanted: {}", DANGEROUS.join(", ")))
     }
 }
 

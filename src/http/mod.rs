@@ -7,6 +7,7 @@
 mod batch;
 mod body;
 mod budget;
+mod command_face;
 mod connection;
 mod date;
 mod handlers;
@@ -27,3 +28,4 @@ pub mod server;
 pub mod service;
 mod table;
 mod turn;
+mod waiting;

@@ -6,11 +6,13 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use tiny_http::Method;
 use tokio::runtime::Handle;
 
+use super::command_face::{self, Context, Scripts};
 use super::handlers::{channels, keys, operation};
 use super::origin::{self, Cors, Guard};
-use super::plan::{Ask, Plan};
+use super::plan::{Apart, Ask, Plan};
 use super::problem::Problem;
 use super::request::Request;
 use super::response::Response;
@@ -28,6 +30,7 @@ pub struct Service {
 struct Shared {
     guard: Guard,
     upstream: Upstream,
+    scripts: Scripts,
     /// Begins the ids of requests that bring none.
     id_prefix: String,
     requests: AtomicU64,
@@ -38,6 +41,8 @@ struct Shared {
 pub(super) struct Trim {
     request_id: String,
     cors: Cors,
+    /// On the command face, a token that no other answer has.
+    sync_token: Option<String>,
 }
 
 /// What a request is for.
@@ -53,6 +58,7 @@ enum Found {
 pub(super) enum Admitted {
     Answer(Response),
     Ask(Ask, Ticket),
+    Apart(Apart, Ticket),
     Listen(super::plan::Listen),
 }
 
@@ -67,6 +73,7 @@ impl Service {
             shared: Arc::new(Shared {
                 guard: Guard::new(config),
                 upstream,
+                scripts: Scripts::default(),
                 id_prefix,
                 requests: AtomicU64::new(0),
             }),
@@ -81,20 +88,22 @@ impl Service {
     #[must_use]
     pub fn answer(&self, request: &Request, runtime: &Handle) -> Response {
         let trim = self.trim(request);
-        let response = match self.plan(request) {
-            Admitted::Answer(response) => response,
-            Admitted::Ask(ask, ticket) => {
+        let responded = self.plan(request).and_then(|admitted| match admitted {
+            Admitted::Answer(response) => Ok(response),
+            Admitted::Ask(ask, _ticket) => {
                 let sent = self.shared.upstream.send(&ask.commands);
-                let outcomes = crate::bridge::block_on(runtime, sent);
-                drop(ticket);
-                (ask.respond)(outcomes).unwrap_or_else(Response::from)
+                (ask.respond)(crate::bridge::block_on(runtime, sent))
+            }
+            Admitted::Apart(apart, _ticket) => {
+                let sent = self.shared.upstream.send_apart(&apart.command);
+                (apart.respond)(vec![crate::bridge::block_on(runtime, sent)])
             }
             Admitted::Listen(_) => {
                 let detail = "event streams need the gateway's own server";
-                Problem::new(501, detail).into()
+                Err(Problem::new(501, detail))
             }
-        };
-        trim.apply(response)
+        });
+        trim.apply(responded.unwrap_or_else(|problem| trim.problem(problem)))
     }
 
     /// What every answer to this request carries.
@@ -103,9 +112,11 @@ impl Service {
             let graphic = id.bytes().all(|b| b.is_ascii_graphic());
             graphic && (1..=128).contains(&id.len())
         });
+        let command_face = is_command_face(request);
         Trim {
             request_id: theirs.map_or_else(|| self.new_id(), str::to_owned),
             cors: self.shared.guard.cors(request),
+            sync_token: command_face.then(|| self.new_id()),
         }
     }
 
@@ -114,6 +125,7 @@ impl Service {
         Trim {
             request_id: self.new_id(),
             cors: Cors::None,
+            sync_token: None,
         }
     }
 
@@ -123,18 +135,20 @@ impl Service {
     }
 
     /// The first half of a request's way: every check, then its route.
-    pub(super) fn plan(&self, request: &Request) -> Admitted {
-        let planned = self.check(request).and_then(|found| match found {
-            Found::Route(route) => self.handle(request, route),
-            Found::Options(allow) => Ok(Plan::Answer(origin::options(request, allow))),
-        });
-        let admitted = planned.and_then(|plan| self.admit(plan));
-        admitted.unwrap_or_else(|problem| Admitted::Answer(problem.into()))
+    ///
+    /// # Errors
+    /// Why it is refused.
+    pub(super) fn plan(&self, request: &Request) -> Result<Admitted, Problem> {
+        let plan = match self.check(request)? {
+            Found::Route(route) => self.handle(request, route)?,
+            Found::Options(allow) => Plan::Answer(origin::options(request, allow)),
+        };
+        self.admit(plan)
     }
 
     /// What can be said before the body has come; `None` if the body is to be read.
-    pub(super) fn refuse_early(&self, request: &Request) -> Option<Response> {
-        self.check(request).err().map(Response::from)
+    pub(super) fn refuse_early(&self, request: &Request) -> Option<Problem> {
+        self.check(request).err()
     }
 
     /// Whether a request may do what it asks for, and what that is.
@@ -167,7 +181,17 @@ impl Service {
     }
 
     fn handle(&self, request: &Request, route: Route) -> Result<Plan, Problem> {
+        let context = Context {
+            upstream: &self.shared.upstream,
+            scripts: &self.shared.scripts,
+        };
         Ok(match route {
+            Route::Index if request.method == Method::Post => {
+                command_face::single(request, context)?
+            }
+            Route::Pipeline => command_face::pipeline(request, context)?,
+            Route::MultiExec => command_face::transaction(request, context)?,
+            Route::Command(segments) => command_face::path(request, &segments, context)?,
             Route::Index => operation::index(),
             Route::Health => operation::health(),
             Route::Ready => operation::ready(&self.shared.upstream),
@@ -190,6 +214,13 @@ impl Service {
                 let ticket = self.shared.upstream.admit(&ask.commands)?;
                 Ok(Admitted::Ask(ask, ticket))
             }
+            Plan::Apart(apart) => {
+                let ticket = self
+                    .shared
+                    .upstream
+                    .admit(std::slice::from_ref(&apart.command))?;
+                Ok(Admitted::Apart(apart, ticket))
+            }
             Plan::Listen(listen) => {
                 for channel in &listen.channels {
                     self.shared.upstream.admit_channel(channel)?;
@@ -200,11 +231,34 @@ impl Service {
     }
 }
 
+/// Whether a request is for the command face, whose errors have a form of their own.
+fn is_command_face(request: &Request) -> bool {
+    match Route::parse(&request.path) {
+        Ok(Route::Index) => request.method == Method::Post,
+        Ok(Route::Pipeline | Route::MultiExec | Route::Command(_)) => true,
+        _ => false,
+    }
+}
+
 impl Trim {
     /// The response with what every answer carries.
     pub(super) fn apply(&self, response: Response) -> Response {
         let id: Cow<'static, str> = self.request_id.clone().into();
-        self.cors.apply(response.header("X-Request-Id", id))
+        let response = response.header("X-Request-Id", id);
+        let response = match &self.sync_token {
+            Some(token) => response.header("upstash-sync-token", token.clone()),
+            None => response,
+        };
+        self.cors.apply(response)
+    }
+
+    /// A problem in the form of the face that the request was for.
+    pub(super) fn problem(&self, problem: Problem) -> Response {
+        if self.sync_token.is_some() {
+            command_face::problem(problem)
+        } else {
+            problem.into()
+        }
     }
 
     /// The id of the request, for the log.

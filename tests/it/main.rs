@@ -13,6 +13,8 @@ mod bodies;
 mod bridging;
 /// The program as a command: flags, variables, output, exit codes, signals.
 mod cli;
+/// The command face over a real Redis.
+mod commands;
 /// Many connections at once, and more than there may be.
 mod crowds;
 /// What a client may take its time with, and until when.
