@@ -51,11 +51,13 @@ fn serve(config: Config, address: SocketAddr) -> io::Result<()> {
         io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
     })?;
     let gateway = Gateway::start(config, listener)?;
+    // Before anybody is told that it runs: whoever is may end it at once.
+    let stopped = gateway.bridge().block_on(async { stop_signal() })?;
     // Whoever started the gateway may wait for this line, and may have closed the pipe since.
     let _ = writeln!(io::stdout(), "listening on http://{}", gateway.address());
     let failure = gateway.bridge().block_on(async {
         tokio::select! {
-            stopped = stop_signal() => stopped.err(),
+            () = stopped => None,
             reason = gateway.upstream().failed() => Some(io::Error::other(reason)),
         }
     });
@@ -72,13 +74,14 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// Waits for SIGTERM or SIGINT.
-async fn stop_signal() -> io::Result<()> {
+/// Catches SIGTERM and SIGINT from now on; the future ends with the first of them. Inside the runtime only.
+fn stop_signal() -> io::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => tracing::info!("SIGTERM: shutting down"),
-        _ = interrupt.recv() => tracing::info!("SIGINT: shutting down"),
-    }
-    Ok(())
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => tracing::info!("SIGTERM: shutting down"),
+            _ = interrupt.recv() => tracing::info!("SIGINT: shutting down"),
+        }
+    })
 }
