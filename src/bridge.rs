@@ -1,7 +1,7 @@
 //! The bridge between the threads that serve HTTP and the runtime that talks to Redis.
 //!
 //! [`Bridge`] owns the shared `multi_thread` runtime; everybody else holds a cloned `Handle`. This file is
-//! the only place that blocks on a future. Nothing async may call it: `block_on` inside a runtime panics.
+//! the only place of the gateway that blocks on a future ([`crate::blocking`] is a client of its own). Nothing async may call it: `block_on` inside a runtime panics.
 
 use std::future::Future;
 use std::io;
@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Handle, Runtime};
 
-/// The shared runtime and its owner. Dropping it does not wait; [`Bridge::shutdown`] does.
+/// The shared runtime and its owner. Dropped, it waits for what blocks on the runtime; [`Bridge::shutdown`]
+/// waits no longer than it is told to.
 #[derive(Debug)]
 pub struct Bridge {
     runtime: Runtime,

@@ -69,8 +69,7 @@ pub struct Flags {
         long,
         env = "GATEWAY_MAX_HEAD",
         value_name = "SIZE",
-        default_value = "16KiB"
-    )]
+        default_value = "16KiB", value_parser = parse_head_size)]
     pub max_head: ByteSize,
 
     /// A request's body.
@@ -186,7 +185,7 @@ pub struct Config {
     pub max_connections: usize,
     /// Commands under way at once.
     pub max_commands: usize,
-    /// Bytes of a request's head.
+    /// Bytes of a request's head; 64 KiB at most.
     pub max_head: usize,
     /// Bytes of a request's body.
     pub max_body: usize,
@@ -254,6 +253,22 @@ impl From<&Flags> for Config {
     }
 }
 
+/// The bounds of every time that can be configured.
+const SHORTEST: Duration = Duration::from_millis(1);
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The bounds of a head's size: a useful request fits, and one read takes it in.
+const SMALLEST_HEAD: ByteSize = ByteSize::b(256);
+const LARGEST_HEAD: ByteSize = ByteSize::kib(64);
+
+fn parse_head_size(text: &str) -> Result<ByteSize, String> {
+    match text.parse() {
+        Ok(size) if (SMALLEST_HEAD..=LARGEST_HEAD).contains(&size) => Ok(size),
+        Ok(_) => Err("a size from 256B to 64KiB is wanted".into()),
+        Err(error) => Err(error),
+    }
+}
+
 fn parse_count(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) | Err(_) => Err("a whole number from 1 up is wanted".into()),
@@ -263,9 +278,18 @@ fn parse_count(text: &str) -> Result<usize, String> {
 
 fn parse_time(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
-        Ok(time) if time >= Duration::from_millis(1) => Ok(time),
-        Ok(_) => Err("a time of at least 1ms is wanted".into()),
+        Ok(time) if (SHORTEST..=LONGEST).contains(&time) => Ok(time),
+        Ok(_) => Err("a time from 1ms to 1day is wanted".into()),
         Err(error) => Err(format!("{error} (for example: 500ms, 10s, 2m)")),
+    }
+}
+
+impl std::str::FromStr for UpstreamUrl {
+    type Err = String;
+
+    /// Reads `embedded` or a URL. The error does not repeat what was given: it could hold a password.
+    fn from_str(text: &str) -> Result<Self, String> {
+        parse_upstream(text)
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Each variant knows whose fault it is: the caller's, the upstream's or the gateway's own. Statuses are
 //! not known here; `http::problem` maps every variant to one. Errors that Redis itself replied are not in
-//! this enum: they are replies (see [`crate::reply::ServerError`]).
+//! this enum: they are replies (`reply::ServerError`).
 
 /// Why a command got no reply.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

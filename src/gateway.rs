@@ -6,14 +6,17 @@ use std::time::{Duration, Instant};
 
 use crate::bridge::Bridge;
 use crate::config::Config;
-use crate::http::listener::turned_away;
-use crate::http::server::Server;
+use crate::http::server::{Capacity, Server};
 use crate::hub::{Hub, Stats};
 use crate::upstream::Upstream;
 
 /// Descriptors that are not connections: standard streams, pollers and their wakers, the listeners, the
-/// connections to Redis (both ends of them with the embedded server), and some to spare.
-const RESERVED: u64 = 40;
+/// connections to Redis (both ends of them with the embedded server, and those that are being replaced), and
+/// some to spare.
+const RESERVED: u64 = 36;
+
+/// Connections over the limit that are being told so at the same time.
+const MOST_TURNED_AWAY: usize = 64;
 
 /// How long the runtime's tasks may take to end.
 const RUNTIME_END: Duration = Duration::from_secs(1);
@@ -50,7 +53,7 @@ impl Gateway {
     /// When the operating system does not give what is needed: threads, a port for the embedded server,
     /// descriptors.
     pub fn start(config: Config, listener: TcpListener) -> io::Result<Self> {
-        let places = places(&config)?;
+        let capacity = places(&config)?;
         let bridge = Bridge::new(config.runtime_threads)?;
         let upstream = bridge.block_on(Upstream::start(&config))?;
         let hub = Hub::start(&config, upstream.clone(), bridge.handle())?;
@@ -59,7 +62,7 @@ impl Gateway {
         let server = Server::start(
             config,
             listener,
-            places,
+            capacity,
             upstream.clone(),
             hub.clone(),
             runtime,
@@ -89,6 +92,15 @@ impl Gateway {
     #[must_use]
     pub fn upstream(&self) -> &Upstream {
         &self.upstream
+    }
+
+    /// Resolves with the reason if the gateway cannot go on: its embedded server, or a part of its own, is
+    /// gone for good.
+    pub async fn failed(&self) -> String {
+        tokio::select! {
+            reason = self.upstream.failed() => reason,
+            () = self.hub.ended() => "the event hub has ended; this is a defect".into(),
+        }
     }
 
     /// Counts of event streams.
@@ -121,27 +133,27 @@ impl Gateway {
     }
 }
 
-/// How many connections there may be: as many as are configured, but no more than descriptors are left.
-fn places(config: &Config) -> io::Result<usize> {
+/// How many connections there may be: as many as are configured, but no more than descriptors are left
+/// beside those that are turned away.
+fn places(config: &Config) -> io::Result<Capacity> {
     let (soft, _) = rlimit::Resource::NOFILE.get()?;
-    let left = soft.saturating_sub(RESERVED);
-    if left == 0 {
-        let message = format!(
-            "a limit of {soft} open files is too low; {} is the least",
-            RESERVED + 1
-        );
+    let left = usize::try_from(soft.saturating_sub(RESERVED)).unwrap_or(usize::MAX);
+    let turned_away = (left / 8).min(MOST_TURNED_AWAY);
+    let welcome = (left - turned_away).min(config.max_connections);
+    if turned_away == 0 {
+        let least = RESERVED + 8;
+        let message = format!("a limit of {soft} open files is too low; {least} is the least");
         return Err(io::Error::other(message));
     }
-    let left = usize::try_from(left).unwrap_or(usize::MAX);
-    // Those that are turned away need a descriptor each while they are told so.
-    let places = left.saturating_sub(turned_away(left)).max(1);
-    let places = places.min(config.max_connections);
-    if places < config.max_connections {
+    if welcome < config.max_connections {
         tracing::warn!(
-            places,
+            places = welcome,
             wanted = config.max_connections,
             "fewer connections than configured: the limit of open files is {soft}"
         );
     }
-    Ok(places)
+    Ok(Capacity {
+        welcome,
+        turned_away,
+    })
 }

@@ -1,15 +1,43 @@
-//! Redis over HTTP, on a thread pool.
+//! Redis over HTTP, on a thread pool: a synchronous server in front of an asynchronous client.
+//!
+//! The program is `redis-http-gateway`; this library is what it is made of. [`gateway::Gateway`] is the
+//! whole; [`http::service::Service`] are the routes alone, for a server of one's own; [`BlockingClient`] is
+//! mini-redis' client for synchronous code.
+//!
+//! # The way of a request
+//!
+//! 1. One thread of the pool waits at the poller for connections that are ready (`http::turn`).
+//! 2. It reads them and parses every complete request (`http::connection`, `head`, `body`).
+//! 3. Each request goes through the checks to its route, whose first half makes it commands
+//!    ([`http::service`], `http::handlers`).
+//! 4. The commands of all of them go to Redis as one pipeline, by a cloned `Handle` into the shared runtime
+//!    (`http::batch`, [`bridge`], [`upstream`]).
+//! 5. If that takes longer than it pays to wait, another thread of the pool goes on here: each route's second
+//!    half makes its replies a response.
+//! 6. The responses are written, in order, and the connections go back to rest (`http::table`).
+//!
+//! A request for an event stream ends differently: its connection goes to the [`hub`], which fans the
+//! messages of one upstream subscription out to all of them.
+//!
+//! Imports go down this list of modules, never up: `gateway`, `http`, `hub`, `upstream`, `bridge`, `reply`,
+//! `command`, `error`, `config`.
 
-pub mod blocking;
+pub mod gateway;
+pub mod healthcheck;
+
+pub mod http;
+
+pub mod hub;
+
+pub mod upstream;
+
 pub mod bridge;
+
 pub mod command;
 pub mod config;
 pub mod error;
-pub mod gateway;
-pub mod healthcheck;
-pub mod http;
-pub mod hub;
 pub mod reply;
-pub mod upstream;
+
+pub mod blocking;
 
 pub use blocking::{BlockingClient, BlockingSubscriber};

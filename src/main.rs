@@ -9,7 +9,7 @@ use redis_http_gateway::config::{Action, Cli, Config, LogFilter};
 use redis_http_gateway::gateway::Gateway;
 use redis_http_gateway::healthcheck;
 use socket2::{Domain, Socket, Type};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -51,14 +51,14 @@ fn serve(config: Config, address: SocketAddr) -> io::Result<()> {
         io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
     })?;
     let gateway = Gateway::start(config, listener)?;
-    // Before anybody is told that it runs: whoever is may end it at once.
-    let stopped = gateway.bridge().block_on(async { stop_signal() })?;
+    // Before anybody is told that it is there, and may want it to end.
+    let stop = gateway.bridge().block_on(async { StopSignals::catch() })?;
     // Whoever started the gateway may wait for this line, and may have closed the pipe since.
     let _ = writeln!(io::stdout(), "listening on http://{}", gateway.address());
     let failure = gateway.bridge().block_on(async {
         tokio::select! {
-            () = stopped => None,
-            reason = gateway.upstream().failed() => Some(io::Error::other(reason)),
+            () = stop.wait() => None,
+            reason = gateway.failed() => Some(io::Error::other(reason)),
         }
     });
     gateway.shutdown();
@@ -74,14 +74,25 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// Catches SIGTERM and SIGINT from now on; the future ends with the first of them. Inside the runtime only.
-fn stop_signal() -> io::Result<impl Future<Output = ()>> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(async move {
+/// SIGTERM and SIGINT, which do not end the process any more once they are caught.
+struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    fn catch() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Waits for either.
+    async fn wait(mut self) {
         tokio::select! {
-            _ = terminate.recv() => tracing::info!("SIGTERM: shutting down"),
-            _ = interrupt.recv() => tracing::info!("SIGINT: shutting down"),
+            _ = self.terminate.recv() => tracing::info!("SIGTERM: shutting down"),
+            _ = self.interrupt.recv() => tracing::info!("SIGINT: shutting down"),
         }
-    })
+    }
 }

@@ -48,8 +48,8 @@ struct Entry {
     form: Form,
     trim: Trim,
     answer: Answer,
-    /// The place of a large body, which its command holds until it is answered.
-    held: Option<Reservation>,
+    /// What a large body takes of the memory budget: the commands hold the body.
+    _body: Option<Reservation>,
 }
 
 /// How its answer comes about.
@@ -70,12 +70,18 @@ pub(super) fn serve(shared: &Arc<Shared>, ready: Vec<Ready>, scratch: &mut [u8],
     };
     for ready in ready {
         let before = batch.commands.len();
-        if let Some(work) = gather(shared, ready, scratch, &mut batch.commands, now) {
+        let key = ready.key;
+        let gathered = guarded(shared, key, || {
+            gather(shared, ready, scratch, &mut batch.commands, now)
+        });
+        if let Some(work) = gathered.flatten() {
             if batch.commands.len() > before {
                 batch.work.push(work);
             } else {
                 // Nothing to wait for.
-                work.finish(shared, &mut VecDeque::new(), now);
+                guarded(shared, key, || {
+                    work.finish(shared, &mut VecDeque::new(), now)
+                });
             }
         }
     }
@@ -121,11 +127,12 @@ fn gather(
         if last {
             break;
         }
-        if work.entries.len() == MAX_REQUESTS {
+        if work.entries.len() == MAX_REQUESTS.min(work.connection.window()) {
             work.more = true;
             break;
         }
     }
+    work.connection.release_received();
     Some(work)
 }
 
@@ -133,7 +140,6 @@ fn gather(
 fn plan(shared: &Shared, next: Next, commands: &mut Vec<Command>) -> Entry {
     match next {
         Next::Request(mut request, form) => {
-            let held = request.reservation.take();
             let trim = shared.service.trim(&request);
             let admitted = unwinding(&trim, || shared.service.plan(&request));
             let answer = match admitted {
@@ -150,7 +156,7 @@ fn plan(shared: &Shared, next: Next, commands: &mut Vec<Command>) -> Entry {
                 form,
                 trim,
                 answer,
-                held,
+                _body: request.reservation.take(),
             }
         }
         Next::Refused(request, form, response) => refused(shared, &request, form, response),
@@ -158,7 +164,7 @@ fn plan(shared: &Shared, next: Next, commands: &mut Vec<Command>) -> Entry {
             form,
             trim: shared.service.bare_trim(),
             answer: Answer::Here(problem.into()),
-            held: None,
+            _body: None,
         },
     }
 }
@@ -168,7 +174,7 @@ fn refused(shared: &Shared, request: &Request, form: Form, response: Response) -
         form,
         trim: shared.service.trim(request),
         answer: Answer::Here(response),
-        held: None,
+        _body: None,
     }
 }
 
@@ -183,11 +189,24 @@ fn unwinding<T>(trim: &Trim, half: impl FnOnce() -> T) -> Result<T, Problem> {
     })
 }
 
+/// Keeps a panic outside the routes to the connection that caused it, which ends.
+fn guarded<T>(shared: &Shared, key: usize, step: impl FnOnce() -> T) -> Option<T> {
+    let done = catch_unwind(AssertUnwindSafe(step));
+    if done.is_err() {
+        tracing::error!("a connection made the gateway panic");
+        shared.table.remove(key);
+    }
+    done.ok()
+}
+
 impl Batch {
     /// Sends the commands, and waits as long as it pays.
-    fn send(self) {
+    fn send(mut self) {
         let shared = Arc::clone(&self.shared);
-        let sent = shared.upstream.send(&self.commands);
+        // Packed, they are not needed any more.
+        let commands = std::mem::take(&mut self.commands);
+        let sent = shared.upstream.send(&commands);
+        drop(commands);
         let patience = shared.pace.patience();
         let late = |batch: Self, outcomes| {
             let pool = batch.shared.pool.clone();
@@ -204,7 +223,10 @@ impl Batch {
         self.shared.pace.note(now - self.began);
         let mut outcomes = VecDeque::from(outcomes);
         for work in std::mem::take(&mut self.work) {
-            work.finish(&self.shared, &mut outcomes, now);
+            let key = work.key;
+            guarded(&self.shared, key, || {
+                work.finish(&self.shared, &mut outcomes, now)
+            });
         }
     }
 }
@@ -221,51 +243,49 @@ impl Drop for Batch {
 impl Work {
     fn finish(mut self, shared: &Arc<Shared>, outcomes: &mut VecDeque<Outcome>, now: Instant) {
         let mut listen = None;
-        let mut unknown = false;
-        let mut left = self.entries.len();
-        for entry in std::mem::take(&mut self.entries) {
-            left -= 1;
+        // Whether the connection has been given its last answer.
+        let mut closed = false;
+        let mut entries = std::mem::take(&mut self.entries).into_iter().peekable();
+        while let Some(entry) = entries.next() {
             let Entry {
                 mut form,
                 trim,
                 answer,
-                held,
+                ..
             } = entry;
-            drop(held);
             let response = match answer {
-                Answer::Here(_) if unknown => continue,
                 Answer::Here(response) => response,
                 Answer::Asked(count, respond, ticket) => {
+                    // The outcomes have to be taken whether or not they are answered.
                     let share: Vec<_> = outcomes.drain(..count.min(outcomes.len())).collect();
                     drop(ticket);
-                    if unknown {
-                        // The outcomes had to be taken all the same.
-                        continue;
-                    }
-                    unknown = share
-                        .iter()
-                        .any(|outcome| matches!(outcome, Err(error) if error.outcome_unknown()));
+                    let is_unknown = |outcome: &Outcome| matches!(outcome, Err(error) if error.outcome_unknown());
+                    // After an outcome that nobody knows the connection ends, and what was pipelined behind
+                    // it is not taken up: it could overtake.
+                    form.keep_alive &= !share.iter().any(is_unknown);
                     let responded = unwinding(&trim, || respond(share));
-                    let responded = responded.unwrap_or_else(Err);
-                    responded.unwrap_or_else(Response::from)
+                    responded.unwrap_or_else(Err).unwrap_or_else(Response::from)
+                }
+                Answer::Stream(stream) if closed => {
+                    drop(stream);
+                    continue;
                 }
                 Answer::Stream(stream) => {
-                    if !unknown {
-                        listen = Some((stream, form, trim));
-                    }
+                    listen = Some((stream, form, trim));
                     continue;
                 }
             };
-            // After an outcome that nobody knows the connection ends, and what was pipelined behind it is
-            // not taken up: it could overtake.
-            form.keep_alive &= !(unknown || left == 0 && shared.is_stopping());
-            let keep_alive = form.keep_alive;
+            if closed {
+                continue;
+            }
+            form.keep_alive &= !(shared.is_stopping() && entries.peek().is_none());
+            closed = !form.keep_alive;
             self.connection
                 .answer(response, &trim, &form, &shared.budget);
-            if !keep_alive {
-                unknown = true;
-                self.connection.last_answer();
-            }
+        }
+        if closed {
+            self.connection.last_answer();
+            self.more = false;
         }
         self.connection.invite_body();
         match listen {
@@ -300,12 +320,15 @@ impl Work {
         trim: &Trim,
         now: Instant,
     ) {
-        if self.connection.send(now).is_err() || shared.unwatch(self.connection.stream()).is_err() {
-            shared.table.remove(self.key);
+        self.connection.becomes_stream();
+        let sent = self.connection.send(now);
+        let unwatched = sent.and_then(|()| shared.unwatch(self.connection.stream()));
+        shared.table.remove(self.key);
+        if unwatched.is_err() {
             return;
         }
-        shared.table.remove(self.key);
         let (stream, mut head, place) = self.connection.into_parts();
+        let owes = !head.is_empty();
         // The end of the stream is the end of the connection.
         let form = Form {
             keep_alive: false,
@@ -324,7 +347,9 @@ impl Work {
                 place: Box::new(place),
             },
         };
-        if let Err(back) = shared.hub.join(subscription) {
+        if let Err(back) = shared.hub.join(subscription)
+            && !owes
+        {
             refuse_stream(back.seat, trim, &form);
         }
     }

@@ -45,10 +45,18 @@ impl BodyReader {
         }
     }
 
-    /// How much memory the body takes or will take, as far as is known by now.
-    pub(super) fn size(&self) -> usize {
+    /// How much is to be received before there is any use in reading.
+    pub(super) fn wanted(&self) -> usize {
         match self {
             Self::Length(length) => *length,
+            Self::Chunked(_) => 0,
+        }
+    }
+
+    /// How much of the body has been taken over from what was received.
+    pub(super) fn held(&self) -> usize {
+        match self {
+            Self::Length(_) => 0,
             Self::Chunked(chunks) => chunks.body.len(),
         }
     }

@@ -4,7 +4,7 @@
 //! The socket is non-blocking and its events are edge-triggered: whatever stops reading before the kernel has
 //! no more must come back by itself.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,7 @@ use tiny_http::Method;
 use super::body::BodyReader;
 use super::budget::{Budget, Reservation, SMALL};
 use super::head::{Framing, Head, HeadReader, Limits};
+use super::outbox::{Outbox, WRITE_BEHIND, no_memory};
 use super::places::Place;
 use super::problem::Problem;
 use super::request::Request;
@@ -27,12 +28,6 @@ const READ_AHEAD: usize = 128 * 1024;
 /// What is read before others have their turn.
 const READ_AT_ONCE: usize = 256 * 1024;
 
-/// A buffer that has held no more than this is kept for the next request.
-const KEPT: usize = 4 * 1024;
-
-/// Answers that may wait for a client before no more of its requests are taken up.
-const WRITE_BEHIND: usize = 256 * 1024;
-
 /// How long, after the last answer, to go on reading what the client still sends. To close earlier would
 /// reset the connection, and the answer might never be seen.
 pub(super) const LINGER: Duration = Duration::from_secs(2);
@@ -41,7 +36,6 @@ pub(super) const LINGER: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Signal {
     pub(super) readable: bool,
-    pub(super) writable: bool,
     /// The client has ended its side.
     pub(super) closed: bool,
 }
@@ -50,18 +44,10 @@ pub(super) struct Connection {
     stream: TcpStream,
     /// Received and not parsed.
     received: BytesMut,
-    /// The most that it held since it was made.
-    peak: usize,
-    /// Answers, of which so much has been sent.
-    answers: Vec<u8>,
-    sent: usize,
+    answers: Outbox,
     phase: Phase,
     /// When the phase began, or the last progress in it that counts.
     since: Instant,
-    /// When the kernel last took a part of the answers.
-    sent_at: Instant,
-    /// How much is read ahead while a head is awaited: at least a whole one.
-    read_ahead: usize,
     /// Whether the kernel may have more to read.
     readable: bool,
     /// Whether the client has ended its side, and whether all before that has been read.
@@ -71,8 +57,6 @@ pub(super) struct Connection {
     held_back: bool,
     /// Whether `100 Continue` is owed.
     invite: bool,
-    /// What large answers take of the memory budget.
-    held: Vec<Reservation>,
     /// Given back when the connection is gone.
     place: Place,
 }
@@ -106,19 +90,14 @@ impl Connection {
         Self {
             stream,
             received: BytesMut::new(),
-            peak: 0,
-            answers: Vec::new(),
-            sent: 0,
+            answers: Outbox::new(),
             phase: Phase::Head(HeadReader::default()),
             since: now,
-            sent_at: now,
-            read_ahead: READ_AHEAD,
             readable: true,
             closing: false,
             ended: false,
             held_back: false,
             invite: false,
-            held: Vec::new(),
             place,
         }
     }
@@ -151,7 +130,6 @@ impl Connection {
                         self.since = now;
                     }
                     self.received.extend_from_slice(&scratch[..count]);
-                    self.peak = self.peak.max(self.received.len());
                     // Less than there was room for: the kernel has no more, unless the end follows.
                     self.readable = count == scratch.len() || self.closing;
                 }
@@ -170,8 +148,8 @@ impl Connection {
     /// How much may be held unparsed.
     fn wanted(&self) -> usize {
         match &self.phase {
-            Phase::Body(incoming) => READ_AHEAD.max(incoming.reader.size()),
-            Phase::Head(_) | Phase::Lingering => self.read_ahead,
+            Phase::Body(incoming) => READ_AHEAD.max(incoming.reader.wanted()),
+            Phase::Head(_) | Phase::Lingering => READ_AHEAD,
         }
     }
 
@@ -184,21 +162,18 @@ impl Connection {
         service: &Service,
         now: Instant,
     ) -> Option<Next> {
-        // What has been sent counts as well until all is: so the buffer, and what it takes of the budget,
-        // comes to an end also with a client that always leaves something to send.
-        self.held_back = self.answers.len() > WRITE_BEHIND;
+        self.held_back = self.answers.waiting() > WRITE_BEHIND;
         if self.held_back {
             return None;
         }
         if let Phase::Head(reader) = &mut self.phase {
-            self.read_ahead = READ_AHEAD.max(limits.head + 1);
             let head_only = is_head(&self.received);
             match reader.read(&mut self.received, limits) {
                 Err(problem) => return Some(self.fault(problem, head_only)),
                 Ok(None) => return None,
                 Ok(Some(head)) => {
                     self.since = now;
-                    if let Some(next) = self.begin(head, budget, service) {
+                    if let Some(next) = self.begin(head, service) {
                         return Some(next);
                     }
                 }
@@ -210,10 +185,15 @@ impl Connection {
         None
     }
 
+    /// How many requests to take up before their answers are sent.
+    pub(super) fn window(&self) -> usize {
+        self.answers.window()
+    }
+
     /// Goes from a head to its body; gives what needs none.
-    fn begin(&mut self, head: Head, budget: &Budget, service: &Service) -> Option<Next> {
+    fn begin(&mut self, head: Head, service: &Service) -> Option<Next> {
         let Head {
-            mut request,
+            request,
             framing,
             keep_alive,
             expects_continue,
@@ -226,12 +206,6 @@ impl Connection {
         let is_here = length.is_some_and(|length| length <= self.received.len());
         if !is_here && let Some(response) = service.refuse_early(&request) {
             return Some(self.refuse(request, response));
-        }
-        if let Some(length) = length.filter(|length| *length > SMALL) {
-            request.reservation = budget.reserve(length);
-            if request.reservation.is_none() {
-                return Some(self.refuse(request, no_memory().into()));
-            }
         }
         self.invite = expects_continue && !is_here;
         self.phase = Phase::Body(Box::new(Incoming {
@@ -248,21 +222,28 @@ impl Connection {
             self.phase = phase;
             return None;
         };
-        match incoming.reader.read(&mut self.received, limits.body) {
+        let body = match incoming.reader.read(&mut self.received, limits.body) {
             Err(problem) => {
                 let head_only = incoming.request.method == Method::Head;
-                Some(self.fault(problem, head_only))
+                return Some(self.fault(problem, head_only));
             }
-            Ok(Some(body)) => {
+            Ok(body) => body,
+        };
+        // What has arrived counts, not what was announced.
+        let size = match &body {
+            Some(body) => body.len(),
+            None => incoming.reader.held() + self.received.len(),
+        };
+        if size > SMALL && !cover(&mut incoming.request, size, limits.body, budget) {
+            return Some(self.refuse(incoming.request, no_memory().into()));
+        }
+        match body {
+            Some(body) => {
                 self.invite = false;
                 incoming.request.body = body;
                 Some(self.whole(incoming.request, incoming.keep_alive))
             }
-            Ok(None) => {
-                let size = incoming.reader.size();
-                if size > SMALL && !cover(&mut incoming.request, size, limits.body, budget) {
-                    return Some(self.refuse(incoming.request, no_memory().into()));
-                }
+            None => {
                 self.phase = Phase::Body(incoming);
                 None
             }
@@ -270,12 +251,6 @@ impl Connection {
     }
 
     fn whole(&mut self, request: Request, keep_alive: bool) -> Next {
-        // A buffer keeps the memory of all that ever passed through it, also when that is gone.
-        let is_large = request.body.len() > SMALL;
-        if self.peak > KEPT && (self.received.is_empty() || is_large) {
-            self.received = BytesMut::from(&self.received[..]);
-            self.peak = self.received.len();
-        }
         if !keep_alive {
             self.phase = Phase::Lingering;
         }
@@ -284,13 +259,13 @@ impl Connection {
     }
 
     fn refuse(&mut self, request: Request, response: Response) -> Next {
-        self.phase = Phase::Lingering;
+        self.last_answer();
         let form = form_of(&request, false);
         Next::Refused(request, form, response)
     }
 
     fn fault(&mut self, problem: Problem, head_only: bool) -> Next {
-        self.phase = Phase::Lingering;
+        self.last_answer();
         let form = Form {
             head_only,
             ..Form::of_a_fault()
@@ -300,34 +275,33 @@ impl Connection {
 
     /// Appends an answer. A large one that there is no memory for is replaced.
     pub(super) fn answer(&mut self, response: Response, trim: &Trim, form: &Form, budget: &Budget) {
-        let size = response.body.len();
-        let response = if size <= SMALL || form.head_only {
-            response
-        } else if let Some(held) = budget.reserve(size) {
-            self.held.push(held);
-            response
-        } else {
-            no_memory().into()
-        };
-        trim.apply(response).write(&mut self.answers, form);
+        self.answers.answer(response, trim, form, budget);
     }
 
     /// Appends an answer that has been written elsewhere.
     pub(super) fn push(&mut self, answer: &[u8]) {
-        self.answers.extend_from_slice(answer);
+        self.answers.push(answer);
     }
 
     /// Takes nothing more up; the connection ends behind the answers that it has.
     pub(super) fn last_answer(&mut self) {
         self.phase = Phase::Lingering;
         self.received = BytesMut::new();
+        self.invite = false;
+    }
+
+    /// Gives the memory of requests that have been taken up back.
+    pub(super) fn release_received(&mut self) {
+        if self.received.is_empty() {
+            // Empty as it is, it would keep what it was split off from.
+            self.received = BytesMut::new();
+        }
     }
 
     /// Tells a client that waits for it to go on with its body.
     pub(super) fn invite_body(&mut self) {
         if std::mem::take(&mut self.invite) {
-            self.answers
-                .extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+            self.answers.push(b"HTTP/1.1 100 Continue\r\n\r\n");
         }
     }
 
@@ -336,33 +310,16 @@ impl Connection {
     /// # Errors
     /// When the connection is broken.
     pub(super) fn send(&mut self, now: Instant) -> io::Result<()> {
-        if self.sent == self.answers.len() {
+        if self.all_sent() {
             return Ok(());
         }
-        if self.sent == 0 {
-            self.sent_at = now;
-        }
-        while self.sent < self.answers.len() {
-            match self.stream.write(&self.answers[self.sent..]) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(count) => {
-                    self.sent += count;
-                    self.sent_at = now;
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+        self.answers.send(&self.stream, now)?;
+        if self.all_sent() {
+            self.since = now;
+            if matches!(self.phase, Phase::Lingering) {
+                // The client may be gone already.
+                let _ = self.stream.shutdown(Shutdown::Write);
             }
-        }
-        self.sent = 0;
-        self.answers.clear();
-        // An idle connection holds no more than it must.
-        self.answers.shrink_to(1024);
-        self.held.clear();
-        self.since = now;
-        if matches!(self.phase, Phase::Lingering) {
-            // The client may be gone already.
-            let _ = self.stream.shutdown(Shutdown::Write);
         }
         Ok(())
     }
@@ -382,6 +339,16 @@ impl Connection {
         self.wants_more() || (self.held_back && self.all_sent())
     }
 
+    /// Whether it has been answered for the last time, and only waits for its client to close.
+    pub(super) fn is_done(&self) -> bool {
+        matches!(self.phase, Phase::Lingering) && self.all_sent()
+    }
+
+    /// Notes that the connection becomes a stream, whatever its last request said of its end.
+    pub(super) fn becomes_stream(&mut self) {
+        self.phase = Phase::Head(HeadReader::default());
+    }
+
     /// Since when it has been between two requests; `None` while it is not.
     pub(super) fn idle_since(&self) -> Option<Instant> {
         let idle =
@@ -392,7 +359,7 @@ impl Connection {
     /// By when something has to happen.
     pub(super) fn deadline(&self, config: &Config) -> Instant {
         if !self.all_sent() {
-            return self.sent_at + config.write_timeout;
+            return self.answers.stalled_since().unwrap_or(self.since) + config.write_timeout;
         }
         let time = match &self.phase {
             Phase::Head(_) if self.received.is_empty() => config.idle_timeout,
@@ -424,9 +391,7 @@ impl Connection {
 
     /// Takes the connection apart for the hub: the socket, what it is owed, its place.
     pub(super) fn into_parts(self) -> (TcpStream, Vec<u8>, Place) {
-        let mut owed = self.answers;
-        owed.drain(..self.sent);
-        (self.stream, owed, self.place)
+        (self.stream, self.answers.into_bytes(), self.place)
     }
 }
 
@@ -438,20 +403,14 @@ fn cover(request: &mut Request, size: usize, limit: usize, budget: &Budget) -> b
     }
     // Given back first, or a body could not grow beyond half of the budget.
     request.reservation = None;
-    request.reservation = budget.reserve((size * 2).min(limit.max(size)));
+    let ahead = (size * 2).min(limit.max(size));
+    request.reservation = budget.reserve(ahead).or_else(|| budget.reserve(size));
     request.reservation.is_some()
 }
 
 /// Whether a head that may be unfinished or faulty is that of a HEAD: its answer has no body in any case.
 fn is_head(received: &[u8]) -> bool {
     received.trim_ascii_start().starts_with(b"HEAD ")
-}
-
-fn no_memory() -> Problem {
-    Problem::new(
-        503,
-        "too many large bodies are under way; nothing was done, try again",
-    )
 }
 
 fn form_of(request: &Request, keep_alive: bool) -> Form {

@@ -10,17 +10,12 @@ use super::connection::Connection;
 use super::places::{Place, Places};
 use super::problem::Problem;
 use super::response::Form;
+use super::server::Capacity;
 use super::service::Service;
 use super::table::Table;
 
 /// Connections accepted before those that are ready have their turn.
 const AT_ONCE: usize = 64;
-
-/// Connections over a limit of so many that are being told so at the same time, in full form: their request
-/// is read and thrown away until they close, or the answer could get lost.
-pub(crate) fn turned_away(places: usize) -> usize {
-    (places / 4).clamp(1, 64)
-}
 
 /// What the kernel takes of a connection's answers before they are on their way to the client. Without
 /// this it takes megabytes, and tells of room only when a third of that is gone: a slow client would seem
@@ -41,12 +36,12 @@ pub(super) struct Listener {
 }
 
 impl Listener {
-    pub(super) fn new(socket: TcpListener, places: usize) -> io::Result<Self> {
+    pub(super) fn new(socket: TcpListener, capacity: Capacity) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
         Ok(Self {
             socket,
-            places: Places::new(places),
-            extra: Places::new(turned_away(places)),
+            places: Places::new(capacity.welcome),
+            extra: Places::new(capacity.turned_away),
             ready: true,
             paused_until: None,
         })

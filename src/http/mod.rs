@@ -14,6 +14,7 @@ mod head;
 pub(crate) mod listener;
 mod negotiate;
 mod origin;
+mod outbox;
 mod pace;
 mod places;
 pub mod plan;

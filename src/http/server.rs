@@ -19,18 +19,28 @@ pub struct Server {
     address: SocketAddr,
 }
 
+/// How many connections there may be.
+#[derive(Debug, Clone, Copy)]
+pub struct Capacity {
+    /// That are served.
+    pub welcome: usize,
+    /// On top of those, that are being told that there is no room: their request is read and thrown away
+    /// until they close, or the answer could get lost.
+    pub turned_away: usize,
+}
+
 /// Stack of a pool thread: handlers do not recurse, and untouched pages cost nothing.
 const STACK: usize = 1024 * 1024;
 
 impl Server {
-    /// Serves on a bound listener, with at most `places` connections.
+    /// Serves on a bound listener.
     ///
     /// # Errors
     /// When the operating system gives no poller or thread.
     pub fn start(
         config: Config,
         listener: TcpListener,
-        places: usize,
+        capacity: Capacity,
         upstream: Upstream,
         hub: Hub,
         runtime: Handle,
@@ -44,7 +54,7 @@ impl Server {
             .build();
         let service = Service::new(&config, upstream.clone());
         let shared = Shared::new(
-            config, listener, places, service, upstream, hub, runtime, pool,
+            config, listener, capacity, service, upstream, hub, runtime, pool,
         )?;
         let shared = Arc::new(shared);
         let first = Arc::clone(&shared);
@@ -62,6 +72,13 @@ impl Server {
     pub fn stop(&self, patience: Duration) {
         self.shared.stop(patience);
         self.shared.pool.join();
+    }
+}
+
+impl Drop for Server {
+    /// Has the threads end, without waiting for them.
+    fn drop(&mut self) {
+        self.shared.abandon();
     }
 }
 

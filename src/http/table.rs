@@ -64,6 +64,15 @@ impl Table {
         self.lock().slots.try_remove(key);
     }
 
+    /// Whether every connection there is has been answered for the last time.
+    pub(super) fn is_done(&self) -> bool {
+        let inner = self.lock();
+        let connections = inner.slots.iter().map(|(_, slot)| &slot.connection);
+        let is_done =
+            |connection: &Option<Box<Connection>>| connection.as_ref().is_some_and(|c| c.is_done());
+        { connections }.all(is_done)
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.lock().slots.is_empty()
     }
@@ -201,7 +210,6 @@ impl Signal {
     fn and(self, other: Self) -> Self {
         Self {
             readable: self.readable || other.readable,
-            writable: self.writable || other.writable,
             closed: self.closed || other.closed,
         }
     }

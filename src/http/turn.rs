@@ -22,6 +22,7 @@ use super::connection::{Connection, LINGER, Signal};
 use super::head::Limits;
 use super::listener::Listener;
 use super::pace::Pace;
+use super::server::Capacity;
 use super::service::Service;
 use super::table::{Ready, Table};
 use crate::config::Config;
@@ -87,7 +88,7 @@ impl Shared {
     pub(super) fn new(
         config: Config,
         listener: std::net::TcpListener,
-        places: usize,
+        capacity: Capacity,
         service: Service,
         upstream: Upstream,
         hub: Hub,
@@ -97,7 +98,7 @@ impl Shared {
         let poll = Poll::new()?;
         let registry = poll.registry().try_clone()?;
         let waker = Waker::new(&registry, WAKER)?;
-        let listener = Listener::new(listener, places)?;
+        let listener = Listener::new(listener, capacity)?;
         let fd = listener.socket().as_raw_fd();
         registry.register(&mut SourceFd(&fd), LISTENER, Interest::READABLE)?;
         Ok(Self {
@@ -157,6 +158,11 @@ impl Shared {
         self.registry.deregister(&mut SourceFd(&stream.as_raw_fd()))
     }
 
+    /// Leaves whoever is left behind.
+    pub(super) fn abandon(&self) {
+        self.go_to(Stage::Stopped);
+    }
+
     /// Takes no more connections, ends the idle ones, lets the busy ones finish for at most this long, and
     /// returns when the turn is over.
     pub(super) fn stop(&self, patience: Duration) {
@@ -167,7 +173,7 @@ impl Shared {
         let (mut lock, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
         if timeout.timed_out() {
             tracing::warn!("requests were still under way at the end");
-            self.go_to(Stage::Stopped);
+            self.abandon();
             while !*lock {
                 lock = told.wait(lock).unwrap_or_else(PoisonError::into_inner);
             }
@@ -227,7 +233,6 @@ impl Turn {
                     key,
                     Signal {
                         readable: event.is_readable(),
-                        writable: event.is_writable(),
                         closed: event.is_read_closed() || event.is_error(),
                     },
                 )),
@@ -305,6 +310,7 @@ impl Turn {
     fn longest(&self, shared: &Shared) -> Duration {
         let config = &shared.config;
         let times = [
+            LINGER,
             config.head_timeout,
             config.body_timeout,
             config.write_timeout,
@@ -322,6 +328,6 @@ impl Turn {
         self.listener = None;
         shared.table.close_idle();
         let stopped = shared.stage.load(Ordering::Acquire) == Stage::Stopped as u8;
-        stopped || shared.table.is_empty()
+        stopped || shared.table.is_done()
     }
 }

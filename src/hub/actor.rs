@@ -6,23 +6,21 @@
 //! stand again.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
-use redis::aio::{PubSubSink, PubSubStream};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::event::{self, Position, Shape};
 use super::fanout::{ChannelKey, Fanout, Order};
+use super::roster::{Channel, Listener, State};
+use super::source::{Happening, Source};
 use super::{Message, Stats, SubscriberId, Subscription};
 use crate::config::Config;
-use crate::upstream::{Upstream, reconnect_pauses};
+use crate::upstream::Upstream;
 
 /// How long a stream's head waits for the upstream. After that a browser should rather see an open stream
 /// that tells of a gap than none.
@@ -32,8 +30,6 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const LOSS_CHECK: Duration = Duration::from_millis(100);
 
 pub(super) struct Actor {
-    upstream: Upstream,
-    connect_timeout: Duration,
     retry: Duration,
     fanout: Fanout,
     stats: Arc<Stats>,
@@ -43,65 +39,15 @@ pub(super) struct Actor {
     sequence: u64,
     last_subscriber: SubscriberId,
     last_channel: ChannelKey,
-    subscribers: HashMap<SubscriberId, Subscriber>,
+    subscribers: HashMap<SubscriberId, Listener>,
     channels: HashMap<Bytes, Channel>,
-    connection: Connection,
-    /// How long to wait before each further attempt to connect.
-    pauses: Box<dyn Iterator<Item = Duration> + Send>,
-    /// Requests to the upstream that it has not confirmed. At most one for each channel, so their order
-    /// does not matter.
-    requests: FuturesUnordered<Pin<Box<dyn Future<Output = Confirmation> + Send>>>,
+    source: Source,
     /// Who joined when and may still be unopened, in that order.
     unopened: VecDeque<(Instant, SubscriberId)>,
     /// Channels with messages that were dropped, whose listeners have not been told.
-    lossy: Vec<Bytes>,
-}
-
-/// A stream, as this task sees it.
-struct Subscriber {
-    channels: Vec<Bytes>,
-    shape: Shape,
-    /// How many of its channels do not stand.
-    missing: usize,
-    open: bool,
-    /// Why it may have missed something that it has not been told of.
-    gap: Option<&'static str>,
-}
-
-/// A channel with listeners, or one about to be left.
-struct Channel {
-    key: ChannelKey,
-    listeners: HashSet<SubscriberId>,
-    /// How many of the listeners want each shape.
-    shapes: [usize; Shape::COUNT],
-    state: State,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    /// Nothing is known upstream.
-    Down,
-    /// Asked for.
-    Subscribing,
-    /// Confirmed.
-    Standing,
-    /// Being left.
-    Leaving,
-}
-
-/// The subscriber connection.
-enum Connection {
-    /// Nobody listens.
-    None,
-    /// On its way.
-    Opening(Pin<Box<dyn Future<Output = redis::RedisResult<redis::aio::PubSub>> + Send>>),
-    Up(PubSubSink, PubSubStream),
-}
-
-/// The upstream's answer to a request.
-struct Confirmation {
-    channel: Bytes,
-    result: redis::RedisResult<()>,
+    lossy: HashSet<Bytes>,
+    /// When to look whether they can be told.
+    next_loss_check: Option<Instant>,
 }
 
 impl Actor {
@@ -115,8 +61,6 @@ impl Actor {
             .take(10)
             .collect();
         Self {
-            upstream,
-            connect_timeout: config.connect_timeout,
             retry: config.retry,
             fanout,
             stats,
@@ -126,11 +70,10 @@ impl Actor {
             last_channel: 0,
             subscribers: HashMap::new(),
             channels: HashMap::new(),
-            connection: Connection::None,
-            pauses: Box::new(reconnect_pauses()),
-            requests: FuturesUnordered::new(),
+            source: Source::new(upstream, config),
             unopened: VecDeque::new(),
-            lossy: Vec::new(),
+            lossy: HashSet::new(),
+            next_loss_check: None,
         }
     }
 
@@ -154,10 +97,9 @@ impl Actor {
                     None => return self.close().await,
                 },
                 Some(id) = departures.recv() => self.leave(id),
-                event = self.connection.next() => self.on_connection(event),
-                Some(confirmation) = self.requests.next() => self.confirm(confirmation),
+                happening = self.source.next() => self.on(happening),
                 () = sleep_until(patience_ends) => self.open_the_patient(),
-                () = tokio::time::sleep(LOSS_CHECK), if !self.lossy.is_empty() => self.tell_of_losses(),
+                () = sleep_until(self.next_loss_check) => self.tell_of_losses(),
             }
             self.stats
                 .subscribers
@@ -203,7 +145,7 @@ impl Actor {
         let gap = last_event_id
             .filter(|last| !last.is_empty())
             .map(|_| "unknown-id");
-        let subscriber = Subscriber {
+        let subscriber = Listener {
             channels,
             shape,
             missing,
@@ -221,9 +163,7 @@ impl Actor {
 
     /// Asks upstream for what a new subscriber misses.
     fn catch_up_with(&mut self, id: SubscriberId) {
-        if let Connection::None = self.connection {
-            self.connect(Duration::ZERO);
-        }
+        self.source.open();
         let channels = self.subscribers.get(&id).map(|s| s.channels.clone());
         for name in channels.unwrap_or_default() {
             self.ask_for(&name);
@@ -251,75 +191,83 @@ impl Actor {
         let Some(channel) = self.channels.get_mut(name) else {
             return;
         };
-        match (channel.state, &self.connection) {
-            (State::Standing, Connection::Up(sink, _)) => {
-                channel.state = State::Leaving;
-                let (mut sink, channel) = (sink.clone(), name.clone());
-                self.requests.push(Box::pin(async move {
-                    let result = sink.unsubscribe(&channel[..]).await;
-                    Confirmation { channel, result }
-                }));
-            }
-            // What is under way is looked at when it is confirmed.
-            (State::Subscribing | State::Leaving, Connection::Up(..)) => {}
-            _ => {
+        match channel.state {
+            State::Standing if self.source.unsubscribe(name) => channel.state = State::Leaving,
+            // It is looked at again when what is under way is confirmed.
+            State::Subscribing | State::Leaving => {}
+            State::Standing | State::Down => {
                 self.channels.remove(name);
             }
         }
         if self.channels.is_empty() {
-            self.connection = Connection::None;
+            self.source.close();
         }
     }
 
     fn ask_for(&mut self, name: &Bytes) {
-        if let (Some(channel), Connection::Up(sink, _)) =
-            (self.channels.get_mut(name), &self.connection)
+        if let Some(channel) = self.channels.get_mut(name)
             && channel.state == State::Down
+            && self.source.subscribe(name)
         {
             channel.state = State::Subscribing;
-            let (mut sink, channel) = (sink.clone(), name.clone());
-            self.requests.push(Box::pin(async move {
-                let result = sink.subscribe(&channel[..]).await;
-                Confirmation { channel, result }
-            }));
         }
     }
 
-    fn confirm(&mut self, confirmation: Confirmation) {
-        let name = confirmation.channel;
-        let Some(channel) = self.channels.get_mut(&name) else {
+    fn on(&mut self, happening: Happening) {
+        match happening {
+            Happening::Message(message) => self.deliver(&message),
+            Happening::Up => {
+                let names: Vec<_> = self.channels.keys().cloned().collect();
+                for name in names {
+                    self.ask_for(&name);
+                }
+            }
+            Happening::Confirmed(name) => self.confirmed(&name),
+            Happening::Refused(name, error) => self.refused(&name, &error),
+            Happening::Lost => self.lost(),
+        }
+    }
+
+    fn confirmed(&mut self, name: &Bytes) {
+        let Some(channel) = self.channels.get_mut(name) else {
             return;
         };
-        match (channel.state, confirmation.result) {
-            (State::Subscribing, Ok(())) => {
+        match channel.state {
+            State::Subscribing => {
                 channel.state = State::Standing;
                 let listeners = channel.listeners.clone();
                 if listeners.is_empty() {
-                    self.leave_channel(&name);
+                    self.leave_channel(name);
                 }
                 for id in listeners {
                     self.one_more_stands(id);
                 }
             }
-            (State::Leaving, Ok(())) => {
+            State::Leaving => {
                 channel.state = State::Down;
                 if channel.listeners.is_empty() {
-                    self.leave_channel(&name);
+                    self.leave_channel(name);
                 } else {
-                    self.ask_for(&name);
+                    self.ask_for(name);
                 }
             }
-            // A broken connection is dealt with as such.
-            (_, Err(error)) if error.is_unrecoverable_error() => {}
-            (_, Err(error)) => {
-                tracing::warn!(%error, "the upstream refused a subscription");
-                channel.state = State::Down;
-                let farewell = event::farewell("the upstream refused the subscription");
-                for id in channel.listeners.clone() {
-                    self.fanout.order(Order::End(id, farewell.clone()));
-                }
-            }
-            (State::Down | State::Standing, Ok(())) => {}
+            State::Down | State::Standing => {}
+        }
+    }
+
+    /// The upstream does not let the gateway have a channel: its listeners cannot be served.
+    fn refused(&mut self, name: &Bytes, error: &redis::RedisError) {
+        tracing::warn!(%error, "the upstream refused a subscription");
+        let Some(channel) = self.channels.get_mut(name) else {
+            return;
+        };
+        channel.state = State::Down;
+        let farewell = event::farewell("the upstream refused the subscription");
+        for id in &channel.listeners {
+            self.fanout.order(Order::End(*id, farewell.clone()));
+        }
+        if channel.listeners.is_empty() {
+            self.leave_channel(name);
         }
     }
 
@@ -399,47 +347,8 @@ impl Actor {
         }
     }
 
-    fn connect(&mut self, pause: Duration) {
-        let upstream = self.upstream.clone();
-        let limit = self.connect_timeout;
-        self.connection = Connection::Opening(Box::pin(async move {
-            tokio::time::sleep(pause).await;
-            let late =
-                |_| redis::RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut));
-            tokio::time::timeout(limit, upstream.subscriber())
-                .await
-                .map_err(late)?
-        }));
-    }
-
-    fn on_connection(&mut self, event: ConnectionEvent) {
-        match event {
-            ConnectionEvent::Message(message) => self.deliver(&message),
-            ConnectionEvent::Opened(Ok(connection)) => {
-                let (sink, stream) = connection.split();
-                self.connection = Connection::Up(sink, stream);
-                self.pauses = Box::new(reconnect_pauses());
-                let names: Vec<_> = self.channels.keys().cloned().collect();
-                for name in names {
-                    self.ask_for(&name);
-                }
-            }
-            ConnectionEvent::Opened(Err(error)) => {
-                tracing::warn!(%error, "cannot connect for subscriptions");
-                // The pauses never end.
-                let pause = self.pauses.next().unwrap_or_default();
-                self.connect(pause);
-            }
-            ConnectionEvent::Lost => {
-                tracing::warn!("the subscriber connection to the upstream ended");
-                self.lost();
-            }
-        }
-    }
-
     /// Everything that was subscribed is no longer, until it is confirmed anew.
     fn lost(&mut self) {
-        self.requests.clear();
         self.channels.retain(|_, channel| {
             channel.state = State::Down;
             !channel.listeners.is_empty()
@@ -451,11 +360,7 @@ impl Actor {
             }
         }
         if self.channels.is_empty() {
-            self.connection = Connection::None;
-        } else {
-            // A server that takes connections only to close them shall not be asked without a pause.
-            let pause = reconnect_pauses().next().unwrap_or_default();
-            self.connect(pause);
+            self.source.close();
         }
     }
 
@@ -479,16 +384,17 @@ impl Actor {
         });
         if !self.fanout.deliver(channel.key, shapes) {
             self.stats.dropped.fetch_add(1, Ordering::Relaxed);
-            let name = Bytes::from(name);
-            if !self.lossy.contains(&name) {
+            if self.lossy.insert(Bytes::from(name)) {
                 tracing::warn!("the fan-out cannot keep up; messages are dropped");
-                self.lossy.push(name);
             }
+            self.next_loss_check
+                .get_or_insert_with(|| Instant::now() + LOSS_CHECK);
         }
     }
 
     /// Tells the listeners of channels with dropped messages, if the fan-out takes deliveries again.
     fn tell_of_losses(&mut self) {
+        self.next_loss_check = None;
         for name in std::mem::take(&mut self.lossy) {
             let Some(channel) = self.channels.get(&name) else {
                 continue;
@@ -496,40 +402,9 @@ impl Actor {
             let gap = event::gap(self.position(), "overflow", std::slice::from_ref(&name));
             let shapes = [(); Shape::COUNT].map(|()| Some(gap.clone()));
             if !self.fanout.deliver(channel.key, shapes) {
-                self.lossy.push(name);
+                self.lossy.insert(name);
+                self.next_loss_check = Some(Instant::now() + LOSS_CHECK);
             }
-        }
-    }
-}
-
-impl Channel {
-    fn new(key: ChannelKey) -> Self {
-        Self {
-            key,
-            listeners: HashSet::new(),
-            shapes: [0; Shape::COUNT],
-            state: State::Down,
-        }
-    }
-}
-
-/// What happened to the subscriber connection.
-enum ConnectionEvent {
-    Opened(redis::RedisResult<redis::aio::PubSub>),
-    Message(redis::Msg),
-    Lost,
-}
-
-impl Connection {
-    /// Waits for the next thing to happen; for ever while there is no connection.
-    async fn next(&mut self) -> ConnectionEvent {
-        match self {
-            Self::None => std::future::pending().await,
-            Self::Opening(connection) => ConnectionEvent::Opened(connection.await),
-            Self::Up(_, messages) => match messages.next().await {
-                Some(message) => ConnectionEvent::Message(message),
-                None => ConnectionEvent::Lost,
-            },
         }
     }
 }

@@ -1,14 +1,18 @@
 //! The hub: one upstream subscription for all, fanned out to every event stream.
 //!
 //! [`Hub`] is what threads hold: they hand a connection over, and never hear of it again. Behind it a task
-//! owns the upstream subscriber connection and knows who listens to what (`actor`); threads of their own
-//! write to the sockets (`fanout`). Events are encoded once for all who get them (`event`). The hub does not
-//! know HTTP: the head that a stream begins with comes ready-made.
+//! owns the upstream subscriber connection (`source`) and knows who listens to what (`actor`, `roster`);
+//! a thread of its own writes to the sockets (`fanout`, `writer`, `subscriber`). Events are encoded once for
+//! all who get them (`event`). The hub does not know HTTP: the head that a stream begins with comes
+//! ready-made.
 
 mod actor;
 mod event;
 mod fanout;
+mod roster;
+mod source;
 mod subscriber;
+mod writer;
 
 use std::io;
 use std::net::TcpStream;
@@ -127,6 +131,11 @@ impl Hub {
             Err(Full(Message::Join(back)) | Closed(Message::Join(back))) => Err(Box::new(back)),
             Err(Full(Message::Close(_)) | Closed(Message::Close(_))) => Ok(()),
         }
+    }
+
+    /// Resolves when the hub's task has ended, asked or not.
+    pub async fn ended(&self) {
+        self.mailbox.closed().await;
     }
 
     /// Ends all streams, cleanly where the client still reads, and resolves when that is done.

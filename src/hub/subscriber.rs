@@ -6,12 +6,17 @@
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use super::event::{Encoded, Shape};
+use super::fanout::ChannelKey;
 use super::{Seat, SubscriberId};
+
+/// What the kernel holds for one subscriber (it doubles the number). By default it would take up to 4 MiB
+/// before a stalled one is noticed.
+const SEND_BUFFER: usize = 64 * 1024;
 
 /// Pieces in one system call.
 const MAX_PIECES: usize = 64;
@@ -23,6 +28,8 @@ pub(super) struct Subscriber {
     head: Option<Bytes>,
     chunked: bool,
     pub(super) shape: Shape,
+    /// What it is sent the messages of, once it is open.
+    pub(super) channels: Vec<ChannelKey>,
     queue: VecDeque<Bytes>,
     /// How much of the first piece has been taken by the kernel.
     taken: usize,
@@ -52,13 +59,19 @@ pub(super) enum Sent {
 }
 
 impl Subscriber {
-    pub(super) fn new(id: SubscriberId, seat: Seat, now: Instant) -> Self {
+    pub(super) fn new(id: SubscriberId, seat: Seat, now: Instant, write_timeout: Duration) -> Self {
+        let socket = socket2::SockRef::from(&seat.stream);
+        // Without them a subscriber costs more, or is given up later; it is served all the same.
+        let _ = socket.set_send_buffer_size(SEND_BUFFER);
+        #[cfg(target_os = "linux")]
+        let _ = socket.set_tcp_user_timeout(Some(write_timeout));
         Self {
             id,
             stream: seat.stream,
             head: Some(seat.head),
             chunked: seat.chunked,
             shape: seat.shape,
+            channels: Vec::new(),
             queue: VecDeque::new(),
             taken: 0,
             waiting: 0,
@@ -95,6 +108,11 @@ impl Subscriber {
             self.push_bytes(Bytes::from_static(b"0\r\n\r\n"));
         }
         self.ending = true;
+    }
+
+    /// How much waits.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting
     }
 
     fn push_bytes(&mut self, bytes: Bytes) {

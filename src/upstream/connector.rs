@@ -89,7 +89,11 @@ impl Connector {
             .with_time(KEEPALIVE)
             .with_interval(KEEPALIVE_INTERVAL)
             .with_retries(4);
-        socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
+        let socket = socket2::SockRef::from(&stream);
+        socket.set_tcp_keepalive(&keepalive)?;
+        // Keepalive does not count while something is on its way; this does.
+        #[cfg(target_os = "linux")]
+        socket.set_tcp_user_timeout(Some(KEEPALIVE))?;
         Ok(stream)
     }
 }

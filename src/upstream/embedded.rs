@@ -73,6 +73,9 @@ impl Embedded {
 
 async fn bind() -> std::io::Result<(TcpListener, SocketAddr)> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    // mini-redis leaves Nagle's algorithm on, which holds a small message back until the one before it has
+    // been acknowledged, up to 40 ms. The connections that a socket accepts inherit this from it.
+    socket2::SockRef::from(&listener).set_tcp_nodelay(true)?;
     let address = listener.local_addr()?;
     Ok((listener, address))
 }

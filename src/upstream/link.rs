@@ -111,7 +111,6 @@ impl Keeper {
                 Err(_) => "no answer in time".to_owned(),
             };
             first_try_is_over(&mut tried);
-            self.connector.report_fault();
             tracing::warn!(%failure, "cannot connect to the upstream");
             // The pauses never end.
             let pause = pauses.next().unwrap_or(self.connect_timeout);
@@ -123,10 +122,16 @@ impl Keeper {
     async fn connect(&self) -> redis::RedisResult<(MultiplexedConnection, JoinHandle<()>)> {
         let (mut connection, driver) = self.connector.connect().await?;
         let probe = pack(&[self.connector.probe()]);
-        let replies = connection.send_packed_commands(&probe, 0, 1).await?;
-        match replies.into_iter().next() {
-            Some(redis::Value::ServerError(error)) => Err(error.into()),
-            _ => Ok((connection, driver)),
+        let answered = connection.send_packed_commands(&probe, 0, 1).await;
+        let answered = answered.map(|replies| replies.into_iter().next());
+        match answered {
+            Ok(Some(redis::Value::ServerError(error))) => Err(error.into()),
+            Ok(_) => Ok((connection, driver)),
+            Err(error) => {
+                // It took the connection and dropped it at a sound command.
+                self.connector.report_fault();
+                Err(error)
+            }
         }
     }
 

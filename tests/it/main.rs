@@ -11,12 +11,20 @@ mod blocking;
 mod bodies;
 /// What the ways between sync and async code rest on, and the examples that show them.
 mod bridging;
+/// The program as a command: flags, variables, output, exit codes, signals.
+mod cli;
 /// Many connections at once, and more than there may be.
 mod crowds;
 /// What a client may take its time with, and until when.
 mod deadlines;
+/// The embedded engine dies and comes back; a Redis that is away.
+mod embedded;
 /// What the tests stand on.
 mod env;
+/// Event streams as one client sees them: form, content, ids, gaps, heartbeats.
+mod events;
+/// Event streams together: many, slow ones, those that leave, and what is given back then.
+mod fanout;
 /// Heads that break a rule, and what is no request at all.
 mod faults;
 /// Request lines and header fields as a picky client sends them.
@@ -29,5 +37,13 @@ mod limits;
 mod openapi;
 /// Many requests on one connection.
 mod pipelining;
+/// The README: what it shows works, and what it says is so.
+mod readme;
+/// `/v1/keys` over a real Redis.
+mod redis_keys;
+/// What the routes refuse, and what they say about it.
+mod refusals;
 /// SIGTERM and SIGINT.
 mod shutdown;
+/// The rules of the house.
+mod tidy;

@@ -30,7 +30,7 @@ pub(crate) fn publish(request: &Request, channel: Bytes) -> Result<Plan, Problem
 /// `GET /v1/channels/{channel}/events`.
 pub(crate) fn events(request: &Request, channel: Bytes) -> Result<Plan, Problem> {
     let query = Query::parse(&request.query)?;
-    listen(request, query, vec![channel], false)
+    listen(request, query, &[channel], false)
 }
 
 /// `GET /v1/events?channel=…`.
@@ -46,13 +46,13 @@ pub(crate) fn events_of_several(request: &Request) -> Result<Plan, Problem> {
         let what = format!("may be given {MAX_CHANNELS} times at most");
         return Err(bad("channel", &what));
     }
-    listen(request, query, channels, true)
+    listen(request, query, &channels, true)
 }
 
 fn listen(
     request: &Request,
     mut query: Query,
-    channels: Vec<Bytes>,
+    channels: &[Bytes],
     json_by_default: bool,
 ) -> Result<Plan, Problem> {
     let json = match query.word("format", &["raw", "json"])? {
@@ -72,6 +72,11 @@ fn listen(
     if request.method == Method::Head {
         return Ok(Plan::Answer(head));
     }
+    // Copies: the names live as long as the stream, and shall not keep all that was received with them.
+    let channels = channels
+        .iter()
+        .map(|name| Bytes::copy_from_slice(name))
+        .collect();
     Ok(Plan::Listen(Listen {
         channels,
         shape: Shape { json, named },

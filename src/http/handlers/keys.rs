@@ -19,6 +19,9 @@ use crate::reply::Reply;
 /// The most keys that one page of the listing may ask Redis to look at.
 const MAX_COUNT: u64 = 10_000;
 
+/// A JSON body of these routes. None that is right is nearly as long.
+const MAX_JSON: usize = 4096;
+
 /// `/v1/keys/{key}`.
 pub(crate) fn key(request: &Request, key: Bytes) -> Result<Plan, Problem> {
     match request.method {
@@ -300,6 +303,10 @@ fn listed(key: &Reply) -> Option<Value> {
 fn json_object(body: &[u8], wanted: &'static str) -> Result<Option<Map<String, Value>>, Problem> {
     if body.is_empty() {
         return Ok(None);
+    }
+    if body.len() > MAX_JSON {
+        let detail = format!("the JSON body is longer than {MAX_JSON} bytes");
+        return Err(Problem::new(413, detail));
     }
     match serde_json::from_slice(body) {
         Ok(Value::Object(object)) => Ok(Some(object)),

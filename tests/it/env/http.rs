@@ -141,6 +141,13 @@ impl Client {
             .to_owned()
     }
 
+    /// Receives this many bytes.
+    pub(crate) fn receive_bytes(&mut self, count: usize) -> Vec<u8> {
+        let mut bytes = vec![0; count];
+        self.stream.read_exact(&mut bytes).unwrap();
+        bytes
+    }
+
     /// Everything up to the end of the connection, also where it ends with a reset.
     pub(crate) fn rest(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();

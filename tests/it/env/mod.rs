@@ -3,6 +3,7 @@
 
 mod http;
 mod program;
+mod redis;
 mod sse;
 
 use std::net::{SocketAddr, TcpListener};
@@ -13,6 +14,7 @@ use redis_http_gateway::gateway::Gateway;
 
 pub(crate) use http::{Answer, Client};
 pub(crate) use program::Program;
+pub(crate) use redis::TestRedis;
 pub(crate) use sse::{Event, EventStream};
 
 /// By when anything that is waited for has to have happened. Far more than it takes.
@@ -45,6 +47,11 @@ impl TestGateway {
             address: gateway.address(),
             gateway: Some(gateway),
         }
+    }
+
+    /// In front of a Redis server.
+    pub(crate) fn over(redis: &TestRedis) -> Self {
+        Self::with(|config| config.upstream = redis.url().parse().unwrap())
     }
 
     /// The gateway itself.

@@ -34,7 +34,7 @@ impl Program {
     }
 
     /// Starts a command that becomes the program.
-    fn spawn(command: &mut Command) -> Self {
+    pub(crate) fn spawn(command: &mut Command) -> Self {
         let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::null())

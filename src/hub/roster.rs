@@ -1,0 +1,53 @@
+//! Who listens to what: the streams and the channels, as the hub's task sees them.
+
+use std::collections::HashSet;
+
+use bytes::Bytes;
+
+use super::SubscriberId;
+use super::event::Shape;
+use super::fanout::ChannelKey;
+
+/// A stream, as this task sees it.
+pub(super) struct Listener {
+    pub(super) channels: Vec<Bytes>,
+    pub(super) shape: Shape,
+    /// How many of its channels do not stand.
+    pub(super) missing: usize,
+    pub(super) open: bool,
+    /// Why it may have missed something that it has not been told of.
+    pub(super) gap: Option<&'static str>,
+}
+
+/// A channel with listeners, or one about to be left.
+pub(super) struct Channel {
+    pub(super) key: ChannelKey,
+    pub(super) listeners: HashSet<SubscriberId>,
+    /// How many of the listeners want each shape.
+    pub(super) shapes: [usize; Shape::COUNT],
+    pub(super) state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    /// Nothing is known upstream.
+    Down,
+    /// Asked for.
+    Subscribing,
+    /// Confirmed.
+    Standing,
+    /// Being left.
+    Leaving,
+}
+
+impl Channel {
+    /// A channel that nobody listens to yet.
+    pub(super) fn new(key: ChannelKey) -> Self {
+        Self {
+            key,
+            listeners: HashSet::new(),
+            shapes: [0; Shape::COUNT],
+            state: State::Down,
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! The subscriber connection to the upstream: made when somebody listens, renewed when it breaks.
+//!
+//! It does what it is told and says what happened; who listens to what it does not know.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use redis::aio::{PubSub, PubSubSink, PubSubStream};
+
+use crate::config::Config;
+use crate::upstream::{Upstream, reconnect_pauses};
+
+/// What happened upstream.
+#[derive(Debug)]
+pub(super) enum Happening {
+    /// The connection stands; nothing is subscribed yet.
+    Up,
+    /// A message came.
+    Message(redis::Msg),
+    /// What was asked for this channel is done.
+    Confirmed(Bytes),
+    /// What was asked for this channel is refused.
+    Refused(Bytes, redis::RedisError),
+    /// The connection is gone, and with it every subscription; it is being renewed.
+    Lost,
+}
+
+pub(super) struct Source {
+    upstream: Upstream,
+    connect_timeout: Duration,
+    command_timeout: Duration,
+    connection: Connection,
+    /// How long to wait before each further attempt to connect.
+    pauses: Box<dyn Iterator<Item = Duration> + Send>,
+    /// What the upstream was asked for and has not confirmed. At most one request for each channel, so
+    /// their order does not matter.
+    requests: FuturesUnordered<Pin<Box<dyn Future<Output = Confirmation> + Send>>>,
+}
+
+enum Connection {
+    None,
+    /// On its way.
+    Opening(Pin<Box<dyn Future<Output = redis::RedisResult<PubSub>> + Send>>),
+    Up(PubSubSink, PubSubStream),
+}
+
+struct Confirmation {
+    channel: Bytes,
+    result: redis::RedisResult<()>,
+}
+
+impl Source {
+    pub(super) fn new(upstream: Upstream, config: &Config) -> Self {
+        Self {
+            upstream,
+            connect_timeout: config.connect_timeout,
+            command_timeout: config.command_timeout,
+            connection: Connection::None,
+            pauses: Box::new(reconnect_pauses()),
+            requests: FuturesUnordered::new(),
+        }
+    }
+
+    /// Has a connection made, if there is none.
+    pub(super) fn open(&mut self) {
+        if let Connection::None = self.connection {
+            self.connect(Duration::ZERO);
+        }
+    }
+
+    /// Gives the connection up.
+    pub(super) fn close(&mut self) {
+        self.connection = Connection::None;
+        self.requests.clear();
+    }
+
+    /// Asks for a channel. False if there is no connection to ask over.
+    pub(super) fn subscribe(&mut self, channel: &Bytes) -> bool {
+        let Connection::Up(sink, _) = &self.connection else {
+            return false;
+        };
+        let (mut sink, channel) = (sink.clone(), channel.clone());
+        let limit = self.command_timeout;
+        self.requests.push(Box::pin(async move {
+            let done = tokio::time::timeout(limit, sink.subscribe(&channel[..]));
+            let result = done.await.unwrap_or_else(|_| Err(late()));
+            Confirmation { channel, result }
+        }));
+        true
+    }
+
+    /// Asks to be told no more of a channel. False if there is no connection to ask over.
+    pub(super) fn unsubscribe(&mut self, channel: &Bytes) -> bool {
+        let Connection::Up(sink, _) = &self.connection else {
+            return false;
+        };
+        let (mut sink, channel) = (sink.clone(), channel.clone());
+        let limit = self.command_timeout;
+        self.requests.push(Box::pin(async move {
+            let done = tokio::time::timeout(limit, sink.unsubscribe(&channel[..]));
+            let result = done.await.unwrap_or_else(|_| Err(late()));
+            Confirmation { channel, result }
+        }));
+        true
+    }
+
+    /// Waits for the next thing to happen; for ever while there is no connection. Nothing is lost when the
+    /// wait is given up.
+    pub(super) async fn next(&mut self) -> Happening {
+        loop {
+            tokio::select! {
+                Some(Confirmation { channel, result }) = self.requests.next() => match result {
+                    Ok(()) => return Happening::Confirmed(channel),
+                    // Silence: the connection is as good as gone.
+                    Err(error) if error.is_timeout() => return self.lose(),
+                    // A broken connection shows as such.
+                    Err(error) if error.is_unrecoverable_error() => {}
+                    Err(error) => return Happening::Refused(channel, error),
+                },
+                event = self.connection.next() => match event {
+                    ConnectionEvent::Message(message) => return Happening::Message(message),
+                    ConnectionEvent::Opened(Ok(connection)) => {
+                        let (sink, stream) = connection.split();
+                        self.connection = Connection::Up(sink, stream);
+                        self.pauses = Box::new(reconnect_pauses());
+                        return Happening::Up;
+                    }
+                    ConnectionEvent::Opened(Err(error)) => {
+                        tracing::warn!(%error, "cannot connect for subscriptions");
+                        // The pauses never end.
+                        let pause = self.pauses.next().unwrap_or_default();
+                        self.connect(pause);
+                    }
+                    ConnectionEvent::Lost => return self.lose(),
+                },
+            }
+        }
+    }
+
+    fn lose(&mut self) -> Happening {
+        tracing::warn!("the subscriber connection to the upstream ended");
+        self.requests.clear();
+        // A server that takes connections only to close them shall not be asked without a pause.
+        let pause = reconnect_pauses().next().unwrap_or_default();
+        self.connect(pause);
+        Happening::Lost
+    }
+
+    fn connect(&mut self, pause: Duration) {
+        let upstream = self.upstream.clone();
+        let limit = self.connect_timeout;
+        self.connection = Connection::Opening(Box::pin(async move {
+            tokio::time::sleep(pause).await;
+            let made = tokio::time::timeout(limit, upstream.subscriber());
+            made.await.unwrap_or_else(|_| Err(late()))
+        }));
+    }
+}
+
+fn late() -> redis::RedisError {
+    std::io::Error::from(std::io::ErrorKind::TimedOut).into()
+}
+
+enum ConnectionEvent {
+    Opened(redis::RedisResult<PubSub>),
+    Message(redis::Msg),
+    Lost,
+}
+
+impl Connection {
+    async fn next(&mut self) -> ConnectionEvent {
+        match self {
+            Self::None => std::future::pending().await,
+            Self::Opening(connection) => ConnectionEvent::Opened(connection.await),
+            Self::Up(_, messages) => match messages.next().await {
+                Some(message) => ConnectionEvent::Message(message),
+                None => ConnectionEvent::Lost,
+            },
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! A Redis server of a test's own.
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+
+use super::wait_until;
+
+/// A redis-server process on a free port of loopback, that keeps nothing on disk; killed when dropped.
+pub(crate) struct TestRedis {
+    child: Child,
+    port: u16,
+    args: Vec<String>,
+}
+
+impl TestRedis {
+    pub(crate) fn start() -> Self {
+        Self::with(&[])
+    }
+
+    /// With these arguments besides those for the port.
+    pub(crate) fn with(args: &[&str]) -> Self {
+        let args: Vec<_> = args.iter().map(|arg| (*arg).to_owned()).collect();
+        // A port that was free a moment ago may be another's by now: then another is tried.
+        for _ in 0..20 {
+            let port = free_port();
+            let mut child = spawn(port, &args);
+            let mut up = false;
+            wait_until("redis-server listens or gives up", || {
+                up = TcpStream::connect(("127.0.0.1", port)).is_ok();
+                up || child.try_wait().unwrap().is_some()
+            });
+            if up && child.try_wait().unwrap().is_none() {
+                return Self { child, port, args };
+            }
+        }
+        panic!("redis-server does not start");
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        ([127, 0, 0, 1], self.port).into()
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("redis://{}", self.address())
+    }
+
+    /// Kills it; the data is gone.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Starts it anew on the same port, empty.
+    pub(crate) fn restart(&mut self) {
+        self.child = spawn(self.port, &self.args);
+        let port = self.port;
+        wait_until("redis-server listens again", || {
+            TcpStream::connect(("127.0.0.1", port)).is_ok()
+        });
+    }
+
+    /// What `redis-cli` prints for a command: the data from the other side.
+    pub(crate) fn cli(&self, args: &[&str]) -> String {
+        let port = self.port.to_string();
+        let output = Command::new("redis-cli")
+            .args(["-p", &port])
+            .args(args)
+            .output();
+        let output = output.expect("redis-cli is missing: apt-get install redis-tools");
+        String::from_utf8(output.stdout)
+            .unwrap()
+            .trim_end()
+            .to_owned()
+    }
+
+    /// How many clients are connected, those of redis-cli not counted.
+    pub(crate) fn clients(&self) -> usize {
+        let list = self.cli(&["CLIENT", "LIST"]);
+        list.lines()
+            .filter(|line| !line.contains("cmd=client"))
+            .count()
+    }
+}
+
+impl Drop for TestRedis {
+    fn drop(&mut self) {
+        // It may have been killed already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn spawn(port: u16, args: &[String]) -> Child {
+    let port = port.to_string();
+    let child = Command::new("redis-server")
+        .args([
+            "--port",
+            &port,
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+        ])
+        .args(args)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
+    child.expect("redis-server is missing: apt-get install redis-server, or run tests/run")
+}
+
+/// A port that is free at this moment.
+pub(crate) fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
