@@ -23,5 +23,7 @@ mod fanout;
 mod keys;
 /// The OpenAPI document: its two forms, its completeness, its validity.
 mod openapi;
+/// Which hosts and origins may use the gateway, over sockets.
+mod origin;
 /// What the routes refuse, and what they say about it.
 mod refusals;
