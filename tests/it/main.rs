@@ -9,6 +9,8 @@
 mod blocking;
 /// What the ways between sync and async code rest on, and the examples that show them.
 mod bridging;
+/// A page on another origin, in Chromium.
+mod browser;
 /// The program as a command: flags, variables, output, exit codes, signals.
 mod cli;
 /// The embedded engine dies and comes back; a Redis that is away.
