@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redis_http_gateway::BlockingClient;
 use redis_http_gateway::config::AllowedOrigin;
@@ -161,8 +161,11 @@ impl Drop for Chromium {
         // It may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
-        // Its children may still write for a moment; what they leave is in the target directory.
-        let _ = std::fs::remove_dir_all(&self.profile);
+        // Its children end a moment later, and may write until then.
+        let deadline = Instant::now() + Duration::from_secs(2);
+        while std::fs::remove_dir_all(&self.profile).is_err() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 }
 
