@@ -23,8 +23,10 @@ mod events;
 mod fanout;
 /// `/v1/keys`: values, conditions, negotiation.
 mod keys;
-/// The OpenAPI document: its two forms, its completeness, its validity.
+/// The OpenAPI document: its two forms, its routes, its completeness, its validity.
 mod openapi;
+/// What the OpenAPI document says of answers, against answers.
+mod operations;
 /// Which hosts and origins may use the gateway, over sockets.
 mod origin;
 /// What the routes refuse, and what they say about it.
