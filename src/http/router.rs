@@ -23,7 +23,7 @@ pub(super) enum Route {
 }
 
 /// The paths of all routes, as OpenAPI writes them, and the methods of each. OPTIONS goes everywhere.
-pub const ENDPOINTS: &[(&str, &[&str])] = &[
+pub static ENDPOINTS: &[(&str, &[&str])] = &[
     ("/", &["GET", "HEAD"]),
     ("/healthz", &["GET", "HEAD"]),
     ("/readyz", &["GET", "HEAD"]),
