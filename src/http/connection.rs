@@ -235,7 +235,7 @@ impl Connection {
             return None;
         };
         match incoming.reader.read(&mut self.received, limits.body) {
-            Err(problem) => Some(self.fault(problem)),
+            Err(problem) => Some(self.refuse(incoming.request, problem.into())),
             Ok(Some(body)) => {
                 self.invite = false;
                 incoming.request.body = body;
@@ -380,13 +380,17 @@ impl Connection {
         if !self.all_sent() {
             return None;
         }
-        let what = match &self.phase {
-            Phase::Head(_) if !self.received.is_empty() => "the request's head",
-            Phase::Body(_) => "the request's body",
-            Phase::Head(_) | Phase::Lingering => return None,
-        };
-        let detail = format!("{what} did not arrive in time");
-        Some(self.fault(Problem::new(408, detail)))
+        match std::mem::replace(&mut self.phase, Phase::Lingering) {
+            Phase::Head(_) if !self.received.is_empty() => {
+                let late = Problem::new(408, "the request's head did not arrive in time");
+                Some(self.fault(late))
+            }
+            Phase::Body(incoming) => {
+                let late = Problem::new(408, "the request's body did not arrive in time");
+                Some(self.refuse(incoming.request, late.into()))
+            }
+            Phase::Head(_) | Phase::Lingering => None,
+        }
     }
 
     /// Takes the connection apart for the hub: the socket, what it is owed, its place.

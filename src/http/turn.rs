@@ -18,7 +18,7 @@ use tokio::runtime::Handle;
 
 use super::batch::serve;
 use super::budget::Budget;
-use super::connection::{Connection, Signal};
+use super::connection::{Connection, Next, Signal};
 use super::head::Limits;
 use super::listener::Listener;
 use super::pace::Pace;
@@ -288,14 +288,21 @@ impl Turn {
             .overdue(now, self.longest(shared), &mut overdue);
         self.next_sweep = next.max(now + SWEEP_SHORTEST);
         for mut late in overdue {
-            if let Some(super::connection::Next::Fault(form, problem)) = late.connection.overdue() {
-                let trim = shared.service.bare_trim();
-                let response = trim.apply(problem.into());
-                late.connection.answer(response, &form, &shared.budget);
-                ready.push(late);
-            } else {
-                shared.table.remove(late.key);
-            }
+            let (trim, form, response) = match late.connection.overdue() {
+                Some(Next::Fault(form, problem)) => {
+                    (shared.service.bare_trim(), form, problem.into())
+                }
+                Some(Next::Refused(request, form, response)) => {
+                    (shared.service.trim(&request), form, response)
+                }
+                Some(Next::Request(..)) | None => {
+                    shared.table.remove(late.key);
+                    continue;
+                }
+            };
+            let response = trim.apply(response);
+            late.connection.answer(response, &form, &shared.budget);
+            ready.push(late);
         }
     }
 
