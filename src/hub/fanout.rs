@@ -178,7 +178,10 @@ struct Worker {
 /// The subscribers of a channel in the order they came. Those who left stay until they are half of it.
 #[derive(Debug, Default)]
 struct Audience {
+    /// Empty while a message is being delivered.
     members: Vec<(usize, SubscriberId)>,
+    /// How many of them left.
+    left: usize,
 }
 
 impl Worker {
@@ -241,10 +244,11 @@ impl Worker {
                     return;
                 };
                 self.subscribers[place].open();
-                for channel in channels {
+                for &channel in &channels {
                     let audience = self.channels.entry(channel).or_default();
                     audience.members.push((place, id));
                 }
+                self.subscribers[place].channels = channels;
                 self.push(place, &opening);
             }
             Order::Deliver(channel, shapes) => {
@@ -299,27 +303,36 @@ impl Worker {
     }
 
     fn deliver(&mut self, channel: ChannelKey, shapes: &[Option<Encoded>; Shape::COUNT]) {
-        let Some(mut audience) = self.channels.remove(&channel) else {
+        let Some(audience) = self.channels.get_mut(&channel) else {
             return;
         };
-        let mut left = 0;
-        for &(place, id) in &audience.members {
+        let members = std::mem::take(&mut audience.members);
+        for &(place, id) in &members {
             let subscriber = self.subscribers.get(place);
-            match subscriber.filter(|subscriber| subscriber.id == id) {
-                None => left += 1,
-                Some(subscriber) => {
-                    if let Some(events) = &shapes[subscriber.shape.index()] {
-                        self.push(place, events);
-                    }
-                }
+            if let Some(subscriber) = subscriber.filter(|subscriber| subscriber.id == id)
+                && let Some(events) = &shapes[subscriber.shape.index()]
+            {
+                self.push(place, events);
             }
         }
-        if left * 2 > audience.members.len() {
+        if let Some(audience) = self.channels.get_mut(&channel) {
+            audience.members = members;
+        }
+        self.compact(channel);
+    }
+
+    /// Forgets those who left a channel, if they are many, and the channel if nobody is left.
+    fn compact(&mut self, channel: ChannelKey) {
+        let Some(audience) = self.channels.get_mut(&channel) else {
+            return;
+        };
+        if audience.left * 2 > audience.members.len() && !audience.members.is_empty() {
             let places = &self.places;
             audience.members.retain(|(_, id)| places.contains_key(id));
-        }
-        if !audience.members.is_empty() {
-            self.channels.insert(channel, audience);
+            audience.left = 0;
+            if audience.members.is_empty() {
+                self.channels.remove(&channel);
+            }
         }
     }
 
@@ -398,6 +411,12 @@ impl Worker {
     fn take(&mut self, place: usize) -> Option<Subscriber> {
         let subscriber = self.subscribers.try_remove(place)?;
         self.places.remove(&subscriber.id);
+        for &channel in &subscriber.channels {
+            if let Some(audience) = self.channels.get_mut(&channel) {
+                audience.left += 1;
+            }
+            self.compact(channel);
+        }
         // Closing the socket takes it out of the poller. The hub may be gone at the end.
         let _ = self.gone.send(subscriber.id);
         Some(subscriber)

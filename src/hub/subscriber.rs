@@ -11,6 +11,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::event::{Encoded, Shape};
+use super::fanout::ChannelKey;
 use super::{Seat, SubscriberId};
 
 /// Pieces in one system call.
@@ -23,6 +24,8 @@ pub(super) struct Subscriber {
     head: Option<Bytes>,
     chunked: bool,
     pub(super) shape: Shape,
+    /// The channels whose messages it gets.
+    pub(super) channels: Vec<ChannelKey>,
     queue: VecDeque<Bytes>,
     /// How much of the first piece has been taken by the kernel.
     taken: usize,
@@ -59,6 +62,7 @@ impl Subscriber {
             head: Some(seat.head),
             chunked: seat.chunked,
             shape: seat.shape,
+            channels: Vec::new(),
             queue: VecDeque::new(),
             taken: 0,
             waiting: 0,
