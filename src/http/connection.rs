@@ -230,10 +230,7 @@ impl Connection {
             return None;
         };
         let body = match incoming.reader.read(&mut self.received, limits.body) {
-            Err(problem) => {
-                let head_only = incoming.request.method == Method::Head;
-                return Some(self.fault(problem, head_only));
-            }
+            Err(problem) => return Some(self.refuse(incoming.request, problem)),
             Ok(body) => body,
         };
         // What has arrived counts, not what was announced.
@@ -414,18 +411,18 @@ impl Connection {
         if !self.all_sent() {
             return None;
         }
-        let (what, head_only) = match &self.phase {
+        match std::mem::replace(&mut self.phase, Phase::Lingering) {
             Phase::Head(_) if !self.received.is_empty() => {
-                ("the request's head", is_head(&self.received))
+                let late = Problem::new(408, "the request's head did not arrive in time");
+                let head_only = is_head(&self.received);
+                Some(self.fault(late, head_only))
             }
             Phase::Body(incoming) => {
-                let head_only = incoming.request.method == Method::Head;
-                ("the request's body", head_only)
+                let late = Problem::new(408, "the request's body did not arrive in time");
+                Some(self.refuse(incoming.request, late))
             }
-            Phase::Head(_) | Phase::Waiting(_) | Phase::Lingering => return None,
-        };
-        let detail = format!("{what} did not arrive in time");
-        Some(self.fault(Problem::new(408, detail), head_only))
+            Phase::Head(_) | Phase::Waiting(_) | Phase::Lingering => None,
+        }
     }
 
     /// Takes the connection apart for the hub: the socket, what it is owed, its place.

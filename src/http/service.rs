@@ -157,7 +157,9 @@ impl Service {
         if &request.path[..] != b"/healthz" {
             self.shared.guard.check(request)?;
         }
-        if let Some(coding) = request.headers.text("Content-Encoding")
+        let takes_body = matches!(request.method, Method::Post | Method::Put | Method::Patch);
+        if takes_body
+            && let Some(coding) = request.headers.text("Content-Encoding")
             && !coding.eq_ignore_ascii_case("identity")
         {
             let detail = "a body is taken as it is; send it without Content-Encoding";
