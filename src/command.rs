@@ -1,5 +1,6 @@
 //! A Redis command as a value: a name and its arguments, all of them byte strings. No I/O.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,7 +16,9 @@ use bytes::Bytes;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Command {
-    /// The name first, in capitals, then the arguments.
+    /// The name in capitals, by which the gateway knows it.
+    name: Cow<'static, str>,
+    /// The name as it was given, then the arguments.
     parts: Vec<Bytes>,
 }
 
@@ -31,7 +34,28 @@ impl Command {
     pub fn with_capacity(name: &'static str, args: usize) -> Self {
         let mut parts = Vec::with_capacity(1 + args);
         parts.push(Bytes::from_static(name.as_bytes()));
-        Self { parts }
+        Self {
+            name: Cow::Borrowed(name),
+            parts,
+        }
+    }
+
+    /// A command as a client wrote it: its name, in whatever case, and its arguments. `None` without a name.
+    ///
+    /// ```
+    /// use redis_http_gateway::command::Command;
+    ///
+    /// let command = Command::from_parts(vec!["get".into(), "key".into()]).expect("it has a name");
+    /// assert_eq!(command.name(), "GET");
+    /// assert_eq!(command.parts()[0], "get");
+    /// ```
+    #[must_use]
+    pub fn from_parts(parts: Vec<Bytes>) -> Option<Self> {
+        let name = String::from_utf8_lossy(parts.first()?).to_ascii_uppercase();
+        Some(Self {
+            name: Cow::Owned(name),
+            parts,
+        })
     }
 
     /// The command with one more argument.
@@ -51,8 +75,21 @@ impl Command {
     /// The command's name in capitals.
     #[must_use]
     pub fn name(&self) -> &str {
-        // Names come from `new`, which takes a str.
-        std::str::from_utf8(&self.parts[0]).unwrap_or_default()
+        &self.name
+    }
+
+    /// The first argument in capitals: where a command has subcommands, which one it is.
+    #[must_use]
+    pub fn subcommand(&self) -> String {
+        let first = self.args().first().map(|arg| String::from_utf8_lossy(arg));
+        first.unwrap_or_default().to_ascii_uppercase()
+    }
+
+    /// Replaces an argument, counted from 0.
+    pub fn set_arg(&mut self, index: usize, arg: Bytes) {
+        if let Some(place) = self.parts.get_mut(index + 1) {
+            *place = arg;
+        }
     }
 
     /// The arguments, without the name.

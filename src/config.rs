@@ -3,6 +3,7 @@
 //! Every default is here. Past this file settings are trusted and never looked at as text again.
 
 mod access;
+mod commands;
 mod sites;
 
 use std::net::SocketAddr;
@@ -12,6 +13,8 @@ use bytesize::ByteSize;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 pub use access::{AccessFlags, Token, TokenFile};
+pub use commands::DANGEROUS;
+use commands::parse_command;
 pub use sites::AllowedOrigin;
 use sites::{parse_host, parse_origin};
 
@@ -86,6 +89,11 @@ pub struct Flags {
     #[arg(long, env = "GATEWAY_MAX_COMMANDS", value_name = "N", default_value_t = 10_000, value_parser = parse_count, allow_negative_numbers = true)]
     pub max_commands: usize,
 
+    /// Blocking commands (BLPOP, XREAD BLOCK, WAIT, …) at once; what comes on top gets a 503. Each has a
+    /// connection of its own.
+    #[arg(long, env = "GATEWAY_MAX_BLOCKING", value_name = "N", default_value_t = 100, value_parser = parse_count, allow_negative_numbers = true)]
+    pub max_blocking: usize,
+
     /// A request's head: request line and headers.
     #[arg(
         long,
@@ -141,6 +149,10 @@ pub struct Flags {
     #[arg(long, env = "GATEWAY_COMMAND_TIMEOUT", value_name = "TIME", default_value = "5s", value_parser = parse_time)]
     pub command_timeout: Duration,
 
+    /// How long a blocking command may block.
+    #[arg(long, env = "GATEWAY_BLOCKING_TIMEOUT", value_name = "TIME", default_value = "60s", value_parser = parse_time)]
+    pub blocking_timeout: Duration,
+
     /// How long connecting to Redis may take.
     #[arg(long, env = "GATEWAY_CONNECT_TIMEOUT", value_name = "TIME", default_value = "2s", value_parser = parse_time)]
     pub connect_timeout: Duration,
@@ -166,6 +178,11 @@ pub struct Flags {
     /// given several times, or separated by commas.
     #[arg(long, env = "GATEWAY_ALLOW_HOST", value_name = "NAME", value_delimiter = ',', value_parser = parse_host)]
     pub allow_host: Vec<String>,
+
+    /// A dangerous command that is refused unless it is named here, such as SHUTDOWN or "CONFIG SET". May be
+    /// given several times, or separated by commas.
+    #[arg(long, env = "GATEWAY_ALLOW_COMMAND", value_name = "COMMAND", value_delimiter = ',', value_parser = parse_command)]
+    pub allow_command: Vec<String>,
 
     /// What to log to stderr: off, error, warn, info, debug or trace, or per module as in
     /// info,redis_http_gateway::hub=debug.
@@ -204,6 +221,8 @@ pub struct Config {
     pub max_connections: usize,
     /// Commands under way at once.
     pub max_commands: usize,
+    /// Commands that block, at once.
+    pub max_blocking: usize,
     /// Bytes of a request's head; 64 KiB at most.
     pub max_head: usize,
     /// Bytes of a request's body.
@@ -222,6 +241,8 @@ pub struct Config {
     pub write_timeout: Duration,
     /// From sending a command to its reply.
     pub command_timeout: Duration,
+    /// For a command that blocks.
+    pub blocking_timeout: Duration,
     /// For connecting to Redis.
     pub connect_timeout: Duration,
     /// For requests in progress at shutdown.
@@ -234,6 +255,8 @@ pub struct Config {
     pub allow_origin: Vec<AllowedOrigin>,
     /// DNS names by which the gateway may be addressed, in lower case.
     pub allow_host: Vec<String>,
+    /// Dangerous commands that are allowed, in capitals, with their subcommand if any.
+    pub allow_command: Vec<String>,
 }
 
 impl Default for Config {
@@ -256,6 +279,7 @@ impl From<&Flags> for Config {
             runtime_threads: flags.runtime_threads,
             max_connections: flags.max_connections,
             max_commands: flags.max_commands,
+            max_blocking: flags.max_blocking,
             max_head: bytes(flags.max_head),
             max_body: bytes(flags.max_body),
             max_buffered: bytes(flags.max_buffered),
@@ -265,12 +289,14 @@ impl From<&Flags> for Config {
             idle_timeout: flags.idle_timeout,
             write_timeout: flags.write_timeout,
             command_timeout: flags.command_timeout,
+            blocking_timeout: flags.blocking_timeout,
             connect_timeout: flags.connect_timeout,
             shutdown_timeout: flags.shutdown_timeout,
             heartbeat: flags.heartbeat,
             retry: flags.retry,
             allow_origin: flags.allow_origin.clone(),
             allow_host: flags.allow_host.clone(),
+            allow_command: flags.allow_command.clone(),
         }
     }
 }

@@ -38,8 +38,9 @@ pub struct Denied(String);
 /// write can still do so on some servers, and any can keep the server busy.
 const RUN_SCRIPTS: &[&str] = &["EVAL_RO", "EVALSHA_RO", "FCALL_RO"];
 
-/// Commands without the flag that touch no data.
-const TOUCH_NOTHING: &[&str] = &["PING", "ECHO"];
+/// Commands without the flag that touch no data; the last two bracket a transaction, whose commands are asked
+/// about one by one.
+const TOUCH_NOTHING: &[&str] = &["PING", "ECHO", "MULTI", "EXEC"];
 
 impl Grant {
     /// Whether it includes a use.
@@ -89,8 +90,8 @@ fn is_among(name: &str, names: &[&str]) -> bool {
     names.iter().any(|known| name.eq_ignore_ascii_case(known))
 }
 
-/// Whether a command, whose name is in capitals, has the server's flag `readonly`. These are the ones that the
-/// gateway's own routes send; of any other it is not known.
+/// Whether a command, whose name is in capitals, only reads, for servers that do not say so. These are the
+/// ones that the gateway's own routes send; any other is taken for one that writes.
 #[must_use]
 pub fn is_readonly(name: &str) -> bool {
     matches!(
@@ -137,9 +138,7 @@ mod tests {
         for name in ["EVAL_RO", "evalsha_ro", "FCALL_RO", "MONITOR", "PUBLISH"] {
             assert!(!may_read(name, true), "{name}");
         }
-        for name in [
-            "SET", "EVAL", "FCALL", "PUBLISH", "spublish", "MONITOR", "MULTI", "",
-        ] {
+        for name in ["SET", "EVAL", "FCALL", "PUBLISH", "spublish", "MONITOR", ""] {
             assert!(!may_read(name, false), "{name}");
         }
     }

@@ -11,13 +11,14 @@ use std::time::Instant;
 
 use super::budget::Reservation;
 use super::connection::{Connection, Next};
-use super::plan::{Listen, Respond};
+use super::plan::{Apart, Listen, Respond};
 use super::problem::Problem;
 use super::request::Request;
 use super::response::{Form, Response};
 use super::service::{Admitted, Trim};
 use super::table::Ready;
 use super::turn::Shared;
+use super::waiting::Waiting;
 use crate::bridge::run_or_leave;
 use crate::command::Command;
 use crate::hub::{Seat, Subscription};
@@ -57,6 +58,8 @@ enum Answer {
     Here(Response),
     /// Of the outcomes of so many commands.
     Asked(usize, Respond, Ticket),
+    /// Of a command that blocks; it is started when all before it is answered.
+    Apart(Apart, Ticket),
     Stream(Listen),
 }
 
@@ -117,12 +120,20 @@ fn gather(
         entries: Vec::new(),
         more: false,
     };
+    if work.connection.has_given_up() {
+        shared.table.remove(key);
+        return None;
+    }
+    if let Some((waiting, outcome)) = work.connection.take_done() {
+        work.entries.push(Entry::done(*waiting, outcome));
+    }
     while let Some(next) = work
         .connection
         .next(shared.limits, &shared.budget, &shared.service, now)
     {
         let entry = plan(shared, next, commands);
-        let last = !entry.form.keep_alive || matches!(entry.answer, Answer::Stream(_));
+        let takes_over = matches!(entry.answer, Answer::Stream(_) | Answer::Apart(..));
+        let last = !entry.form.keep_alive || takes_over;
         work.entries.push(entry);
         if last {
             break;
@@ -141,7 +152,8 @@ fn plan(shared: &Shared, next: Next, commands: &mut Vec<Command>) -> Entry {
     match next {
         Next::Request(mut request, form) => {
             let trim = shared.service.trim(&request);
-            let admitted = unwinding(&trim, || shared.service.plan(&request));
+            let admitted =
+                unwinding(&trim, || shared.service.plan(&request)).and_then(|admitted| admitted);
             let answer = match admitted {
                 Ok(Admitted::Answer(response)) => Answer::Here(response),
                 Ok(Admitted::Ask(ask, ticket)) => {
@@ -149,8 +161,9 @@ fn plan(shared: &Shared, next: Next, commands: &mut Vec<Command>) -> Entry {
                     commands.extend(ask.commands);
                     Answer::Asked(count, ask.respond, ticket)
                 }
+                Ok(Admitted::Apart(apart, ticket)) => Answer::Apart(apart, ticket),
                 Ok(Admitted::Listen(listen)) => Answer::Stream(listen),
-                Err(problem) => Answer::Here(problem.into()),
+                Err(problem) => Answer::Here(trim.problem(problem)),
             };
             Entry {
                 form,
@@ -159,7 +172,7 @@ fn plan(shared: &Shared, next: Next, commands: &mut Vec<Command>) -> Entry {
                 _body: request.reservation.take(),
             }
         }
-        Next::Refused(request, form, response) => refused(shared, &request, form, response),
+        Next::Refused(request, form, problem) => refused(shared, &request, form, problem),
         Next::Fault(form, problem) => Entry {
             form,
             trim: shared.service.bare_trim(),
@@ -169,11 +182,13 @@ fn plan(shared: &Shared, next: Next, commands: &mut Vec<Command>) -> Entry {
     }
 }
 
-fn refused(shared: &Shared, request: &Request, form: Form, response: Response) -> Entry {
+fn refused(shared: &Shared, request: &Request, form: Form, problem: Problem) -> Entry {
+    let trim = shared.service.trim(request);
+    let answer = Answer::Here(trim.problem(problem));
     Entry {
         form,
-        trim: shared.service.trim(request),
-        answer: Answer::Here(response),
+        trim,
+        answer,
         _body: None,
     }
 }
@@ -240,6 +255,21 @@ impl Drop for Batch {
     }
 }
 
+impl Entry {
+    /// The answer to a request whose blocking command is done.
+    fn done(waiting: Waiting, outcome: Outcome) -> Self {
+        let (form, trim, respond) = waiting.into_parts();
+        let responded = unwinding(&trim, || respond(vec![outcome])).unwrap_or_else(Err);
+        let response = responded.unwrap_or_else(|problem| trim.problem(problem));
+        Self {
+            form,
+            trim,
+            answer: Answer::Here(response),
+            _body: None,
+        }
+    }
+}
+
 impl Work {
     fn finish(mut self, shared: &Arc<Shared>, outcomes: &mut VecDeque<Outcome>, now: Instant) {
         let mut listen = None;
@@ -264,11 +294,14 @@ impl Work {
                     // it is not taken up: it could overtake.
                     form.keep_alive &= !share.iter().any(is_unknown);
                     let responded = unwinding(&trim, || respond(share));
-                    responded.unwrap_or_else(Err).unwrap_or_else(Response::from)
+                    responded
+                        .unwrap_or_else(Err)
+                        .unwrap_or_else(|problem| trim.problem(problem))
                 }
-                Answer::Stream(stream) if closed => {
-                    drop(stream);
-                    continue;
+                Answer::Stream(_) | Answer::Apart(..) if closed => continue,
+                Answer::Apart(apart, ticket) => {
+                    self.connection.invite_body();
+                    return self.wait_for(shared, apart, (form, trim, ticket), now);
                 }
                 Answer::Stream(stream) => {
                     listen = Some((stream, form, trim));
@@ -309,6 +342,27 @@ impl Work {
         {
             shared.wake();
         }
+    }
+
+    /// Starts a command that blocks, and lets the connection wait for it.
+    fn wait_for(
+        mut self,
+        shared: &Arc<Shared>,
+        apart: Apart,
+        (form, trim, ticket): (Form, Trim, Ticket),
+        now: Instant,
+    ) {
+        let command = shared.upstream.send_apart(&apart.command);
+        let (key, table) = (self.key, Arc::clone(shared));
+        let arrived = move || {
+            table.table.look_at(key);
+            table.wake();
+        };
+        let parts = (form, trim, apart.respond, ticket);
+        let waiting = Waiting::start(parts, command, arrived, &shared.runtime);
+        self.connection.wait_for(waiting);
+        self.more = false;
+        self.put_back(shared, now);
     }
 
     /// Gives the connection to the hub as an event stream.
@@ -360,7 +414,7 @@ fn refuse_stream(seat: Seat, trim: &Trim, form: &Form) {
     use std::io::Write;
     let mut answer = Vec::new();
     let busy = Problem::new(503, "too many event streams are being opened; try again");
-    trim.apply(busy.into()).write(&mut answer, form);
+    trim.apply(trim.problem(busy)).write(&mut answer, form);
     let mut stream = seat.stream;
     // A client that is gone, or takes nothing, is not told.
     let _ = stream.write(&answer);

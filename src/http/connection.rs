@@ -20,7 +20,9 @@ use super::problem::Problem;
 use super::request::Request;
 use super::response::{Form, Response};
 use super::service::{Service, Trim};
+use super::waiting::Waiting;
 use crate::config::Config;
+use crate::upstream::Outcome;
 
 /// What is read ahead of the requests that are being answered.
 const READ_AHEAD: usize = 128 * 1024;
@@ -31,6 +33,9 @@ const READ_AT_ONCE: usize = 256 * 1024;
 /// How long, after the last answer, to go on reading what the client still sends. To close earlier would
 /// reset the connection, and the answer might never be seen.
 pub(super) const LINGER: Duration = Duration::from_secs(2);
+
+/// Longer than anything takes.
+const FOREVER: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// What the poller said of a connection.
 #[derive(Debug, Clone, Copy, Default)]
@@ -64,6 +69,8 @@ pub(super) struct Connection {
 enum Phase {
     Head(HeadReader),
     Body(Box<Incoming>),
+    /// A command of the last request blocks.
+    Waiting(Box<Waiting>),
     /// Nothing more is taken up; what comes is thrown away until the client has closed.
     Lingering,
 }
@@ -80,7 +87,7 @@ pub(super) enum Next {
     /// A whole request, and how its answer is to be written.
     Request(Request, Form),
     /// A request that is answered before its body has come; the connection ends with that.
-    Refused(Request, Form, Response),
+    Refused(Request, Form, Problem),
     /// Something that is no request; the connection ends with its answer.
     Fault(Form, Problem),
 }
@@ -149,7 +156,7 @@ impl Connection {
     fn wanted(&self) -> usize {
         match &self.phase {
             Phase::Body(incoming) => READ_AHEAD.max(incoming.reader.wanted()),
-            Phase::Head(_) | Phase::Lingering => READ_AHEAD,
+            Phase::Head(_) | Phase::Waiting(_) | Phase::Lingering => READ_AHEAD,
         }
     }
 
@@ -204,8 +211,8 @@ impl Connection {
             Framing::Chunked => None,
         };
         let is_here = length.is_some_and(|length| length <= self.received.len());
-        if !is_here && let Some(response) = service.refuse_early(&request) {
-            return Some(self.refuse(request, response));
+        if !is_here && let Some(problem) = service.refuse_early(&request) {
+            return Some(self.refuse(request, problem));
         }
         self.invite = expects_continue && !is_here;
         self.phase = Phase::Body(Box::new(Incoming {
@@ -223,10 +230,7 @@ impl Connection {
             return None;
         };
         let body = match incoming.reader.read(&mut self.received, limits.body) {
-            Err(problem) => {
-                let head_only = incoming.request.method == Method::Head;
-                return Some(self.fault(problem, head_only));
-            }
+            Err(problem) => return Some(self.refuse(incoming.request, problem)),
             Ok(body) => body,
         };
         // What has arrived counts, not what was announced.
@@ -235,7 +239,7 @@ impl Connection {
             None => incoming.reader.held() + self.received.len(),
         };
         if size > SMALL && !cover(&mut incoming.request, size, limits.body, budget) {
-            return Some(self.refuse(incoming.request, no_memory().into()));
+            return Some(self.refuse(incoming.request, no_memory()));
         }
         match body {
             Some(body) => {
@@ -258,10 +262,10 @@ impl Connection {
         Next::Request(request, form)
     }
 
-    fn refuse(&mut self, request: Request, response: Response) -> Next {
+    fn refuse(&mut self, request: Request, problem: Problem) -> Next {
         self.last_answer();
         let form = form_of(&request, false);
-        Next::Refused(request, form, response)
+        Next::Refused(request, form, problem)
     }
 
     fn fault(&mut self, problem: Problem, head_only: bool) -> Next {
@@ -349,6 +353,36 @@ impl Connection {
         self.phase = Phase::Head(HeadReader::default());
     }
 
+    /// Has the connection wait for a command that blocks.
+    pub(super) fn wait_for(&mut self, waiting: Waiting) {
+        self.phase = Phase::Waiting(Box::new(waiting));
+    }
+
+    /// Whether its client has hung up on a command that blocks.
+    pub(super) fn has_given_up(&self) -> bool {
+        matches!(self.phase, Phase::Waiting(_)) && (self.closing || self.ended)
+    }
+
+    /// The request whose blocking command is done, with its outcome.
+    pub(super) fn take_done(&mut self) -> Option<(Box<Waiting>, Outcome)> {
+        let Phase::Waiting(waiting) = &self.phase else {
+            return None;
+        };
+        let outcome = waiting.take_outcome()?;
+        let next = if waiting.form.keep_alive {
+            Phase::Head(HeadReader::default())
+        } else {
+            Phase::Lingering
+        };
+        match std::mem::replace(&mut self.phase, next) {
+            Phase::Waiting(waiting) => Some((waiting, outcome)),
+            other => {
+                self.phase = other;
+                None
+            }
+        }
+    }
+
     /// Since when it has been between two requests; `None` while it is not.
     pub(super) fn idle_since(&self) -> Option<Instant> {
         let idle =
@@ -365,6 +399,8 @@ impl Connection {
             Phase::Head(_) if self.received.is_empty() => config.idle_timeout,
             Phase::Head(_) => config.head_timeout,
             Phase::Body(_) => config.body_timeout,
+            // The command has a deadline of its own.
+            Phase::Waiting(_) => FOREVER,
             Phase::Lingering => LINGER,
         };
         self.since + time
@@ -375,18 +411,18 @@ impl Connection {
         if !self.all_sent() {
             return None;
         }
-        let (what, head_only) = match &self.phase {
+        match std::mem::replace(&mut self.phase, Phase::Lingering) {
             Phase::Head(_) if !self.received.is_empty() => {
-                ("the request's head", is_head(&self.received))
+                let late = Problem::new(408, "the request's head did not arrive in time");
+                let head_only = is_head(&self.received);
+                Some(self.fault(late, head_only))
             }
             Phase::Body(incoming) => {
-                let head_only = incoming.request.method == Method::Head;
-                ("the request's body", head_only)
+                let late = Problem::new(408, "the request's body did not arrive in time");
+                Some(self.refuse(incoming.request, late))
             }
-            Phase::Head(_) | Phase::Lingering => return None,
-        };
-        let detail = format!("{what} did not arrive in time");
-        Some(self.fault(Problem::new(408, detail), head_only))
+            Phase::Head(_) | Phase::Waiting(_) | Phase::Lingering => None,
+        }
     }
 
     /// Takes the connection apart for the hub: the socket, what it is owed, its place.

@@ -4,9 +4,11 @@
 //! (`head`, `body`), a `batch` takes it through the [`service`] to its `handlers` and its commands to Redis,
 //! and the [`response`] back.
 
+mod access;
 mod batch;
 mod body;
 mod budget;
+mod command_face;
 mod connection;
 mod date;
 mod handlers;
@@ -27,3 +29,4 @@ pub mod server;
 pub mod service;
 mod table;
 mod turn;
+mod waiting;

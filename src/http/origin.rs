@@ -26,8 +26,10 @@ pub(super) struct Guard {
 /// What a response must say so that a page of an allowed site may read it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Cors {
-    /// The request named no origin, or one that needs no leave.
+    /// No site may.
     None,
+    /// Other sites may, but this is not one of them, or none was named. A cache must know that.
+    Withheld,
     /// Every site may read it.
     Any,
     /// This site may, with credentials.
@@ -67,7 +69,8 @@ impl Guard {
     /// # Errors
     /// 403 with the setting that would allow it.
     pub(super) fn check_site(&self, request: &Request) -> Result<(), Problem> {
-        if self.cors(request) != Cors::None || is_same_origin(request) {
+        let allowed = matches!(self.cors(request), Cors::Any | Cors::Site(_));
+        if allowed || is_same_origin(request) {
             return Ok(());
         }
         let site = request.headers.get("Sec-Fetch-Site");
@@ -87,8 +90,11 @@ impl Guard {
 
     /// What the answer to a request must say to its origin, where that is an allowed one.
     pub(super) fn cors(&self, request: &Request) -> Cors {
-        let Some(origin) = request.headers.text("Origin") else {
+        if self.origins.is_empty() {
             return Cors::None;
+        }
+        let Some(origin) = request.headers.text("Origin") else {
+            return Cors::Withheld;
         };
         let origin = origin.to_ascii_lowercase();
         let named = |allowed: &AllowedOrigin| match allowed {
@@ -100,7 +106,7 @@ impl Guard {
         } else if self.origins.contains(&AllowedOrigin::Any) {
             Cors::Any
         } else {
-            Cors::None
+            Cors::Withheld
         }
     }
 
@@ -120,6 +126,7 @@ impl Cors {
     pub(super) fn apply(&self, response: Response) -> Response {
         let response = match self {
             Self::None => return response,
+            Self::Withheld => return response.header("Vary", "Origin"),
             Self::Any => response.header("Access-Control-Allow-Origin", "*"),
             Self::Site(site) => response
                 .header("Access-Control-Allow-Origin", site.clone())
@@ -265,6 +272,6 @@ mod tests {
         );
         assert!(response.headers.contains(&allowed), "{response:?}");
         let evil = Request::new(Method::Get, "/").with_header("Origin", "https://evil.example");
-        assert_eq!(guard().cors(&evil), Cors::None);
+        assert_eq!(guard().cors(&evil), Cors::Withheld);
     }
 }

@@ -68,7 +68,7 @@ impl Outbox {
         let large = size > SMALL && !form.head_only;
         let held = large.then(|| budget.reserve(size));
         let response = match held {
-            Some(None) => no_memory().into(),
+            Some(None) => trim.problem(no_memory()),
             Some(Some(_)) | None => response,
         };
         trim.apply(response).write(&mut self.bytes, form);

@@ -15,6 +15,8 @@ pub enum Plan {
     Answer(Response),
     /// By sending commands, in order and as one pipeline, and making their outcomes a response.
     Ask(Ask),
+    /// By sending one command that may block over a connection of its own.
+    Apart(Apart),
     /// By turning the connection into an event stream.
     Listen(Listen),
 }
@@ -24,6 +26,14 @@ pub struct Ask {
     /// At least one.
     pub commands: Vec<Command>,
     /// Takes one outcome for each command, in the same order.
+    pub respond: Respond,
+}
+
+/// A command that may block, and what its outcome means.
+pub struct Apart {
+    /// The command.
+    pub command: Command,
+    /// Takes its one outcome.
     pub respond: Respond,
 }
 
@@ -83,8 +93,17 @@ impl std::fmt::Debug for Plan {
         match self {
             Self::Answer(response) => f.debug_tuple("Answer").field(response).finish(),
             Self::Ask(ask) => f.debug_tuple("Ask").field(ask).finish(),
+            Self::Apart(apart) => f.debug_tuple("Apart").field(apart).finish(),
             Self::Listen(listen) => f.debug_tuple("Listen").field(listen).finish(),
         }
+    }
+}
+
+impl std::fmt::Debug for Apart {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Apart")
+            .field("command", &self.command)
+            .finish_non_exhaustive()
     }
 }
 

@@ -62,6 +62,20 @@ impl Problem {
         problem
     }
 
+    /// The response of this status, with its headers and this body.
+    pub(super) fn with_body(
+        self,
+        media_type: &'static str,
+        body: impl Into<bytes::Bytes>,
+    ) -> Response {
+        let response = Response::new(self.status).body(media_type, body);
+        self.headers
+            .into_iter()
+            .fold(response, |response, (name, value)| {
+                response.header(name, value)
+            })
+    }
+
     /// 500: a defect of the gateway, told without detail.
     #[must_use]
     pub fn defect() -> Self {
@@ -81,16 +95,12 @@ impl From<Problem> for Response {
             problem.status,
             serde_json::Value::from(&*problem.detail),
         );
-        if let Some(error) = problem.redis_error {
+        if let Some(error) = &problem.redis_error {
             body += r#","redis_error":"#;
-            body += &serde_json::Value::from(error).to_string();
+            body += &serde_json::Value::from(error.as_str()).to_string();
         }
         body += "}\n";
-        let mut response = Self::new(problem.status).body("application/problem+json", body);
-        for (name, value) in problem.headers {
-            response = response.header(name, value);
-        }
-        response
+        problem.with_body("application/problem+json", body)
     }
 }
 

@@ -142,6 +142,11 @@ impl Query {
         }
     }
 
+    /// Every parameter, in order.
+    pub(super) fn into_pairs(self) -> Vec<(Bytes, Bytes)> {
+        self.pairs
+    }
+
     /// Ends the taking.
     ///
     /// # Errors

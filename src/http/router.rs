@@ -20,11 +20,15 @@ pub(super) enum Route {
     Messages(Bytes),
     ChannelEvents(Bytes),
     Events,
+    Pipeline,
+    MultiExec,
+    /// A command and its arguments, percent-encoded.
+    Command(Vec<Bytes>),
 }
 
 /// The paths of all routes, as OpenAPI writes them, and the methods of each. OPTIONS goes everywhere.
-pub const ENDPOINTS: &[(&str, &[&str])] = &[
-    ("/", &["GET", "HEAD"]),
+pub static ENDPOINTS: &[(&str, &[&str])] = &[
+    ("/", &["GET", "HEAD", "POST"]),
     ("/healthz", &["GET", "HEAD"]),
     ("/readyz", &["GET", "HEAD"]),
     ("/openapi.yaml", &["GET", "HEAD"]),
@@ -36,6 +40,9 @@ pub const ENDPOINTS: &[(&str, &[&str])] = &[
     ("/v1/channels/{channel}/messages", &["POST"]),
     ("/v1/channels/{channel}/events", &["GET", "HEAD"]),
     ("/v1/events", &["GET", "HEAD"]),
+    ("/pipeline", &["POST"]),
+    ("/multi-exec", &["POST"]),
+    ("/{command}/{arguments}", &["GET", "HEAD", "POST", "PUT"]),
 ];
 
 impl Route {
@@ -44,21 +51,17 @@ impl Route {
     /// # Errors
     /// 404 where there is none, 400 where it has a bad escape.
     pub(super) fn parse(path: &Bytes) -> Result<Self, Problem> {
-        let mut segments = [&[][..]; 5];
-        let mut count = 0;
-        for segment in path
-            .strip_prefix(b"/")
-            .unwrap_or(path)
-            .split(|&b| b == b'/')
-        {
-            match segments.get_mut(count) {
-                Some(place) => *place = segment,
-                None => return Err(not_found()),
-            }
-            count += 1;
-        }
+        // Clients that are given a base URL with a slash at its end send two.
+        let path = match path.strip_prefix(b"//") {
+            Some(_) => path.slice(1..),
+            None => path.clone(),
+        };
+        let Some(rest) = path.strip_prefix(b"/") else {
+            return Err(not_found());
+        };
+        let segments: Vec<&[u8]> = rest.split(|&b| b == b'/').collect();
         let name = |segment: &[u8]| decode_segment(&path.slice_ref(segment));
-        Ok(match segments[..count] {
+        Ok(match segments[..] {
             [b""] => Self::Index,
             [b"healthz"] => Self::Health,
             [b"readyz"] => Self::Ready,
@@ -71,7 +74,20 @@ impl Route {
             [b"v1", b"channels", channel, b"messages"] => Self::Messages(name(channel)?),
             [b"v1", b"channels", channel, b"events"] => Self::ChannelEvents(name(channel)?),
             [b"v1", b"events"] => Self::Events,
-            _ => return Err(not_found()),
+            [b"pipeline"] => Self::Pipeline,
+            [b"multi-exec"] => Self::MultiExec,
+            // None of these is a Redis command.
+            [
+                b"v1" | b"healthz" | b"readyz" | b"openapi.yaml" | b"openapi.json",
+                ..,
+            ] => return Err(not_found()),
+            [b"", ..] => return Err(not_found()),
+            ref command => Self::Command(
+                command
+                    .iter()
+                    .map(|segment| path.slice_ref(segment))
+                    .collect(),
+            ),
         })
     }
 
@@ -90,6 +106,9 @@ impl Route {
             Self::Messages(_) => 9,
             Self::ChannelEvents(_) => 10,
             Self::Events => 11,
+            Self::Pipeline => 12,
+            Self::MultiExec => 13,
+            Self::Command(_) => 14,
         };
         ENDPOINTS[place].1
     }
@@ -134,7 +153,7 @@ mod tests {
     #[test]
     fn every_endpoint_is_a_route_with_its_own_methods() {
         for (template, methods) in ENDPOINTS {
-            let path = template.replace("{key}", "x").replace("{channel}", "x");
+            let path = template.replace(['{', '}'], "");
             let route = Route::parse(&path.into()).expect(template);
             assert!(std::ptr::eq(route.methods(), *methods), "{template}");
         }

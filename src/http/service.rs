@@ -9,15 +9,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tiny_http::Method;
 use tokio::runtime::Handle;
 
+use super::access::{Access, Permit};
+use super::command_face::{self, Context, Scripts};
 use super::handlers::{channels, keys, operation};
-use super::origin::{self, Cors, Guard};
-use super::plan::{Ask, Plan};
+use super::origin::{self, Cors};
+use super::plan::{Apart, Ask, Plan};
 use super::problem::Problem;
-use super::query;
 use super::request::Request;
 use super::response::Response;
 use super::router::Route;
-use crate::auth::{Credentials, Grant, Tokens, Use, is_readonly};
+use crate::auth::Grant;
 use crate::config::Config;
 use crate::upstream::{Ticket, Upstream};
 
@@ -29,9 +30,9 @@ pub struct Service {
 
 #[derive(Debug)]
 struct Shared {
-    guard: Guard,
-    tokens: Tokens,
+    access: Access,
     upstream: Upstream,
+    scripts: Scripts,
     /// Begins the ids of requests that bring none.
     id_prefix: String,
     requests: AtomicU64,
@@ -42,6 +43,8 @@ struct Shared {
 pub(super) struct Trim {
     request_id: String,
     cors: Cors,
+    /// On the command face, a token that no other answer has.
+    sync_token: Option<String>,
 }
 
 /// What a request is for.
@@ -57,6 +60,7 @@ enum Found {
 pub(super) enum Admitted {
     Answer(Response),
     Ask(Ask, Ticket),
+    Apart(Apart, Ticket),
     Listen(super::plan::Listen),
 }
 
@@ -69,9 +73,9 @@ impl Service {
             .collect();
         Self {
             shared: Arc::new(Shared {
-                guard: Guard::new(config),
-                tokens: Tokens::new(config),
+                access: Access::new(config),
                 upstream,
+                scripts: Scripts::default(),
                 id_prefix,
                 requests: AtomicU64::new(0),
             }),
@@ -86,20 +90,22 @@ impl Service {
     #[must_use]
     pub fn answer(&self, request: &Request, runtime: &Handle) -> Response {
         let trim = self.trim(request);
-        let response = match self.plan(request) {
-            Admitted::Answer(response) => response,
-            Admitted::Ask(ask, ticket) => {
+        let responded = self.plan(request).and_then(|admitted| match admitted {
+            Admitted::Answer(response) => Ok(response),
+            Admitted::Ask(ask, _ticket) => {
                 let sent = self.shared.upstream.send(&ask.commands);
-                let outcomes = crate::bridge::block_on(runtime, sent);
-                drop(ticket);
-                (ask.respond)(outcomes).unwrap_or_else(Response::from)
+                (ask.respond)(crate::bridge::block_on(runtime, sent))
+            }
+            Admitted::Apart(apart, _ticket) => {
+                let sent = self.shared.upstream.send_apart(&apart.command);
+                (apart.respond)(vec![crate::bridge::block_on(runtime, sent)])
             }
             Admitted::Listen(_) => {
                 let detail = "event streams need the gateway's own server";
-                Problem::new(501, detail).into()
+                Err(Problem::new(501, detail))
             }
-        };
-        trim.apply(response)
+        });
+        trim.apply(responded.unwrap_or_else(|problem| trim.problem(problem)))
     }
 
     /// What every answer to this request carries.
@@ -108,9 +114,11 @@ impl Service {
             let graphic = id.bytes().all(|b| b.is_ascii_graphic());
             graphic && (1..=128).contains(&id.len())
         });
+        let command_face = is_command_face(request);
         Trim {
             request_id: theirs.map_or_else(|| self.new_id(), str::to_owned),
-            cors: self.shared.guard.cors(request),
+            cors: self.shared.access.cors(request),
+            sync_token: command_face.then(|| self.new_id()),
         }
     }
 
@@ -119,6 +127,7 @@ impl Service {
         Trim {
             request_id: self.new_id(),
             cors: Cors::None,
+            sync_token: None,
         }
     }
 
@@ -128,58 +137,36 @@ impl Service {
     }
 
     /// The first half of a request's way: every check, then its route.
-    pub(super) fn plan(&self, request: &Request) -> Admitted {
-        let checked = self.check(request);
-        let planned = checked.and_then(|(grant, found)| match found {
-            Found::Route(route) => self.handle(request, route, grant),
-            Found::Options(allow) => Ok(Plan::Answer(origin::options(request, allow))),
-        });
-        let admitted = planned.and_then(|plan| self.admit(plan));
-        admitted.unwrap_or_else(|problem| Admitted::Answer(problem.into()))
+    ///
+    /// # Errors
+    /// Why it is refused.
+    pub(super) fn plan(&self, request: &Request) -> Result<Admitted, Problem> {
+        let (grant, found) = self.check(request)?;
+        let plan = match found {
+            Found::Route(route) => self.handle(request, route, grant)?,
+            Found::Options(allow) => Plan::Answer(origin::options(request, allow)),
+        };
+        self.admit(plan)
     }
 
     /// What can be said before the body has come; `None` if the body is to be read.
-    pub(super) fn refuse_early(&self, request: &Request) -> Option<Response> {
-        self.check(request).err().map(Response::from)
+    pub(super) fn refuse_early(&self, request: &Request) -> Option<Problem> {
+        self.check(request).err()
     }
 
     /// Who asks, and what for; refuses what can be told without knowing the details.
     fn check(&self, request: &Request) -> Result<(Option<Grant>, Found), Problem> {
         // First of all: whoever is not known learns nothing of what is there.
-        let grant = self.identify(request)?;
-        let found = find(request)?;
-        Ok((grant, found))
-    }
-
-    /// What the sender of a request may do. `None` where it is somebody unknown, who may have what
-    /// everybody may: `/healthz`, a bare `/readyz`, a preflight.
-    fn identify(&self, request: &Request) -> Result<Option<Grant>, Problem> {
-        // Whoever checks the gateway's health knows it by any name, and learns nothing by it.
-        if &request.path[..] == b"/healthz" {
-            return Ok(None);
+        let grant = self.shared.access.identify(request)?;
+        let takes_body = matches!(request.method, Method::Post | Method::Put | Method::Patch);
+        if takes_body
+            && let Some(coding) = request.headers.text("Content-Encoding")
+            && !coding.eq_ignore_ascii_case("identity")
+        {
+            let detail = "a body is taken as it is; send it without Content-Encoding";
+            return Err(Problem::new(415, detail));
         }
-        let Shared { guard, tokens, .. } = &*self.shared;
-        if tokens.is_empty() {
-            guard.check(request)?;
-            return Ok(Some(Grant::Full));
-        }
-        if origin::is_preflight(request) {
-            return Ok(None);
-        }
-        let shown = match credentials(request)? {
-            Credentials::Absent if asks_whether_ready(request) => return Ok(None),
-            Credentials::Absent => return Err(Problem::unauthorized(HOW_TO_SHOW)),
-            Credentials::Unusable(why) => return Err(Problem::unauthorized(why)),
-            Credentials::Token(token) => token,
-            Credentials::Password(password) => {
-                guard.check_site(request)?;
-                password
-            }
-        };
-        match tokens.grant(&shown) {
-            Some(grant) => Ok(Some(grant)),
-            None => Err(Problem::unauthorized("this is not a token of this gateway")),
-        }
+        Ok((grant, find(request)?))
     }
 
     fn handle(
@@ -188,13 +175,22 @@ impl Service {
         route: Route,
         grant: Option<Grant>,
     ) -> Result<Plan, Problem> {
+        let upstream = &self.shared.upstream;
+        let permit = Permit { grant, upstream };
+        let context = Context {
+            upstream,
+            scripts: &self.shared.scripts,
+            permit,
+        };
         let plan = match route {
             Route::Health => return Ok(operation::health()),
-            Route::Ready => {
-                let may_look = |grant: Grant| grant.allows(&Use::Operation).is_ok();
-                let upstream = &self.shared.upstream;
-                return Ok(operation::ready(upstream, grant.is_some_and(may_look)));
+            Route::Ready => return Ok(operation::ready(upstream, permit.includes_operation())),
+            Route::Index if request.method == Method::Post => {
+                command_face::single(request, context)?
             }
+            Route::Pipeline => command_face::pipeline(request, context)?,
+            Route::MultiExec => command_face::transaction(request, context)?,
+            Route::Command(segments) => command_face::path(request, &segments, context)?,
             Route::Index => operation::index(),
             Route::OpenApiYaml => operation::openapi_yaml(),
             Route::OpenApiJson => operation::openapi_json(),
@@ -206,8 +202,7 @@ impl Service {
             Route::ChannelEvents(channel) => channels::events(request, channel)?,
             Route::Events => channels::events_of_several(request)?,
         };
-        let grant = grant.ok_or_else(|| Problem::unauthorized(HOW_TO_SHOW))?;
-        permit(grant, &plan)?;
+        permit.check(&plan)?;
         Ok(plan)
     }
 
@@ -217,6 +212,13 @@ impl Service {
             Plan::Ask(ask) => {
                 let ticket = self.shared.upstream.admit(&ask.commands)?;
                 Ok(Admitted::Ask(ask, ticket))
+            }
+            Plan::Apart(apart) => {
+                let ticket = self
+                    .shared
+                    .upstream
+                    .admit(std::slice::from_ref(&apart.command))?;
+                Ok(Admitted::Apart(apart, ticket))
             }
             Plan::Listen(listen) => {
                 for channel in &listen.channels {
@@ -228,37 +230,8 @@ impl Service {
     }
 }
 
-/// For whoever shows nothing.
-const HOW_TO_SHOW: &str = "a token is needed: as Authorization: Bearer, as the password of \
-                           Authorization: Basic, or as ?_token=";
-
-/// What a request shows of its sender. A header counts before the query.
-fn credentials(request: &Request) -> Result<Credentials<'_>, Problem> {
-    let mut headers = request.headers.all("Authorization");
-    match (headers.next(), headers.next()) {
-        (Some(_), Some(_)) => Err(Problem::new(400, "there is more than one Authorization")),
-        (Some(value), None) => Ok(Credentials::of_header(value)),
-        (None, _) => Ok(match query::token(&request.query)? {
-            Some(token) => Credentials::Token(token.to_vec().into()),
-            None => Credentials::Absent,
-        }),
-    }
-}
-
-/// Whether this asks for yes or no, which everybody may.
-fn asks_whether_ready(request: &Request) -> bool {
-    let is_read = matches!(request.method, Method::Get | Method::Head);
-    is_read && &request.path[..] == b"/readyz"
-}
-
 /// What is asked for.
 fn find(request: &Request) -> Result<Found, Problem> {
-    if let Some(coding) = request.headers.text("Content-Encoding")
-        && !coding.eq_ignore_ascii_case("identity")
-    {
-        let detail = "a body is taken as it is; send it without Content-Encoding";
-        return Err(Problem::new(415, detail));
-    }
     if origin::is_options(request) && &request.path[..] == b"*" {
         return Ok(Found::Options(
             "GET, HEAD, POST, PUT, DELETE, OPTIONS".into(),
@@ -276,26 +249,34 @@ fn find(request: &Request) -> Result<Found, Problem> {
     Err(Problem::method_not_allowed(request.method.as_str(), allow))
 }
 
-/// Whether a grant includes all that a plan will do.
-fn permit(grant: Grant, plan: &Plan) -> Result<(), Problem> {
-    match plan {
-        Plan::Answer(_) => {}
-        Plan::Ask(ask) => {
-            for command in &ask.commands {
-                let name = command.name();
-                grant.allows(&Use::of_command(name, is_readonly(name)))?;
-            }
-        }
-        Plan::Listen(_) => grant.allows(&Use::Subscribe)?,
+/// Whether a request is for the command face, whose errors have a form of their own.
+fn is_command_face(request: &Request) -> bool {
+    match Route::parse(&request.path) {
+        Ok(Route::Index) => request.method == Method::Post,
+        Ok(Route::Pipeline | Route::MultiExec | Route::Command(_)) => true,
+        _ => false,
     }
-    Ok(())
 }
 
 impl Trim {
     /// The response with what every answer carries.
     pub(super) fn apply(&self, response: Response) -> Response {
         let id: Cow<'static, str> = self.request_id.clone().into();
-        self.cors.apply(response.header("X-Request-Id", id))
+        let response = response.header("X-Request-Id", id);
+        let response = match &self.sync_token {
+            Some(token) => response.header("upstash-sync-token", token.clone()),
+            None => response,
+        };
+        self.cors.apply(response)
+    }
+
+    /// A problem in the form of the face that the request was for.
+    pub(super) fn problem(&self, problem: Problem) -> Response {
+        if self.sync_token.is_some() {
+            command_face::problem(problem)
+        } else {
+            problem.into()
+        }
     }
 
     /// The id of the request, for the log.

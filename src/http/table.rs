@@ -135,6 +135,17 @@ impl Table {
         up
     }
 
+    /// Has a connection looked at, now or when it is put back.
+    pub(super) fn look_at(&self, key: usize) {
+        let mut inner = self.lock();
+        let inner = &mut *inner;
+        match inner.slots.get_mut(key) {
+            Some(slot) if slot.connection.is_some() => inner.again.push(key),
+            Some(slot) => slot.signal = Some(slot.signal.unwrap_or_default()),
+            None => {}
+        }
+    }
+
     /// Whether there are connections to be looked at again.
     pub(super) fn has_ready(&self) -> bool {
         !self.lock().again.is_empty()

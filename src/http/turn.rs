@@ -18,7 +18,7 @@ use tokio::runtime::Handle;
 
 use super::batch::serve;
 use super::budget::Budget;
-use super::connection::{Connection, LINGER, Signal};
+use super::connection::{Connection, LINGER, Next, Signal};
 use super::head::Limits;
 use super::listener::Listener;
 use super::pace::Pace;
@@ -294,14 +294,20 @@ impl Turn {
             .overdue(now, self.longest(shared), &mut overdue);
         self.next_sweep = next.max(now + SWEEP_SHORTEST);
         for mut late in overdue {
-            if let Some(super::connection::Next::Fault(form, problem)) = late.connection.overdue() {
-                let trim = shared.service.bare_trim();
-                late.connection
-                    .answer(problem.into(), &trim, &form, &shared.budget);
-                ready.push(late);
-            } else {
-                shared.table.remove(late.key);
-            }
+            let (trim, form, problem) = match late.connection.overdue() {
+                Some(Next::Fault(form, problem)) => (shared.service.bare_trim(), form, problem),
+                Some(Next::Refused(request, form, problem)) => {
+                    (shared.service.trim(&request), form, problem)
+                }
+                Some(Next::Request(..)) | None => {
+                    shared.table.remove(late.key);
+                    continue;
+                }
+            };
+            let response = trim.problem(problem);
+            late.connection
+                .answer(response, &trim, &form, &shared.budget);
+            ready.push(late);
         }
     }
 

@@ -53,6 +53,14 @@ impl Connector {
         }
     }
 
+    /// The command that asks for the server's commands, if it has one.
+    pub(super) fn command_table(&self) -> Option<Command> {
+        match self {
+            Self::Embedded(_) => None,
+            Self::Redis(_) => Some(Command::new("COMMAND")),
+        }
+    }
+
     /// Tells an embedded server that it did not answer as a sound one would.
     pub(super) fn report_fault(&self) {
         match self {

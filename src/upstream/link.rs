@@ -11,8 +11,11 @@ use redis::aio::MultiplexedConnection;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use super::classes::Classes;
 use super::connector::Connector;
 use super::{pack, reconnect_pauses};
+use crate::config::Config;
+use crate::reply::Reply;
 
 /// How long a replaced connection may go on answering what was sent over it.
 const GRACE: Duration = Duration::from_secs(60);
@@ -33,33 +36,48 @@ pub(super) struct Live {
 #[derive(Debug)]
 pub(super) struct Link {
     current: Arc<RwLock<Option<Live>>>,
+    classes: Arc<RwLock<Arc<Classes>>>,
     /// Numbers of connections that did not answer.
     suspects: mpsc::Sender<u64>,
 }
 
 impl Link {
     /// Starts the keeper. Returns once the first attempt to connect has succeeded or failed.
-    pub(super) async fn start(connector: Connector, connect_timeout: Duration) -> Self {
+    pub(super) async fn start(connector: Connector, config: &Config) -> Self {
         let current = Arc::new(RwLock::new(None));
+        let unknown = Classes::unknown(config.allow_command.clone());
+        let classes = Arc::new(RwLock::new(Arc::new(unknown)));
         // One complaint is enough; more of them are dropped.
         let (suspects, complaints) = mpsc::channel(1);
         let (tried, first_try) = tokio::sync::oneshot::channel();
         let keeper = Keeper {
             connector,
-            connect_timeout,
+            connect_timeout: config.connect_timeout,
+            allow_command: config.allow_command.clone(),
             current: Arc::clone(&current),
+            classes: Arc::clone(&classes),
             complaints,
         };
         tokio::spawn(keeper.run(tried));
         // An error means that the keeper is gone, which shows at the first command.
         let _ = first_try.await;
-        Self { current, suspects }
+        Self {
+            current,
+            classes,
+            suspects,
+        }
     }
 
     /// The connection, if there is one.
     pub(super) fn live(&self) -> Option<Live> {
         let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
         current.clone()
+    }
+
+    /// What is known of the server's commands.
+    pub(super) fn classes(&self) -> Arc<Classes> {
+        let classes = self.classes.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&classes)
     }
 
     /// Tells the keeper that a connection of this number did not answer; it makes another.
@@ -72,7 +90,9 @@ impl Link {
 struct Keeper {
     connector: Connector,
     connect_timeout: Duration,
+    allow_command: Vec<String>,
     current: Arc<RwLock<Option<Live>>>,
+    classes: Arc<RwLock<Arc<Classes>>>,
     complaints: mpsc::Receiver<u64>,
 }
 
@@ -126,13 +146,30 @@ impl Keeper {
         let answered = answered.map(|replies| replies.into_iter().next());
         match answered {
             Ok(Some(redis::Value::ServerError(error))) => Err(error.into()),
-            Ok(_) => Ok((connection, driver)),
+            Ok(_) => {
+                self.learn(&mut connection).await?;
+                Ok((connection, driver))
+            }
             Err(error) => {
                 // It took the connection and dropped it at a sound command.
                 self.connector.report_fault();
                 Err(error)
             }
         }
+    }
+
+    /// Asks the server what commands it has. One that does not tell is served all the same.
+    async fn learn(&self, connection: &mut MultiplexedConnection) -> redis::RedisResult<()> {
+        let Some(question) = self.connector.command_table() else {
+            return Ok(());
+        };
+        let replies = connection
+            .send_packed_commands(&pack(&[question]), 0, 1)
+            .await?;
+        let reply = replies.into_iter().next().map_or(Reply::Nil, Reply::from);
+        let classes = Classes::from_reply(&reply, self.allow_command.clone());
+        *self.classes.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(classes);
+        Ok(())
     }
 
     fn publish(&self, live: Option<Live>) {

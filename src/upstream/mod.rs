@@ -4,6 +4,8 @@
 //! Embedded or not, it is reached over RESP with the same client, so there is one code path; an embedded
 //! server is an address that the gateway itself serves. Nothing here knows HTTP.
 
+mod apart;
+pub mod classes;
 mod connector;
 pub mod embedded;
 mod link;
@@ -19,6 +21,7 @@ use crate::command::Command;
 use crate::config::{Config, UpstreamUrl};
 use crate::error::Error;
 use crate::reply::Reply;
+use classes::{Class, Classes};
 use connector::Connector;
 use link::Link;
 
@@ -39,6 +42,10 @@ struct Shared {
     under_way: AtomicUsize,
     max_commands: usize,
     command_timeout: Duration,
+    connect_timeout: Duration,
+    blocking_timeout: Duration,
+    /// For commands that have a connection of their own.
+    blocking: Arc<tokio::sync::Semaphore>,
 }
 
 impl Upstream {
@@ -52,13 +59,16 @@ impl Upstream {
             UpstreamUrl::Embedded => Connector::Embedded(embedded::Embedded::start().await?),
             UpstreamUrl::Redis(info) => Connector::Redis(info.clone()),
         };
-        let link = Link::start(connector.clone(), config.connect_timeout).await;
+        let link = Link::start(connector.clone(), config).await;
         let shared = Shared {
             connector,
             link,
             under_way: AtomicUsize::new(0),
             max_commands: config.max_commands,
             command_timeout: config.command_timeout,
+            connect_timeout: config.connect_timeout,
+            blocking_timeout: config.blocking_timeout,
+            blocking: Arc::new(tokio::sync::Semaphore::new(config.max_blocking)),
         };
         Ok(Self {
             shared: Arc::new(shared),
@@ -105,6 +115,17 @@ impl Upstream {
         Ok(ticket)
     }
 
+    /// How a command is to be sent, if at all.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] or [`Error::Unsupported`] for a command that this upstream cannot take.
+    pub fn class(&self, command: &Command) -> Result<Class, Error> {
+        if let Connector::Embedded(_) = self.shared.connector {
+            embedded::admit(command)?;
+        }
+        Ok(self.classes().of(command))
+    }
+
     /// Checks a channel before it is subscribed to.
     ///
     /// # Errors
@@ -146,6 +167,12 @@ impl Upstream {
                 }
             }
         }
+    }
+
+    /// What is known of the server's commands.
+    #[must_use]
+    pub fn classes(&self) -> Arc<Classes> {
+        self.shared.link.classes()
     }
 
     /// The command that makes one round trip and changes nothing.

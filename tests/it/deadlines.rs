@@ -162,11 +162,11 @@ fn an_idle_connection_closes_without_a_byte() {
 
 #[test]
 fn a_request_starts_the_idle_time_anew() {
-    let gateway = gateway_with(|config| config.idle_timeout = Duration::from_millis(900));
+    let gateway = gateway_with(|config| config.idle_timeout = Duration::from_millis(700));
     let mut client = gateway.connect();
     let began = Instant::now();
     let mut count = 0;
-    while began.elapsed() < Duration::from_millis(1500) {
+    while began.elapsed() < Duration::from_millis(1100) {
         assert_eq!(client.request("GET", "/healthz", &[], b"").status, 200);
         count += 1;
     }

@@ -1,6 +1,8 @@
 //! `/v1/keys` over the embedded engine, looked at from the other side too: values, names, representations
 //! and conditions. What is refused is in `refusals`.
 
+use std::time::Duration;
+
 use redis_http_gateway::BlockingClient;
 use serde_json::json;
 
@@ -247,6 +249,24 @@ fn values_expire() {
         gateway.get("/v1/keys/b").status == 404
     });
     assert_eq!(gateway.get("/v1/keys/a").body, b"new");
+}
+
+#[test]
+fn a_request_is_named_by_its_own_id_also_where_its_body_is_at_fault() {
+    let gateway = TestGateway::with(|config| config.body_timeout = Duration::from_millis(200));
+    let head = "PUT /v1/keys/a HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: mine\r\n";
+    for (rest, status) in [
+        ("Transfer-Encoding: chunked\r\n\r\nno size\r\n", 400),
+        ("Transfer-Encoding: chunked\r\n\r\nFFFFFFFF\r\n", 413),
+        ("Content-Length: 5\r\n\r\nlate", 408),
+    ] {
+        let mut client = gateway.connect();
+        client.send([head, rest].concat().as_bytes());
+        let answer = client.receive();
+        answer.assert_problem(status, "body");
+        assert_eq!(answer.header("x-request-id"), Some("mine"), "{status}");
+        assert_eq!(client.rest(), b"");
+    }
 }
 
 #[test]

@@ -13,8 +13,12 @@ mod blocking;
 mod bodies;
 /// What the ways between sync and async code rest on, and the examples that show them.
 mod bridging;
+/// A page on another origin, in Chromium.
+mod browser;
 /// The program as a command: flags, variables, output, exit codes, signals.
 mod cli;
+/// The command face over a real Redis.
+mod commands;
 /// Many connections at once, and more than there may be.
 mod crowds;
 /// What a client may take its time with, and until when.
@@ -37,6 +41,10 @@ mod keys;
 mod limits;
 /// The OpenAPI document: its two forms, its completeness, its validity.
 mod openapi;
+/// What the OpenAPI document says of answers, against answers.
+mod operations;
+/// Which hosts and origins may use the gateway, over sockets.
+mod origin;
 /// Many requests on one connection.
 mod pipelining;
 /// The README: what it shows works, and what it says is so.

@@ -1,10 +1,6 @@
-//! The OpenAPI document by itself: its two files say the same, it is complete in what each operation must
-//! have, and a public validator finds it valid. That it tells the truth about the server is not seen here.
-
-#![allow(
-    clippy::unwrap_used,
-    reason = "helpers of tests may unwrap as tests do"
-)]
+//! The OpenAPI document by itself: its two files say the same, it has the router's routes, it is complete in
+//! what each operation must have, and a public validator finds it valid. That it tells the truth about
+//! answers is seen in `operations`.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -12,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
+use redis_http_gateway::http::router::ENDPOINTS;
 use serde_json::Value;
 use yaml_rust2::{Yaml, YamlLoader};
 
@@ -96,6 +93,23 @@ fn every_operation_is_complete() {
 }
 
 #[test]
+fn it_has_the_routers_routes_and_no_others() {
+    let document = document();
+    let documented: BTreeSet<_> = operations(&document)
+        .map(|(path, method, _)| (path.to_owned(), method.to_uppercase()))
+        .collect();
+    let routed = ENDPOINTS.iter().flat_map(|(path, methods)| {
+        let method = |method: &&str| ((*path).to_owned(), (*method).to_owned());
+        methods.iter().map(method)
+    });
+    let routed: BTreeSet<_> = routed.collect();
+    let unknown: Vec<_> = routed.difference(&documented).collect();
+    let invented: Vec<_> = documented.difference(&routed).collect();
+    assert!(unknown.is_empty(), "not in the document: {unknown:?}");
+    assert!(invented.is_empty(), "not in the router: {invented:?}");
+}
+
+#[test]
 fn references_resolve_and_components_are_used() {
     let document = document();
     let mut references = BTreeSet::new();
@@ -157,6 +171,14 @@ fn public_validator_accepts_it() {
          Or name a Python that has it in {VALIDATOR_PYTHON}.",
         python.display()
     );
+}
+
+/// Every operation with its path and its method.
+pub(crate) fn operations(document: &Value) -> impl Iterator<Item = (&str, &str, &Value)> {
+    entries(&document["paths"]).flat_map(|(path, item)| {
+        let of_item = entries(item).filter(|(name, _)| METHODS.contains(&name.as_str()));
+        of_item.map(move |(method, operation)| (path.as_str(), method.as_str(), operation))
+    })
 }
 
 /// A path's variables are declared, each once and as required, and nothing else is.
@@ -232,7 +254,7 @@ fn check_responses(document: &Value, operation: &Value, fault: &mut impl FnMut(S
 }
 
 /// What a `$ref` stands for; anything else as it is.
-fn resolve<'a>(document: &'a Value, value: &'a Value) -> &'a Value {
+pub(crate) fn resolve<'a>(document: &'a Value, value: &'a Value) -> &'a Value {
     match value.get("$ref") {
         Some(reference) => document
             .pointer(&text(reference)[1..])
@@ -253,15 +275,15 @@ fn collect_references(value: &Value, found: &mut BTreeSet<String>) {
     items(value).for_each(|value| collect_references(value, found));
 }
 
-fn entries(value: &Value) -> impl Iterator<Item = (&String, &Value)> {
+pub(crate) fn entries(value: &Value) -> impl Iterator<Item = (&String, &Value)> {
     value.as_object().into_iter().flatten()
 }
 
-fn items(value: &Value) -> impl Iterator<Item = &Value> {
+pub(crate) fn items(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
 }
 
-fn text(value: &Value) -> &str {
+pub(crate) fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
@@ -270,7 +292,7 @@ fn project(path: &str) -> PathBuf {
 }
 
 /// The document, as its source has it.
-fn document() -> Value {
+pub(crate) fn document() -> Value {
     serde_json::from_str(&to_json(&project("openapi/openapi.yaml"))).unwrap()
 }
 

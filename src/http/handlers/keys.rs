@@ -142,19 +142,21 @@ fn one_expiry() -> Problem {
 
 fn delete(request: &Request, key: Bytes) -> Result<Plan, Problem> {
     Query::parse(&request.query)?.finish()?;
-    for name in ["If-Match", "If-None-Match"] {
-        if Condition::parse(&request.headers, name)?.is_some() {
-            return Err(no_compare_and_set(name));
-        }
+    let must_be_there = match Condition::parse(&request.headers, "If-Match")? {
+        None => false,
+        Some(Condition::Any) => true,
+        Some(Condition::Tags(_)) => return Err(no_compare_and_set("If-Match")),
+    };
+    if Condition::parse(&request.headers, "If-None-Match")?.is_some() {
+        return Err(Problem::new(501, "a DELETE knows no If-None-Match"));
     }
-    Ok(Plan::ask(
-        Command::new("DEL").arg(key),
-        |reply| match reply {
-            Reply::Int(0) => Err(no_such_key()),
-            Reply::Int(_) => Ok(Response::new(204)),
-            other => Err(unexpected(&other)),
-        },
-    ))
+    let command = Command::new("DEL").arg(key);
+    Ok(Plan::ask(command, move |reply| match reply {
+        Reply::Int(0) if must_be_there => Err(precondition_failed("there is no such key")),
+        Reply::Int(0) => Err(no_such_key()),
+        Reply::Int(_) => Ok(Response::new(204)),
+        other => Err(unexpected(&other)),
+    }))
 }
 
 /// `POST /v1/keys/{key}/increment`.

@@ -1,0 +1,224 @@
+//! The command face: any Redis command over HTTP, wire-compatible with the Upstash Redis REST API, so that
+//! its SDKs work unchanged.
+//!
+//! One command is a JSON array at `/`, or a path; several are arrays at `/pipeline` and `/multi-exec`. Answers
+//! are `{"result":…}` or `{"error":…}`, whatever happens: these clients take anything else for a broken
+//! connection, and may send a write twice.
+
+mod encode;
+mod parse;
+mod script;
+
+use bytes::Bytes;
+use tiny_http::Method;
+
+use super::access::Permit;
+use super::plan::{Apart, Ask, Plan};
+use super::problem::Problem;
+use super::request::Request;
+use super::response::Response;
+use crate::command::Command;
+use crate::reply::Reply;
+use crate::upstream::classes::Class;
+use crate::upstream::{Outcome, Upstream};
+use encode::{Encoding, Item};
+use script::Mend;
+
+pub(super) use script::Scripts;
+
+/// What the routes of this face need.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Context<'a> {
+    pub(super) upstream: &'a Upstream,
+    pub(super) scripts: &'a Scripts,
+    pub(super) permit: Permit<'a>,
+}
+
+/// A problem as this face shows it.
+pub(super) fn problem(problem: Problem) -> Response {
+    let body = Encoding::Plain.one(&Err(problem.detail.to_string()));
+    problem.with_body("application/json", body)
+}
+
+/// `POST /`: one command.
+pub(super) fn single(request: &Request, context: Context<'_>) -> Result<Plan, Problem> {
+    let command = parse::from_json(&request.body).map_err(malformed)?;
+    run(request, context, command)
+}
+
+/// `/{command}/{argument}/…`: one command.
+pub(super) fn path(
+    request: &Request,
+    segments: &[Bytes],
+    context: Context<'_>,
+) -> Result<Plan, Problem> {
+    // A PUT means its body even if that is empty; a POST without one has none.
+    let with_body = request.method == Method::Put || !request.body.is_empty();
+    let takes_body = matches!(request.method, Method::Put | Method::Post);
+    let body = (with_body && takes_body).then(|| request.body.clone());
+    let command = parse::from_path(segments, body, &request.query).map_err(malformed)?;
+    run(request, context, command)
+}
+
+fn run(request: &Request, context: Context<'_>, mut command: Command) -> Result<Plan, Problem> {
+    let encoding = encoding(request);
+    let class = classify(context, &command)?;
+    let mend = context.scripts.translate(&mut command);
+    let respond = move |outcomes: Vec<Outcome>| match outcomes.into_iter().next() {
+        Some(Ok(reply)) => {
+            let status = if matches!(reply, Reply::Error(_)) {
+                400
+            } else {
+                200
+            };
+            let body = encoding.one(&Ok(mend.apply(reply)));
+            Ok(Response::new(status).body(encoding.media_type(), body))
+        }
+        Some(Err(error)) => Err(error.into()),
+        None => Err(Problem::defect()),
+    };
+    let respond = Box::new(respond);
+    Ok(match class {
+        Class::Blocking => Plan::Apart(Apart { command, respond }),
+        Class::Pooled | Class::Refused(_) => Plan::Ask(Ask {
+            commands: vec![command],
+            respond,
+        }),
+    })
+}
+
+/// `POST /pipeline`: several commands, each with an answer of its own.
+pub(super) fn pipeline(request: &Request, context: Context<'_>) -> Result<Plan, Problem> {
+    let encoding = encoding(request);
+    let mut commands = Vec::new();
+    let mut slots = Vec::new();
+    for parsed in parse::many_from_json(&request.body).map_err(malformed)? {
+        slots.push(match parsed.and_then(|command| pooled(context, command)) {
+            Ok((command, mend)) => {
+                commands.push(command);
+                Ok(mend)
+            }
+            Err(message) => Err(message),
+        });
+    }
+    let respond = move |outcomes: Vec<Outcome>| {
+        let mut outcomes = outcomes.into_iter();
+        let mut items: Vec<Item> = Vec::with_capacity(slots.len());
+        for slot in slots {
+            items.push(match slot {
+                Err(message) => Err(message),
+                Ok(mend) => match outcomes.next() {
+                    Some(Ok(reply)) => Ok(mend.apply(reply)),
+                    // All of them travel together: what befell one befell all.
+                    Some(Err(error)) => return Err(error.into()),
+                    None => return Err(Problem::defect()),
+                },
+            });
+        }
+        Ok(Response::new(200).body(encoding.media_type(), encoding.many(&items)))
+    };
+    if commands.is_empty() {
+        return respond(Vec::new()).map(Plan::Answer);
+    }
+    Ok(Plan::Ask(Ask {
+        commands,
+        respond: Box::new(respond),
+    }))
+}
+
+/// `POST /multi-exec`: several commands as a transaction.
+///
+/// MULTI, the commands and EXEC go out as one piece of one pipeline, so nothing comes between them, and the
+/// shared connection is as before behind it.
+pub(super) fn transaction(request: &Request, context: Context<'_>) -> Result<Plan, Problem> {
+    let encoding = encoding(request);
+    let mut commands = vec![Command::new("MULTI")];
+    let mut mends = Vec::new();
+    for (index, parsed) in parse::many_from_json(&request.body)
+        .map_err(malformed)?
+        .into_iter()
+        .enumerate()
+    {
+        let checked = parsed.and_then(|command| pooled(context, command));
+        let (command, mend) = checked.map_err(|message| {
+            malformed(format!("command {index} of the transaction: {message}"))
+        })?;
+        commands.push(command);
+        mends.push(mend);
+    }
+    if mends.is_empty() {
+        let items = encoding.many(&[]);
+        return Ok(Plan::Answer(
+            Response::new(200).body(encoding.media_type(), items),
+        ));
+    }
+    commands.push(Command::new("EXEC"));
+    let respond = move |outcomes: Vec<Outcome>| {
+        let mut replies = outcomes.into_iter().collect::<Result<Vec<_>, _>>()?;
+        match replies.pop() {
+            Some(Reply::Array(results)) => {
+                let results = results.into_iter().zip(mends);
+                let items: Vec<Item> = results.map(|(reply, mend)| Ok(mend.apply(reply))).collect();
+                Ok(Response::new(200).body(encoding.media_type(), encoding.many(&items)))
+            }
+            // Never 2xx: the clients would look for results.
+            Some(reply @ Reply::Error(_)) => {
+                let body = encoding.one(&Ok(reply));
+                Ok(Response::new(400).body(encoding.media_type(), body))
+            }
+            _ => Err(Problem::new(400, "the transaction was discarded")),
+        }
+    };
+    Ok(Plan::Ask(Ask {
+        commands,
+        respond: Box::new(respond),
+    }))
+}
+
+/// A command that may go among others.
+fn pooled(context: Context<'_>, mut command: Command) -> Result<(Command, Mend), String> {
+    let class = classify(context, &command).map_err(|problem| problem.detail.into_owned())?;
+    if class == Class::Blocking {
+        let name = command.name();
+        return Err(format!(
+            "{name} may block and cannot be sent with others; send it alone"
+        ));
+    }
+    let mend = context.scripts.translate(&mut command);
+    Ok((command, mend))
+}
+
+fn classify(context: Context<'_>, command: &Command) -> Result<Class, Problem> {
+    match context.upstream.class(command)? {
+        Class::Refused(why) => {
+            let name = command.name();
+            Err(Problem::new(
+                403,
+                format!("{name} is not served here: {why}"),
+            ))
+        }
+        class => {
+            context.permit.check_command(command)?;
+            Ok(class)
+        }
+    }
+}
+
+fn encoding(request: &Request) -> Encoding {
+    let is = |header: &str, value: &str| {
+        let sent = request.headers.text(header);
+        sent.is_some_and(|sent| sent.eq_ignore_ascii_case(value))
+    };
+    if is("Upstash-Response-Format", "resp2") {
+        Encoding::Resp2
+    } else if is("Upstash-Encoding", "base64") {
+        Encoding::Base64
+    } else {
+        Encoding::Plain
+    }
+}
+
+fn malformed(message: impl Into<String>) -> Problem {
+    let message = message.into();
+    Problem::new(400, format!("ERR {message}"))
+}

@@ -1,0 +1,149 @@
+//! Commands out of requests: JSON arrays, and paths with a body and query parameters.
+
+use bytes::Bytes;
+use serde_json::value::RawValue;
+
+use crate::command::Command;
+use crate::http::query::{Query, decode_segment};
+
+/// Why there is no command in what a client sent.
+pub(super) type Malformed = String;
+
+/// The command in a JSON array: `["SET","key","value"]`.
+///
+/// Strings are taken as they are; numbers and booleans as their literal text, so that no digit is lost.
+pub(super) fn from_json(body: &[u8]) -> Result<Command, Malformed> {
+    let parts: Vec<&RawValue> = serde_json::from_slice(body)
+        .map_err(|_| r#"the body must be a JSON array such as ["SET","key","value"]"#.to_owned())?;
+    from_parts(&parts)
+}
+
+/// The commands in a JSON array of arrays, each of which may be malformed on its own.
+pub(super) fn many_from_json(body: &[u8]) -> Result<Vec<Result<Command, Malformed>>, Malformed> {
+    const WANTED: &str =
+        r#"the body must be a JSON array of arrays such as [["SET","key","value"],["GET","key"]]"#;
+    let commands: Vec<&RawValue> = serde_json::from_slice(body).map_err(|_| WANTED.to_owned())?;
+    let parsed = commands.into_iter().enumerate().map(|(index, command)| {
+        let parts: Result<Vec<&RawValue>, _> = serde_json::from_str(command.get());
+        match parts {
+            Ok(parts) => from_parts(&parts),
+            Err(_) => Err(format!("command {index} is not an array")),
+        }
+    });
+    Ok(parsed.collect())
+}
+
+fn from_parts(parts: &[&RawValue]) -> Result<Command, Malformed> {
+    let parts = parts
+        .iter()
+        .enumerate()
+        .map(|(index, part)| argument(index, part.get()));
+    let parts: Vec<Bytes> = parts.collect::<Result<_, _>>()?;
+    match Command::from_parts(parts) {
+        Some(command) if !command.name().is_empty() => Ok(command),
+        _ => Err("a command begins with its name".to_owned()),
+    }
+}
+
+fn argument(index: usize, json: &str) -> Result<Bytes, Malformed> {
+    let kind = match json.as_bytes().first() {
+        Some(b'"') => {
+            let text: String = serde_json::from_str(json).map_err(|error| error.to_string())?;
+            return Ok(text.into());
+        }
+        Some(b'n') => "null",
+        Some(b'[') => "an array",
+        Some(b'{') => "an object",
+        // A number, true or false.
+        _ if index > 0 => return Ok(Bytes::copy_from_slice(json.as_bytes())),
+        _ => "no string",
+    };
+    Err(format!(
+        "argument {index} is {kind}; arguments are strings, numbers or booleans, the first a string"
+    ))
+}
+
+/// The command in a path: `/set/key/value`. A body goes behind it as the last argument, and the query
+/// parameters behind that, as their names and values.
+pub(super) fn from_path(
+    segments: &[Bytes],
+    body: Option<Bytes>,
+    query: &Bytes,
+) -> Result<Command, Malformed> {
+    let told = |problem: crate::http::problem::Problem| problem.detail.into_owned();
+    let segments = segments.iter().map(decode_segment);
+    let mut parts: Vec<Bytes> = segments.collect::<Result<_, _>>().map_err(told)?;
+    parts.extend(body);
+    for (name, value) in Query::parse(query).map_err(told)?.into_pairs() {
+        parts.push(name);
+        if !value.is_empty() {
+            parts.push(value);
+        }
+    }
+    Command::from_parts(parts).ok_or_else(|| "a command begins with its name".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts(body: &str) -> Result<Vec<String>, Malformed> {
+        let command = from_json(body.as_bytes())?;
+        let text = |part: &Bytes| String::from_utf8_lossy(part).into_owned();
+        Ok(command.parts().iter().map(text).collect())
+    }
+
+    #[test]
+    fn numbers_keep_their_text() {
+        let body = r#"["SET", "k", 1e+21, 13.361389, -0, 9007199254740993, true, false, ""]"#;
+        let expected = [
+            "SET",
+            "k",
+            "1e+21",
+            "13.361389",
+            "-0",
+            "9007199254740993",
+            "true",
+            "false",
+            "",
+        ];
+        assert_eq!(parts(body), Ok(expected.map(str::to_owned).to_vec()));
+    }
+
+    #[test]
+    fn what_is_no_argument_is_named_by_its_place() {
+        for (body, place) in [
+            (r#"["SET","k",null]"#, "argument 2"),
+            (r#"["SET",["k"]]"#, "argument 1"),
+            (r#"["SET","k",{"a":1}]"#, "argument 2"),
+            (r#"[1,"k"]"#, "argument 0"),
+            (r"[]", "name"),
+            (r#"[""]"#, "name"),
+            (r#"{"a":1}"#, "JSON array"),
+            ("", "JSON array"),
+            (r#"["GET","k"] x"#, "JSON array"),
+        ] {
+            let malformed = parts(body).expect_err(body);
+            assert!(malformed.contains(place), "{body}: {malformed}");
+        }
+    }
+
+    #[test]
+    fn one_bad_command_leaves_the_others() {
+        let many =
+            many_from_json(br#"[["GET","a"],7,["SET","k",null],["GET","b"]]"#).expect("an array");
+        let good: Vec<_> = many.iter().map(Result::is_ok).collect();
+        assert_eq!(good, [true, false, false, true]);
+    }
+
+    #[test]
+    fn a_path_takes_a_body_and_parameters_behind_it() {
+        let segments = ["set".into(), "a%2Fb".into()];
+        let query = Bytes::from_static(b"EX=100&NX&_token=secret");
+        let command =
+            from_path(&segments, Some(Bytes::from_static(b"\xFF")), &query).expect("a command");
+        let expected: [&[u8]; 6] = [b"set", b"a/b", b"\xFF", b"EX", b"100", b"NX"];
+        assert_eq!(command.parts(), expected);
+        assert!(from_path(&["get".into(), "%zz".into()], None, &Bytes::new()).is_err());
+    }
+}

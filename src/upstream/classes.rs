@@ -1,0 +1,301 @@
+//! What kind of command a command is: whether it may share a connection, needs one of its own, is a stream,
+//! or is refused to everyone.
+//!
+//! The server's own [COMMAND](https://redis.io/docs/latest/commands/command/) table says which commands block
+//! and which only read; what it does not say, namely which would change the state of a connection that
+//! others share or stop the server for others, is listed here.
+
+use std::collections::HashMap;
+
+use crate::command::Command;
+use crate::config::DANGEROUS;
+use crate::reply::Reply;
+
+/// How a command is to be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Class {
+    /// Over the shared connection, among others.
+    Pooled,
+    /// Over a connection of its own: it may block.
+    Blocking,
+    /// Not at all, for this reason.
+    Refused(&'static str),
+}
+
+/// What is known of the server's commands.
+#[derive(Debug, Default)]
+pub struct Classes {
+    /// By name, in capitals. Empty where the server does not tell.
+    commands: HashMap<String, Flags>,
+    /// Names (with their subcommand, if any) that are allowed although they are dangerous.
+    allowed: Vec<String>,
+}
+
+/// What the server says of a command.
+#[derive(Debug, Clone, Copy, Default)]
+struct Flags {
+    readonly: bool,
+    blocking: bool,
+}
+
+/// Commands that block, for servers that do not say so.
+const BLOCKING: &[&str] = &[
+    "BLMOVE",
+    "BLMPOP",
+    "BLPOP",
+    "BRPOP",
+    "BRPOPLPUSH",
+    "BZMPOP",
+    "BZPOPMAX",
+    "BZPOPMIN",
+    "WAIT",
+    "WAITAOF",
+];
+
+/// Commands that change the state of the connection they are sent over.
+const STATEFUL: &[&str] = &[
+    "ASKING",
+    "AUTH",
+    "CLIENT CACHING",
+    "CLIENT NO-EVICT",
+    "CLIENT NO-TOUCH",
+    "CLIENT REPLY",
+    "CLIENT SETINFO",
+    "CLIENT SETNAME",
+    "CLIENT TRACKING",
+    "HELLO",
+    "QUIT",
+    "READONLY",
+    "READWRITE",
+    "RESET",
+    "SCRIPT DEBUG",
+    "SELECT",
+];
+
+/// Transactions, which have a route of their own.
+const TRANSACTION: &[&str] = &["DISCARD", "EXEC", "MULTI", "UNWATCH", "WATCH"];
+
+/// Subscriptions, which have routes of their own.
+const SUBSCRIPTION: &[&str] = &[
+    "PSUBSCRIBE",
+    "PUNSUBSCRIBE",
+    "SSUBSCRIBE",
+    "SUBSCRIBE",
+    "SUNSUBSCRIBE",
+    "UNSUBSCRIBE",
+];
+
+/// What replicas say to their masters.
+const REPLICATION: &[&str] = &["PSYNC", "REPLCONF", "SYNC"];
+
+impl Classes {
+    /// What is known without having asked the server.
+    #[must_use]
+    pub fn unknown(allowed: Vec<String>) -> Self {
+        let commands = HashMap::new();
+        Self { commands, allowed }
+    }
+
+    /// What a reply to COMMAND says.
+    #[must_use]
+    pub fn from_reply(reply: &Reply, allowed: Vec<String>) -> Self {
+        let entries = match reply {
+            Reply::Array(entries) => &entries[..],
+            _ => &[],
+        };
+        let all = entries.iter().flat_map(|entry| {
+            let subcommands = subcommands(entry);
+            std::iter::once(entry).chain(subcommands)
+        });
+        let commands = all.filter_map(|entry| {
+            let Reply::Array(entry) = entry else {
+                return None;
+            };
+            let [Reply::Bulk(name), _, Reply::Array(flags), ..] = &entry[..] else {
+                return None;
+            };
+            let has = |wanted: &[u8]| {
+                flags.iter().any(|flag| match flag {
+                    Reply::Status(flag) | Reply::Bulk(flag) => flag == wanted,
+                    _ => false,
+                })
+            };
+            let flags = Flags {
+                readonly: has(b"readonly"),
+                blocking: has(b"blocking"),
+            };
+            Some((String::from_utf8_lossy(name).to_ascii_uppercase(), flags))
+        });
+        Self {
+            commands: commands.collect(),
+            allowed,
+        }
+    }
+
+    /// The class of a command.
+    #[must_use]
+    pub fn of(&self, command: &Command) -> Class {
+        let name = command.name();
+        let is_in = |list: &[&str]| is_listed(command, list);
+        if is_in(STATEFUL) {
+            return Class::Refused("it would change the connection that all clients share");
+        }
+        if is_in(TRANSACTION) {
+            return Class::Refused("a transaction goes to /multi-exec as a whole");
+        }
+        if is_in(SUBSCRIPTION) {
+            return Class::Refused(
+                "subscriptions are event streams: /subscribe/… and /psubscribe/…",
+            );
+        }
+        if name == "MONITOR" {
+            return Class::Refused("it has no end");
+        }
+        if is_in(REPLICATION) {
+            return Class::Refused("it is for replicas");
+        }
+        if is_in(DANGEROUS) && !self.is_allowed(command) {
+            return Class::Refused(
+                "it could stop the server for everybody (--allow-command allows it)",
+            );
+        }
+        match name {
+            // The server calls these blocking, whether or not they do.
+            "XREAD" | "XREADGROUP" if !has_block(command) => Class::Pooled,
+            "XREAD" | "XREADGROUP" => Class::Blocking,
+            _ if BLOCKING.contains(&name) => Class::Blocking,
+            _ if self.commands.get(name).is_some_and(|flags| flags.blocking) => Class::Blocking,
+            _ => Class::Pooled,
+        }
+    }
+
+    /// Whether the server says that a command only reads; `None` where it does not know it, or was not asked.
+    #[must_use]
+    pub fn reads(&self, command: &Command) -> Option<bool> {
+        let name = command.name();
+        let with_subcommand = format!("{name}|{}", command.subcommand());
+        let flags = self.commands.get(&with_subcommand);
+        let flags = flags.or_else(|| self.commands.get(name));
+        flags.map(|flags| flags.readonly)
+    }
+
+    fn is_allowed(&self, command: &Command) -> bool {
+        let allowed: Vec<_> = self.allowed.iter().map(String::as_str).collect();
+        is_listed(command, &allowed)
+    }
+}
+
+/// The entries of a command's subcommands, which have flags of their own. Servers before Redis 7 give none.
+fn subcommands(entry: &Reply) -> &[Reply] {
+    match entry {
+        Reply::Array(entry) => match entry.get(9) {
+            Some(Reply::Array(subcommands)) => subcommands,
+            _ => &[],
+        },
+        _ => &[],
+    }
+}
+
+/// Whether a command, with its subcommand if need be, is in a list.
+fn is_listed(command: &Command, list: &[&str]) -> bool {
+    let name = command.name();
+    list.iter().any(|entry| match entry.split_once(' ') {
+        Some((first, second)) => first == name && command.subcommand() == second,
+        None => *entry == name,
+    })
+}
+
+/// Whether an XREAD or XREADGROUP has a BLOCK among its options, which stand before STREAMS.
+fn has_block(command: &Command) -> bool {
+    let options = command.args().iter();
+    let mut options = options.take_while(|arg| !arg.eq_ignore_ascii_case(b"STREAMS"));
+    options.any(|arg| arg.eq_ignore_ascii_case(b"BLOCK"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn class(line: &str) -> Class {
+        let parts = line.split(' ').map(|part| part.to_owned().into()).collect();
+        let command = Command::from_parts(parts).expect("a name");
+        let allowed = vec!["CONFIG SET".to_owned()];
+        Classes::unknown(allowed).of(&command)
+    }
+
+    #[test]
+    fn what_is_shared_is_not_changed() {
+        for line in [
+            "SELECT 1",
+            "client reply off",
+            "Hello 3",
+            "multi",
+            "subscribe a",
+            "MONITOR",
+            "SYNC",
+        ] {
+            assert!(matches!(class(line), Class::Refused(_)), "{line}");
+        }
+        for line in [
+            "CLIENT LIST",
+            "client id",
+            "SCRIPT LOAD x",
+            "GET a",
+            "PUBLISH a b",
+            "no-such-command",
+        ] {
+            assert_eq!(class(line), Class::Pooled, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_dangerous_has_to_be_allowed() {
+        assert!(matches!(class("SHUTDOWN NOSAVE"), Class::Refused(_)));
+        assert!(matches!(class("config rewrite"), Class::Refused(_)));
+        assert_eq!(class("config set maxmemory 1"), Class::Pooled);
+        assert_eq!(class("config get maxmemory"), Class::Pooled);
+    }
+
+    #[test]
+    fn what_blocks_has_its_own_connection() {
+        for line in [
+            "blpop a 1",
+            "WAIT 1 0",
+            "XREAD BLOCK 0 STREAMS a $",
+            "xreadgroup group g c block 1 streams a >",
+        ] {
+            assert_eq!(class(line), Class::Blocking, "{line}");
+        }
+        assert_eq!(class("XREAD COUNT 1 STREAMS block 0"), Class::Pooled);
+    }
+
+    #[test]
+    fn the_servers_own_table_counts() {
+        let entry = |name: &'static str, flag: &'static str| {
+            let flags = Reply::Array(vec![Reply::Status(flag.into())]);
+            Reply::Array(vec![Reply::Bulk(name.into()), Reply::Int(2), flags])
+        };
+        let mut container = vec![Reply::Nil; 9];
+        container[0] = Reply::Bulk("object".into());
+        container[2] = Reply::Array(Vec::new());
+        container.push(Reply::Array(vec![entry("object|encoding", "readonly")]));
+        let container = Reply::Array(container);
+        let table = Reply::Array(vec![
+            entry("mod.take", "blocking"),
+            entry("mod.look", "readonly"),
+            container,
+        ]);
+        let classes = Classes::from_reply(&table, Vec::new());
+        let command = Command::from_parts(vec!["MOD.TAKE".into()]).expect("a name");
+        assert_eq!(classes.of(&command), Class::Blocking);
+        let reads = |line: &str| {
+            let parts = line.split(' ').map(|part| part.to_owned().into()).collect();
+            classes.reads(&Command::from_parts(parts).expect("a name"))
+        };
+        assert_eq!(reads("MOD.LOOK a"), Some(true));
+        assert_eq!(reads("MOD.TAKE"), Some(false));
+        assert_eq!(reads("GET a"), None);
+        assert_eq!(reads("object encoding a"), Some(true));
+        assert_eq!(reads("object forget"), Some(false));
+    }
+}

@@ -1,0 +1,276 @@
+//! Every operation of the OpenAPI document, tried on a gateway: the answer's status, media type, headers and
+//! JSON are those documented.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use crate::env::{Answer, Client, TestGateway};
+use crate::openapi::{document, entries, items, operations, resolve, text};
+
+/// A request to try, by the operation that it is one of, and the status that it has to get from the embedded
+/// engine.
+struct Try {
+    operation: &'static str,
+    path: &'static str,
+    headers: &'static [(&'static str, &'static str)],
+    body: &'static str,
+    status: u16,
+}
+
+const fn of(operation: &'static str, path: &'static str, status: u16) -> Try {
+    Try {
+        operation,
+        path,
+        headers: &[],
+        body: "",
+        status,
+    }
+}
+
+impl Try {
+    const fn with(self, headers: &'static [(&'static str, &'static str)]) -> Self {
+        Self { headers, ..self }
+    }
+
+    const fn body(self, body: &'static str) -> Self {
+        Self { body, ..self }
+    }
+}
+
+const JSON: &[(&str, &str)] = &[("Accept", "application/json")];
+const PNG: &[(&str, &str)] = &[("Accept", "image/png")];
+const ANY: &[(&str, &str)] = &[("If-None-Match", "*")];
+const OTHER: &[(&str, &str)] = &[("If-Match", "\"other\"")];
+const GZIP: &[(&str, &str)] = &[("Content-Encoding", "gzip")];
+const EVIL: &[(&str, &str)] = &[("Origin", "https://evil.example")];
+const EXPECT: &[(&str, &str)] = &[("Expect", "a miracle")];
+const CODED: &[(&str, &str)] = &[("Transfer-Encoding", "gzip")];
+
+const TRIES: &[Try] = &[
+    of("getIndex", "/", 200),
+    of("getIndex", "/", 403).with(EVIL),
+    of("headIndex", "/", 200),
+    of(
+        "listKeys",
+        "/v1/keys?match=a*&type=string&count=10&cursor=1",
+        501,
+    ),
+    of("listKeys", "/v1/keys?count=0", 400),
+    of("headKeys", "/v1/keys", 501),
+    of("getKey", "/v1/keys/text", 200),
+    of("getKey", "/v1/keys/bytes", 200),
+    of("getKey", "/v1/keys/text", 200).with(JSON),
+    of("getKey", "/v1/keys/bytes", 200).with(JSON),
+    of("getKey", "/v1/keys/text", 304).with(ANY),
+    of("getKey", "/v1/keys/%zz", 400),
+    of("getKey", "/v1/keys/text", 403).with(EVIL),
+    of("getKey", "/v1/keys/absent", 404),
+    of("getKey", "/v1/keys/text", 406).with(PNG),
+    of("getKey", "/v1/keys/text", 412).with(OTHER),
+    of("getKey", "/v1/keys/text", 417).with(EXPECT),
+    of("headKey", "/v1/keys/text", 200),
+    of("headKey", "/v1/keys/text", 304).with(ANY),
+    of("headKey", "/v1/keys/absent", 404),
+    of("headKey", "/v1/keys/text", 406).with(PNG),
+    of("putKey", "/v1/keys/new?ex=60", 204).body("value"),
+    of("putKey", "/v1/keys/new?ex=0", 400).body("value"),
+    of("putKey", "/v1/keys/new", 403).with(EVIL),
+    of("putKey", "/v1/keys/new", 415).with(GZIP).body("value"),
+    of("putKey", "/v1/keys/new?nx", 501).body("value"),
+    of("putKey", "/v1/keys/new", 501).with(OTHER).body("value"),
+    of("deleteKey", "/v1/keys/text", 501),
+    of("deleteKey", "/v1/keys/text", 501).with(OTHER),
+    of("incrementKey", "/v1/keys/text/increment", 501),
+    of("incrementKey", "/v1/keys/text/increment", 400).body("{"),
+    of("incrementKey", "/v1/keys/text/increment", 415)
+        .with(GZIP)
+        .body("{}"),
+    of("getTtl", "/v1/keys/text/ttl", 501),
+    of("headTtl", "/v1/keys/text/ttl", 501),
+    of("putTtl", "/v1/keys/text/ttl", 501).body("{\"seconds\":60}"),
+    of("putTtl", "/v1/keys/text/ttl", 400).body("{\"hours\":60}"),
+    of("deleteTtl", "/v1/keys/text/ttl", 501),
+    of("publish", "/v1/channels/a/messages", 200).body("message"),
+    of("publish", "/v1/channels/%FF/messages", 400).body("message"),
+    of("publish", "/v1/channels/a/messages", 415)
+        .with(GZIP)
+        .body("message"),
+    of("publish", "/v1/channels/a/messages", 501).with(CODED),
+    of("streamChannel", "/v1/channels/a/events", 200),
+    of("streamChannel", "/v1/channels/a/events?format=xml", 400),
+    of("streamChannel", "/v1/channels/a/events", 406).with(JSON),
+    of("headChannelStream", "/v1/channels/a/events", 200),
+    of("headChannelStream", "/v1/channels/a/events", 406).with(JSON),
+    of("streamEvents", "/v1/events?channel=a&channel=b", 200),
+    of("streamEvents", "/v1/events", 400),
+    of("streamEvents", "/v1/events?channel=a", 406).with(JSON),
+    of("headEvents", "/v1/events?channel=a", 200),
+    of("getHealth", "/healthz", 200),
+    of("headHealth", "/healthz", 200),
+    of("getReadiness", "/readyz", 200),
+    of("headReadiness", "/readyz", 200),
+    of("getOpenapiYaml", "/openapi.yaml", 200),
+    of("headOpenapiYaml", "/openapi.yaml", 200),
+    of("getOpenapiJson", "/openapi.json", 200),
+    of("headOpenapiJson", "/openapi.json", 200),
+];
+
+#[test]
+fn every_operation_answers_as_documented() {
+    let gateway = TestGateway::start();
+    gateway.put("/v1/keys/text", b"value");
+    gateway.put("/v1/keys/bytes", b"\xFF");
+    let document = document();
+    let mut tried = BTreeSet::new();
+    for (path, method, operation) in operations(&document) {
+        let name = text(&operation["operationId"]);
+        for attempt in TRIES.iter().filter(|attempt| attempt.operation == name) {
+            assert!(
+                matches(path, attempt.path),
+                "{} is not {path}",
+                attempt.path
+            );
+            let what = format!("{method} {} -> {}", attempt.path, attempt.status);
+            let answer = ask(&gateway, method, attempt);
+            assert_eq!(answer.status, attempt.status, "{what}: {answer:?}");
+            check(&document, operation, &what, method, &answer);
+            tried.insert(name);
+        }
+        assert!(tried.contains(name), "{name} is not tried");
+    }
+    for attempt in TRIES {
+        assert!(
+            tried.contains(attempt.operation),
+            "no {}",
+            attempt.operation
+        );
+    }
+}
+
+#[test]
+fn a_method_that_is_not_documented_is_405() {
+    let gateway = TestGateway::start();
+    let document = document();
+    for (path, item) in entries(&document["paths"]) {
+        let path = path.replace("{key}", "a").replace("{channel}", "a");
+        let mut client = gateway.connect();
+        for method in ["GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "QUERY"] {
+            if item.get(method.to_lowercase()).is_none() {
+                let answer = client.request(method, &path, &[], b"");
+                assert_eq!(answer.status, 405, "{method} {path}");
+                let allow = answer.header("allow").unwrap();
+                assert!(!allow.split(", ").any(|allowed| allowed == method));
+            }
+        }
+    }
+}
+
+#[test]
+fn it_serves_its_own_document() {
+    let gateway = TestGateway::start();
+    assert_eq!(gateway.get("/openapi.json").json(), document());
+    let yaml = gateway.get("/openapi.yaml");
+    assert!(yaml.text() == include_str!("../../openapi/openapi.yaml"));
+    let index = gateway.get("/").json();
+    assert_eq!(gateway.get(text(&index["openapi"])).status, 200);
+}
+
+/// Whether a target is one of a documented path.
+fn matches(template: &str, target: &str) -> bool {
+    let path = target.split('?').next().unwrap();
+    let segments = template.split('/').zip(path.split('/'));
+    template.split('/').count() == path.split('/').count()
+        && segments
+            .into_iter()
+            .all(|(wanted, found)| wanted.starts_with('{') || wanted == found)
+}
+
+fn ask(gateway: &TestGateway, method: &str, attempt: &Try) -> Answer {
+    let mut client = Client::connect(gateway.address);
+    let method = method.to_uppercase();
+    if attempt
+        .headers
+        .iter()
+        .any(|(name, _)| *name == "Transfer-Encoding")
+    {
+        // Never beside a Content-Length.
+        let (name, value) = attempt.headers[0];
+        let path = attempt.path;
+        let head =
+            format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n{name}: {value}\r\n\r\n");
+        client.send(head.as_bytes());
+        return client.receive();
+    }
+    client.send_request(
+        &method,
+        attempt.path,
+        attempt.headers,
+        attempt.body.as_bytes(),
+    );
+    let head = client.receive_head();
+    // A stream has no end to wait for.
+    let stream = head.header("content-type") == Some("text/event-stream");
+    if method == "HEAD" || stream || matches!(head.status, 204 | 304) {
+        return head;
+    }
+    let length = head.header("content-length").unwrap().parse().unwrap();
+    let body = client.receive_bytes(length);
+    Answer { body, ..head }
+}
+
+/// Holds an answer to what is documented for its status.
+fn check(document: &Value, operation: &Value, what: &str, method: &str, answer: &Answer) {
+    let response = &operation["responses"][answer.status.to_string()];
+    assert!(response.is_object(), "{what} is not documented");
+    let response = resolve(document, response);
+    let named = entries(&response["headers"]).map(|(name, _)| name.to_lowercase());
+    for name in named.chain(["x-request-id".to_owned()]) {
+        assert!(answer.header(&name).is_some(), "{what} without {name}");
+    }
+    let media_type = answer.header("content-type");
+    let essence = media_type.map(|media_type| media_type.split(';').next().unwrap());
+    let Some(content) = response.get("content") else {
+        assert_eq!(essence, None, "{what} has no content");
+        return;
+    };
+    let essence = essence.unwrap_or_else(|| panic!("{what} without a Content-Type"));
+    let form = content.get(essence);
+    let form = form.unwrap_or_else(|| panic!("{what}: {essence} is not documented"));
+    if essence.ends_with("json") && method != "head" {
+        check_json(
+            document,
+            resolve(document, &form["schema"]),
+            what,
+            &answer.json(),
+        );
+    }
+}
+
+/// A JSON object has what its schema requires, and nothing that it does not know.
+fn check_json(document: &Value, schema: &Value, what: &str, json: &Value) {
+    for name in items(&schema["required"]) {
+        assert!(
+            json.get(text(name)).is_some(),
+            "{what} without {name}: {json}"
+        );
+    }
+    let Some(properties) = schema.get("properties") else {
+        return;
+    };
+    for (name, value) in entries(json) {
+        let property = properties.get(name);
+        let property = property.unwrap_or_else(|| panic!("{what}: {name} is not documented"));
+        let kind = match value {
+            Value::Null => "null",
+            Value::Bool(_) => "boolean",
+            Value::Number(_) => "integer",
+            Value::String(_) => "string",
+            Value::Array(_) => "array",
+            Value::Object(_) => "object",
+        };
+        let kinds = &resolve(document, property)["type"];
+        let fits = kinds == kind || items(kinds).any(|one| one == kind);
+        assert!(fits, "{what}: {name} is no {kinds} but {value}");
+    }
+}
