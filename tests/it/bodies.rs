@@ -218,7 +218,7 @@ fn a_body_that_is_refused_is_not_invited() {
     for (status, path, length) in [
         (413, "/v1/keys/k", "99999999999999"),
         (405, "/healthz", "5"),
-        (404, "/nowhere", "5"),
+        (404, "/v1/nowhere", "5"),
         (400, "/v1/keys/%zz", "5"),
     ] {
         let mut client = gateway.connect();

@@ -114,7 +114,7 @@ fn head_is_get_without_the_body() {
         "/healthz",
         "/v1/keys/large",
         "/v1/keys/none",
-        "/nowhere",
+        "/v1/nowhere",
         "/",
     ] {
         let of = |answer: &Answer, name| answer.header(name).map(str::to_owned);

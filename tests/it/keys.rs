@@ -206,7 +206,7 @@ fn head_is_get_without_the_body() {
         ("/healthz", &[]),
         ("/readyz", &[]),
         ("/openapi.yaml", &[]),
-        ("/nowhere", &[]),
+        ("/v1/nowhere", &[]),
     ] {
         let get = client.request("GET", path, headers, b"");
         // That the connection is still in step shows that no body came.
@@ -274,7 +274,7 @@ fn every_answer_names_its_request() {
     let gateway = TestGateway::start();
     let mut client = gateway.connect();
     let longest = "x".repeat(128);
-    for path in ["/v1/keys/absent", "/healthz", "/nowhere", "/v1/keys?bad"] {
+    for path in ["/v1/keys/absent", "/healthz", "/v1/nowhere", "/v1/keys?bad"] {
         for sane in ["a", "0af7651916cd43dd8448eb211c80319c", "{!~}", &longest] {
             let answer = client.request("GET", path, &[("X-Request-Id", sane)], b"");
             assert_eq!(answer.header("x-request-id"), Some(sane), "{path}");

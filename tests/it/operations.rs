@@ -45,7 +45,7 @@ const OTHER: &[(&str, &str)] = &[("If-Match", "\"other\"")];
 const GZIP: &[(&str, &str)] = &[("Content-Encoding", "gzip")];
 const EVIL: &[(&str, &str)] = &[("Origin", "https://evil.example")];
 const EXPECT: &[(&str, &str)] = &[("Expect", "a miracle")];
-const CODED: &[(&str, &str)] = &[("Transfer-Encoding", "gzip")];
+const CODED: &[(&str, &str)] = &[("Transfer-Encoding", "gzip, chunked")];
 
 const TRIES: &[Try] = &[
     of("getIndex", "/", 200),
@@ -96,7 +96,7 @@ const TRIES: &[Try] = &[
     of("publish", "/v1/channels/a/messages", 415)
         .with(GZIP)
         .body("message"),
-    of("publish", "/v1/channels/a/messages", 501).with(CODED),
+    of("getIndex", "/", 501).with(CODED),
     of("streamChannel", "/v1/channels/a/events", 200),
     of("streamChannel", "/v1/channels/a/events?format=xml", 400),
     of("streamChannel", "/v1/channels/a/events", 406).with(JSON),
@@ -106,6 +106,25 @@ const TRIES: &[Try] = &[
     of("streamEvents", "/v1/events", 400),
     of("streamEvents", "/v1/events?channel=a", 406).with(JSON),
     of("headEvents", "/v1/events?channel=a", 200),
+    of("runCommand", "/", 200).body("[\"GET\",\"text\"]"),
+    of("runCommand", "/", 400).body("{}"),
+    of("runCommand", "/", 403)
+        .with(EVIL)
+        .body("[\"GET\",\"text\"]"),
+    of("runCommand", "/", 417)
+        .with(EXPECT)
+        .body("[\"GET\",\"text\"]"),
+    of("runCommand", "/", 501).body("[\"PING\"]"),
+    of("runPipeline", "/pipeline", 200).body("[[\"GET\",\"text\"],[\"PING\"]]"),
+    of("runPipeline", "/pipeline", 400).body("7"),
+    of("runTransaction", "/multi-exec", 400).body("7"),
+    of("runTransaction", "/multi-exec", 501).body("[[\"GET\",\"text\"]]"),
+    of("getCommand", "/get/text", 200),
+    of("getCommand", "/get/%zz", 400),
+    of("headCommand", "/get/text", 200),
+    of("postCommand", "/set/new", 200).body("value"),
+    of("putCommand", "/set/new", 200).body("value"),
+    of("putCommand", "/set/new", 415).with(GZIP).body("value"),
     of("getHealth", "/healthz", 200),
     of("headHealth", "/healthz", 200),
     of("getReadiness", "/readyz", 200),

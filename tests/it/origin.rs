@@ -71,7 +71,7 @@ fn it_answers_to_addresses_localhost_and_configured_names() {
             ("OPTIONS", "/v1/keys/a"),
             ("GET", "/readyz"),
             ("GET", "/"),
-            ("GET", "/nowhere"),
+            ("GET", "/v1/nowhere"),
         ] {
             let answer = send(&gateway, method, path, &[("Host", host)]);
             answer.assert_problem(403, "--allow-host");
@@ -121,7 +121,7 @@ fn pages_of_other_sites_are_refused_by_default() {
             ("POST", "/v1/channels/a/messages"),
             ("GET", "/v1/channels/a/events"),
             ("GET", "/openapi.json"),
-            ("GET", "/nowhere"),
+            ("GET", "/v1/nowhere"),
         ] {
             let answer = send(&gateway, method, path, &[header]);
             answer.assert_problem(403, "");
@@ -214,7 +214,7 @@ fn an_allowed_site_may_read_every_answer() {
         ("PATCH", "/v1/keys/a", json, 405),
         ("GET", "/v1/events?channel=a", html, 406),
         ("DELETE", "/v1/keys/a", json, 501),
-        ("GET", "/nowhere", json, 404),
+        ("GET", "/v1/nowhere", json, 404),
         ("GET", "/healthz", json, 200),
         ("GET", "/v1/keys/a", ("If-None-Match", "*"), 304),
         ("PUT", "/v1/keys/a", ("Content-Encoding", "gzip"), 415),
