@@ -44,7 +44,7 @@ impl Tokens {
     }
 
     /// What whoever shows this may do; `None` if it is no token. How long that takes tells nothing of how
-    /// much of it was right, nor of which token it is.
+    /// much of it was right, nor of which token it is; the length of tokens at most.
     #[must_use]
     pub fn grant(&self, shown: &[u8]) -> Option<Grant> {
         let is_one_of = |tokens: &[Token]| {
