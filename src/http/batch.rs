@@ -391,7 +391,7 @@ impl Work {
         let chunked = form.version > (1, 0);
         trim.apply(listen.head).write(&mut head, &form);
         let subscription = Subscription {
-            channels: listen.channels,
+            topics: listen.topics,
             last_event_id: listen.last_event_id,
             seat: Seat {
                 stream,

@@ -1,11 +1,9 @@
 //! What the first half of a route gives: an answer, or the commands it needs and the second half.
 
-use bytes::Bytes;
-
 use super::problem::Problem;
 use super::response::Response;
 use crate::command::Command;
-use crate::hub::Shape;
+use crate::hub::{Shape, Topic};
 use crate::reply::Reply;
 use crate::upstream::Outcome;
 
@@ -43,8 +41,8 @@ pub type Respond = Box<dyn FnOnce(Vec<Outcome>) -> Result<Response, Problem> + S
 /// What an event stream is to carry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listen {
-    /// The channels, each once.
-    pub channels: Vec<Bytes>,
+    /// What is listened to, each once.
+    pub topics: Vec<Topic>,
     /// How events are to look.
     pub shape: Shape,
     /// The id of the last event that the client has seen.

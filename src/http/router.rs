@@ -22,6 +22,10 @@ pub(super) enum Route {
     Events,
     Pipeline,
     MultiExec,
+    /// Channels, percent-encoded.
+    Subscribe(Vec<Bytes>),
+    /// Patterns, percent-encoded.
+    Psubscribe(Vec<Bytes>),
     /// A command and its arguments, percent-encoded.
     Command(Vec<Bytes>),
 }
@@ -42,6 +46,8 @@ pub static ENDPOINTS: &[(&str, &[&str])] = &[
     ("/v1/events", &["GET", "HEAD"]),
     ("/pipeline", &["POST"]),
     ("/multi-exec", &["POST"]),
+    ("/subscribe/{channels}", &["GET", "HEAD", "POST"]),
+    ("/psubscribe/{patterns}", &["GET", "HEAD", "POST"]),
     ("/{command}/{arguments}", &["GET", "HEAD", "POST", "PUT"]),
 ];
 
@@ -76,18 +82,19 @@ impl Route {
             [b"v1", b"events"] => Self::Events,
             [b"pipeline"] => Self::Pipeline,
             [b"multi-exec"] => Self::MultiExec,
+            [b"subscribe", ref channels @ ..] if !channels.is_empty() => {
+                Self::Subscribe(bytes_of(&path, channels))
+            }
+            [b"psubscribe", ref patterns @ ..] if !patterns.is_empty() => {
+                Self::Psubscribe(bytes_of(&path, patterns))
+            }
             // None of these is a Redis command.
             [
                 b"v1" | b"healthz" | b"readyz" | b"openapi.yaml" | b"openapi.json",
                 ..,
             ] => return Err(not_found()),
             [b"", ..] => return Err(not_found()),
-            ref command => Self::Command(
-                command
-                    .iter()
-                    .map(|segment| path.slice_ref(segment))
-                    .collect(),
-            ),
+            ref command => Self::Command(bytes_of(&path, command)),
         })
     }
 
@@ -108,10 +115,19 @@ impl Route {
             Self::Events => 11,
             Self::Pipeline => 12,
             Self::MultiExec => 13,
-            Self::Command(_) => 14,
+            Self::Subscribe(_) => 14,
+            Self::Psubscribe(_) => 15,
+            Self::Command(_) => 16,
         };
         ENDPOINTS[place].1
     }
+}
+
+fn bytes_of(path: &Bytes, segments: &[&[u8]]) -> Vec<Bytes> {
+    segments
+        .iter()
+        .map(|segment| path.slice_ref(segment))
+        .collect()
 }
 
 fn not_found() -> Problem {

@@ -20,6 +20,7 @@ use super::response::Response;
 use super::router::Route;
 use crate::auth::Grant;
 use crate::config::Config;
+use crate::hub::Topic;
 use crate::upstream::{Ticket, Upstream};
 
 /// The routes, and what they need. Clones share it.
@@ -190,6 +191,8 @@ impl Service {
             }
             Route::Pipeline => command_face::pipeline(request, context)?,
             Route::MultiExec => command_face::transaction(request, context)?,
+            Route::Subscribe(channels) => command_face::subscribe(request, &channels)?,
+            Route::Psubscribe(patterns) => command_face::psubscribe(request, &patterns)?,
             Route::Command(segments) => command_face::path(request, &segments, context)?,
             Route::Index => operation::index(),
             Route::OpenApiYaml => operation::openapi_yaml(),
@@ -221,8 +224,11 @@ impl Service {
                 Ok(Admitted::Apart(apart, ticket))
             }
             Plan::Listen(listen) => {
-                for channel in &listen.channels {
-                    self.shared.upstream.admit_channel(channel)?;
+                for topic in &listen.topics {
+                    match topic {
+                        Topic::Channel(name) => self.shared.upstream.admit_channel(name)?,
+                        Topic::Pattern(_) => self.shared.upstream.admit_patterns()?,
+                    }
                 }
                 Ok(Admitted::Listen(listen))
             }
@@ -253,7 +259,13 @@ fn find(request: &Request) -> Result<Found, Problem> {
 fn is_command_face(request: &Request) -> bool {
     match Route::parse(&request.path) {
         Ok(Route::Index) => request.method == Method::Post,
-        Ok(Route::Pipeline | Route::MultiExec | Route::Command(_)) => true,
+        Ok(
+            Route::Pipeline
+            | Route::MultiExec
+            | Route::Subscribe(_)
+            | Route::Psubscribe(_)
+            | Route::Command(_),
+        ) => true,
         _ => false,
     }
 }

@@ -18,7 +18,7 @@ use super::event::{self, Position, Shape};
 use super::fanout::{ChannelKey, Fanout, Order};
 use super::roster::{Channel, Listener, State};
 use super::source::{Happening, Source};
-use super::{Message, Stats, SubscriberId, Subscription};
+use super::{Message, Stats, SubscriberId, Subscription, Topic};
 use crate::config::Config;
 use crate::upstream::Upstream;
 
@@ -40,12 +40,12 @@ pub(super) struct Actor {
     last_subscriber: SubscriberId,
     last_channel: ChannelKey,
     subscribers: HashMap<SubscriberId, Listener>,
-    channels: HashMap<Bytes, Channel>,
+    channels: HashMap<Topic, Channel>,
     source: Source,
     /// Who joined when and may still be unopened, in that order.
     unopened: VecDeque<(Instant, SubscriberId)>,
     /// Channels with messages that were dropped, whose listeners have not been told.
-    lossy: HashSet<Bytes>,
+    lossy: HashSet<Topic>,
     /// When to look whether they can be told.
     next_loss_check: Option<Instant>,
 }
@@ -122,7 +122,7 @@ impl Actor {
 
     fn join(&mut self, subscription: Subscription) {
         let Subscription {
-            channels,
+            topics,
             last_event_id,
             seat,
         } = subscription;
@@ -132,8 +132,8 @@ impl Actor {
         // From here on a hang-up is noticed.
         self.fanout.order(Order::Add(id, seat));
         let mut missing = 0;
-        for name in &channels {
-            let channel = self.channels.entry(name.clone()).or_insert_with(|| {
+        for topic in &topics {
+            let channel = self.channels.entry(topic.clone()).or_insert_with(|| {
                 self.last_channel += 1;
                 Channel::new(self.last_channel)
             });
@@ -146,7 +146,7 @@ impl Actor {
             .filter(|last| !last.is_empty())
             .map(|_| "unknown-id");
         let subscriber = Listener {
-            channels,
+            topics,
             shape,
             missing,
             open: false,
@@ -164,9 +164,9 @@ impl Actor {
     /// Asks upstream for what a new subscriber misses.
     fn catch_up_with(&mut self, id: SubscriberId) {
         self.source.open();
-        let channels = self.subscribers.get(&id).map(|s| s.channels.clone());
-        for name in channels.unwrap_or_default() {
-            self.ask_for(&name);
+        let topics = self.subscribers.get(&id).map(|s| s.topics.clone());
+        for topic in topics.unwrap_or_default() {
+            self.ask_for(&topic);
         }
     }
 
@@ -174,29 +174,29 @@ impl Actor {
         let Some(subscriber) = self.subscribers.remove(&id) else {
             return;
         };
-        for name in subscriber.channels {
-            let Some(channel) = self.channels.get_mut(&name) else {
+        for topic in subscriber.topics {
+            let Some(channel) = self.channels.get_mut(&topic) else {
                 continue;
             };
             if channel.listeners.remove(&id) {
                 channel.shapes[subscriber.shape.index()] -= 1;
             }
             if channel.listeners.is_empty() {
-                self.leave_channel(&name);
+                self.leave_channel(&topic);
             }
         }
     }
 
-    fn leave_channel(&mut self, name: &Bytes) {
-        let Some(channel) = self.channels.get_mut(name) else {
+    fn leave_channel(&mut self, topic: &Topic) {
+        let Some(channel) = self.channels.get_mut(topic) else {
             return;
         };
         match channel.state {
-            State::Standing if self.source.unsubscribe(name) => channel.state = State::Leaving,
+            State::Standing if self.source.unsubscribe(topic) => channel.state = State::Leaving,
             // It is looked at again when what is under way is confirmed.
             State::Subscribing | State::Leaving => {}
             State::Standing | State::Down => {
-                self.channels.remove(name);
+                self.channels.remove(topic);
             }
         }
         if self.channels.is_empty() {
@@ -204,10 +204,10 @@ impl Actor {
         }
     }
 
-    fn ask_for(&mut self, name: &Bytes) {
-        if let Some(channel) = self.channels.get_mut(name)
+    fn ask_for(&mut self, topic: &Topic) {
+        if let Some(channel) = self.channels.get_mut(topic)
             && channel.state == State::Down
-            && self.source.subscribe(name)
+            && self.source.subscribe(topic)
         {
             channel.state = State::Subscribing;
         }
@@ -217,19 +217,19 @@ impl Actor {
         match happening {
             Happening::Message(message) => self.deliver(&message),
             Happening::Up => {
-                let names: Vec<_> = self.channels.keys().cloned().collect();
-                for name in names {
-                    self.ask_for(&name);
+                let topics: Vec<_> = self.channels.keys().cloned().collect();
+                for topic in topics {
+                    self.ask_for(&topic);
                 }
             }
-            Happening::Confirmed(name) => self.confirmed(&name),
-            Happening::Refused(name, error) => self.refused(&name, &error),
+            Happening::Confirmed(topic) => self.confirmed(&topic),
+            Happening::Refused(topic, error) => self.refused(&topic, &error),
             Happening::Lost => self.lost(),
         }
     }
 
-    fn confirmed(&mut self, name: &Bytes) {
-        let Some(channel) = self.channels.get_mut(name) else {
+    fn confirmed(&mut self, topic: &Topic) {
+        let Some(channel) = self.channels.get_mut(topic) else {
             return;
         };
         match channel.state {
@@ -237,7 +237,7 @@ impl Actor {
                 channel.state = State::Standing;
                 let listeners = channel.listeners.clone();
                 if listeners.is_empty() {
-                    self.leave_channel(name);
+                    self.leave_channel(topic);
                 }
                 for id in listeners {
                     self.one_more_stands(id);
@@ -246,9 +246,9 @@ impl Actor {
             State::Leaving => {
                 channel.state = State::Down;
                 if channel.listeners.is_empty() {
-                    self.leave_channel(name);
+                    self.leave_channel(topic);
                 } else {
-                    self.ask_for(name);
+                    self.ask_for(topic);
                 }
             }
             State::Down | State::Standing => {}
@@ -256,9 +256,9 @@ impl Actor {
     }
 
     /// The upstream does not let the gateway have a channel: its listeners cannot be served.
-    fn refused(&mut self, name: &Bytes, error: &redis::RedisError) {
+    fn refused(&mut self, topic: &Topic, error: &redis::RedisError) {
         tracing::warn!(%error, "the upstream refused a subscription");
-        let Some(channel) = self.channels.get_mut(name) else {
+        let Some(channel) = self.channels.get_mut(topic) else {
             return;
         };
         channel.state = State::Down;
@@ -267,7 +267,7 @@ impl Actor {
             self.fanout.order(Order::End(*id, farewell.clone()));
         }
         if channel.listeners.is_empty() {
-            self.leave_channel(name);
+            self.leave_channel(topic);
         }
     }
 
@@ -313,13 +313,9 @@ impl Actor {
             subscriber.gap = subscriber.gap.or(Some("interrupted"));
         }
         let retry = self.retry.mul_f32(1.0 + fastrand::f32() / 2.0);
-        let opening = event::opening(self.position(), retry);
-        let channels = self
-            .subscribers
-            .get(&id)
-            .into_iter()
-            .flat_map(|s| &s.channels);
-        let keys = channels.filter_map(|name| self.channels.get(name));
+        let (shape, topics) = (subscriber.shape, subscriber.topics.clone());
+        let opening = event::opening(self.position(), shape, &topics, retry);
+        let keys = topics.iter().filter_map(|topic| self.channels.get(topic));
         let keys = keys.map(|channel| channel.key).collect();
         self.fanout.order(Order::Open(id, opening, keys));
         if stands {
@@ -335,7 +331,7 @@ impl Actor {
                 epoch: &self.epoch,
                 sequence: self.sequence,
             };
-            let gap = event::gap(position, reason, &subscriber.channels);
+            let gap = event::gap(position, subscriber.shape, reason, &subscriber.topics);
             self.fanout.order(Order::Send(id, gap));
         }
     }
@@ -354,7 +350,7 @@ impl Actor {
             !channel.listeners.is_empty()
         });
         for subscriber in self.subscribers.values_mut() {
-            subscriber.missing = subscriber.channels.len();
+            subscriber.missing = subscriber.topics.len();
             if subscriber.open {
                 subscriber.gap = subscriber.gap.or(Some("interrupted"));
             }
@@ -369,7 +365,12 @@ impl Actor {
         let Ok(name) = message.get_channel::<Vec<u8>>() else {
             return;
         };
-        let Some(channel) = self.channels.get(&name[..]) else {
+        let name = Bytes::from(name);
+        let topic = match message.get_pattern::<Vec<u8>>() {
+            Ok(pattern) if message.from_pattern() => Topic::Pattern(pattern.into()),
+            _ => Topic::Channel(name.clone()),
+        };
+        let Some(channel) = self.channels.get(&topic) else {
             return;
         };
         self.sequence += 1;
@@ -380,11 +381,11 @@ impl Actor {
         let payload = message.get_payload_bytes();
         let shapes = Shape::all().map(|shape| {
             let wanted = channel.shapes[shape.index()] > 0;
-            wanted.then(|| event::message(position, shape, &name, payload))
+            wanted.then(|| event::message(position, shape, &topic, &name, payload))
         });
-        if !self.fanout.deliver(channel.key, shapes) {
+        if !self.fanout.deliver(channel.key, Box::new(shapes)) {
             self.stats.dropped.fetch_add(1, Ordering::Relaxed);
-            if self.lossy.insert(Bytes::from(name)) {
+            if self.lossy.insert(topic) {
                 tracing::warn!("the fan-out cannot keep up; messages are dropped");
             }
             self.next_loss_check
@@ -395,14 +396,17 @@ impl Actor {
     /// Tells the listeners of channels with dropped messages, if the fan-out takes deliveries again.
     fn tell_of_losses(&mut self) {
         self.next_loss_check = None;
-        for name in std::mem::take(&mut self.lossy) {
-            let Some(channel) = self.channels.get(&name) else {
+        for topic in std::mem::take(&mut self.lossy) {
+            let Some(channel) = self.channels.get(&topic) else {
                 continue;
             };
-            let gap = event::gap(self.position(), "overflow", std::slice::from_ref(&name));
-            let shapes = [(); Shape::COUNT].map(|()| Some(gap.clone()));
-            if !self.fanout.deliver(channel.key, shapes) {
-                self.lossy.insert(name);
+            let topics = std::slice::from_ref(&topic);
+            let gap = |shape| event::gap(self.position(), shape, "overflow", topics);
+            if !self.fanout.deliver(
+                channel.key,
+                Box::new(Shape::all().map(|shape| Some(gap(shape)))),
+            ) {
+                self.lossy.insert(topic);
                 self.next_loss_check = Some(Instant::now() + LOSS_CHECK);
             }
         }

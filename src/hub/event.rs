@@ -4,34 +4,51 @@
 //! each of its lines, whichever of the three line ends they have.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{BufMut, Bytes, BytesMut};
 use serde_json::Value;
 
+use super::Topic;
+
+/// What an event's data is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Format {
+    /// The message itself.
+    #[default]
+    Raw,
+    /// A JSON object with the channel and the message.
+    Json,
+    /// A line as the Upstash SDKs read it: kind, channel and message, with commas between.
+    Upstash,
+}
+
 /// How a subscriber wants its events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Shape {
-    /// `data:` is a JSON object with the channel, rather than the message itself.
-    pub json: bool,
-    /// Events are named after their channel, rather than not at all.
+    /// What their data is.
+    pub format: Format,
+    /// Whether they are named after their channel, rather than not at all.
     pub named: bool,
 }
 
 impl Shape {
     /// How many shapes there are.
-    pub(super) const COUNT: usize = 4;
+    pub(super) const COUNT: usize = 6;
 
     /// The place of this shape among all.
     pub(super) fn index(self) -> usize {
-        usize::from(self.json) * 2 + usize::from(self.named)
+        self.format as usize * 2 + usize::from(self.named)
     }
 
     /// Every shape, by index.
     pub(super) fn all() -> [Self; Self::COUNT] {
-        [(false, false), (false, true), (true, false), (true, true)]
-            .map(|(json, named)| Self { json, named })
+        std::array::from_fn(|index| Self {
+            format: [Format::Raw, Format::Json, Format::Upstash][index / 2],
+            named: index % 2 == 1,
+        })
     }
 }
 
@@ -85,13 +102,31 @@ impl Encoded {
 }
 
 /// What a stream begins with: a comment, so that something has arrived; how long to wait before
-/// reconnecting; and the position, which is kept by the browser although nothing is dispatched.
-pub(super) fn opening(position: Position<'_>, retry: std::time::Duration) -> Encoded {
+/// reconnecting; and the position, which is kept by the browser although nothing is dispatched. Upstash's
+/// SDKs wait for the upstream's confirmations instead.
+pub(super) fn opening(
+    position: Position<'_>,
+    shape: Shape,
+    topics: &[Topic],
+    retry: Duration,
+) -> Encoded {
     let mut out = Vec::with_capacity(64);
     out.extend_from_slice(b": connected\n");
-    field(&mut out, "retry", retry.as_millis().to_string().as_bytes());
-    id(&mut out, position);
-    out.push(b'\n');
+    if shape.format == Format::Upstash {
+        out.push(b'\n');
+        for (index, topic) in topics.iter().enumerate() {
+            let kind = match topic {
+                Topic::Channel(_) => "subscribe",
+                Topic::Pattern(_) => "psubscribe",
+            };
+            let count = (index + 1).to_string();
+            upstash(&mut out, &[kind.as_bytes(), topic.name(), count.as_bytes()]);
+        }
+    } else {
+        field(&mut out, "retry", retry.as_millis().to_string().as_bytes());
+        id(&mut out, position);
+        out.push(b'\n');
+    }
     Encoded::new(&out)
 }
 
@@ -112,14 +147,22 @@ pub(super) fn farewell(reason: &str) -> Encoded {
     Encoded::new(&out)
 }
 
-/// A message of a channel.
+/// A message of a channel, which came because of a topic.
 pub(super) fn message(
     position: Position<'_>,
     shape: Shape,
+    topic: &Topic,
     channel: &[u8],
     payload: &[u8],
 ) -> Encoded {
     let mut out = Vec::with_capacity(payload.len() + channel.len() + 64);
+    if shape.format == Format::Upstash {
+        match topic {
+            Topic::Channel(_) => upstash(&mut out, &[b"message", channel, payload]),
+            Topic::Pattern(pattern) => upstash(&mut out, &[b"pmessage", pattern, channel, payload]),
+        }
+        return Encoded::new(&out);
+    }
     id(&mut out, position);
     if shape.named {
         let name = String::from_utf8_lossy(channel);
@@ -128,19 +171,22 @@ pub(super) fn message(
         field(&mut out, "event", name.as_bytes());
     }
     match std::str::from_utf8(payload) {
-        Ok(text) if !shape.json => data(&mut out, text),
-        _ => data(&mut out, &json(channel, payload)),
+        Ok(text) if shape.format == Format::Raw => data(&mut out, text),
+        _ => data(&mut out, &json(topic, channel, payload)),
     }
     out.push(b'\n');
     Encoded::new(&out)
 }
 
 /// Tells a subscriber that messages may be missing, and since it carries the position, from where on
-/// nothing is.
-pub(super) fn gap(position: Position<'_>, reason: &str, channels: &[Bytes]) -> Encoded {
-    let names = channels
+/// nothing is. Upstash's SDKs know nothing of it, and pass over comments.
+pub(super) fn gap(position: Position<'_>, shape: Shape, reason: &str, topics: &[Topic]) -> Encoded {
+    if shape.format == Format::Upstash {
+        return farewell(&format!("gap: {reason}"));
+    }
+    let names = topics
         .iter()
-        .map(|name| String::from_utf8_lossy(name).into());
+        .map(|topic| String::from_utf8_lossy(topic.name()).into());
     let names: Vec<Value> = names.collect();
     let mut out = Vec::with_capacity(128);
     id(&mut out, position);
@@ -155,12 +201,28 @@ pub(super) fn gap(position: Position<'_>, reason: &str, channels: &[Bytes]) -> E
     Encoded::new(&out)
 }
 
+/// One line for Upstash's SDKs, which split it at the first commas and read nothing but lines that begin
+/// with `data: `. They cannot be told of a line end within a message: it becomes a space.
+fn upstash(out: &mut Vec<u8>, parts: &[&[u8]]) {
+    let line = parts.join(&b',');
+    let line: Vec<u8> = line
+        .into_iter()
+        .map(|b| if is_line_end(b) { b' ' } else { b })
+        .collect();
+    field(out, "data", &line);
+    out.push(b'\n');
+}
+
 /// The JSON form of a message.
-fn json(channel: &[u8], payload: &[u8]) -> String {
+fn json(topic: &Topic, channel: &[u8], payload: &[u8]) -> String {
     let mut json = String::with_capacity(payload.len() + channel.len() + 32);
     json += "{";
     text_or_base64(&mut json, "channel", "channel_encoding", channel);
     json += ",";
+    if let Topic::Pattern(pattern) = topic {
+        text_or_base64(&mut json, "pattern", "pattern_encoding", pattern);
+        json += ",";
+    }
     text_or_base64(&mut json, "message", "encoding", payload);
     json += "}";
     json
@@ -225,8 +287,12 @@ mod tests {
         String::from_utf8(encoded.bytes(false).to_vec()).expect("text")
     }
 
+    fn news() -> Topic {
+        Topic::Channel("news".into())
+    }
+
     fn raw(payload: &[u8]) -> String {
-        text(&message(HERE, Shape::default(), b"news", payload))
+        text(&message(HERE, Shape::default(), &news(), b"news", payload))
     }
 
     #[test]
@@ -250,10 +316,10 @@ mod tests {
     #[test]
     fn json_names_the_channel_and_is_one_line() {
         let shape = Shape {
-            json: true,
+            format: Format::Json,
             named: true,
         };
-        let event = text(&message(HERE, shape, b"new\ns", b"a\r\nb"));
+        let event = text(&message(HERE, shape, &news(), b"new\ns", b"a\r\nb"));
         let expected = "id: k3x-7\nevent: news\n\
                         data: {\"channel\":\"new\\ns\",\"message\":\"a\\r\\nb\"}\n\n";
         assert_eq!(event, expected);
@@ -268,7 +334,7 @@ mod tests {
 
     #[test]
     fn a_chunk_is_one_event() {
-        let event = message(HERE, Shape::default(), b"news", b"hello");
+        let event = message(HERE, Shape::default(), &news(), b"news", b"hello");
         assert_eq!(
             &event.bytes(true)[..],
             b"17\r\nid: k3x-7\ndata: hello\n\n\r\n"
@@ -277,7 +343,8 @@ mod tests {
 
     #[test]
     fn a_gap_tells_why_and_from_where() {
-        let event = text(&gap(HERE, "interrupted", &["a".into(), "b".into()]));
+        let topics = [Topic::Channel("a".into()), Topic::Pattern("b".into())];
+        let event = text(&gap(HERE, Shape::default(), "interrupted", &topics));
         let expected = "id: k3x-7\nevent: gap\n\
                         data: {\"reason\":\"interrupted\",\"channels\":[\"a\",\"b\"]}\n\n";
         assert_eq!(event, expected);
@@ -286,5 +353,38 @@ mod tests {
     #[test]
     fn a_reason_cannot_end_its_comment() {
         assert_eq!(text(&farewell("no\ndata: x")), ": no data: x\n\n");
+    }
+
+    #[test]
+    fn a_pattern_is_named_beside_the_channel() {
+        let shape = Shape {
+            format: Format::Json,
+            named: false,
+        };
+        let topic = Topic::Pattern("n*".into());
+        let event = text(&message(HERE, shape, &topic, b"news", b"x"));
+        let expected = "id: k3x-7\n\
+                        data: {\"channel\":\"news\",\"pattern\":\"n*\",\"message\":\"x\"}\n\n";
+        assert_eq!(event, expected);
+    }
+
+    #[test]
+    fn upstash_lines_cannot_be_split() {
+        let shape = Shape {
+            format: Format::Upstash,
+            named: false,
+        };
+        let topic = Topic::Pattern("n*".into());
+        let event = text(&message(
+            HERE,
+            shape,
+            &topic,
+            b"news",
+            b"a,b\ndata: message,x,y",
+        ));
+        assert_eq!(event, "data: pmessage,n*,news,a,b data: message,x,y\n\n");
+        let opening = text(&opening(HERE, shape, &[news(), topic], Duration::ZERO));
+        let expected = ": connected\n\ndata: subscribe,news,1\n\ndata: psubscribe,n*,2\n\n";
+        assert_eq!(opening, expected);
     }
 }

@@ -28,6 +28,9 @@ const MAX_BACKLOG: usize = 64 * 1024 * 1024;
 /// Names a channel between the hub and its fan-outs.
 pub(super) type ChannelKey = u64;
 
+/// A message in the shapes that somebody wants, by their index.
+pub(super) type Shapes = Box<[Option<Encoded>; Shape::COUNT]>;
+
 /// What the hub has a fan-out do.
 #[derive(Debug)]
 pub(super) enum Order {
@@ -36,7 +39,7 @@ pub(super) enum Order {
     /// Send its head and this, and from now on the messages of these channels.
     Open(SubscriberId, Encoded, Vec<ChannelKey>),
     /// Deliver a message to all subscribers of a channel, encoded in the shapes that they want.
-    Deliver(ChannelKey, [Option<Encoded>; Shape::COUNT]),
+    Deliver(ChannelKey, Shapes),
     /// Send one subscriber something.
     Send(SubscriberId, Encoded),
     /// Send one subscriber something and end its stream.
@@ -107,11 +110,7 @@ impl Fanout {
     }
 
     /// Orders a delivery, unless the thread is too far behind: then this is false, and the message lost.
-    pub(super) fn deliver(
-        &self,
-        channel: ChannelKey,
-        shapes: [Option<Encoded>; Shape::COUNT],
-    ) -> bool {
+    pub(super) fn deliver(&self, channel: ChannelKey, shapes: Shapes) -> bool {
         let bytes = weight(&shapes);
         let before = self.bell.backlog.fetch_add(bytes, Ordering::Relaxed);
         if before > 0 && before + bytes > MAX_BACKLOG {
@@ -137,11 +136,11 @@ impl Bell {
     }
 
     /// Notes that a delivery has been carried out.
-    pub(super) fn delivered(&self, shapes: &[Option<Encoded>; Shape::COUNT]) {
+    pub(super) fn delivered(&self, shapes: &Shapes) {
         self.backlog.fetch_sub(weight(shapes), Ordering::Relaxed);
     }
 }
 
-fn weight(shapes: &[Option<Encoded>; Shape::COUNT]) -> usize {
+fn weight(shapes: &Shapes) -> usize {
     shapes.iter().flatten().map(Encoded::len).sum()
 }

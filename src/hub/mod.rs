@@ -12,6 +12,7 @@ mod fanout;
 mod roster;
 mod source;
 mod subscriber;
+mod topic;
 mod writer;
 
 use std::io;
@@ -28,7 +29,8 @@ use crate::upstream::Upstream;
 use actor::Actor;
 use fanout::{Fanout, Rules};
 
-pub use event::Shape;
+pub use event::{Format, Shape};
+pub use topic::Topic;
 
 /// Requests to the hub that may wait.
 const MAILBOX: usize = 1024;
@@ -39,8 +41,8 @@ type SubscriberId = u64;
 /// What a client wants to be told of.
 #[derive(Debug)]
 pub struct Subscription {
-    /// The channels, each once.
-    pub channels: Vec<Bytes>,
+    /// What it listens to, each once.
+    pub topics: Vec<Topic>,
     /// The id of the last event the client has seen, if it says so.
     pub last_event_id: Option<String>,
     /// The connection that the events go to.

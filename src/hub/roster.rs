@@ -2,24 +2,22 @@
 
 use std::collections::HashSet;
 
-use bytes::Bytes;
-
-use super::SubscriberId;
 use super::event::Shape;
 use super::fanout::ChannelKey;
+use super::{SubscriberId, Topic};
 
 /// A stream, as this task sees it.
 pub(super) struct Listener {
-    pub(super) channels: Vec<Bytes>,
+    pub(super) topics: Vec<Topic>,
     pub(super) shape: Shape,
-    /// How many of its channels do not stand.
+    /// How many of its topics do not stand.
     pub(super) missing: usize,
     pub(super) open: bool,
     /// Why it may have missed something that it has not been told of.
     pub(super) gap: Option<&'static str>,
 }
 
-/// A channel with listeners, or one about to be left.
+/// A topic with listeners, or one about to be left.
 pub(super) struct Channel {
     pub(super) key: ChannelKey,
     pub(super) listeners: HashSet<SubscriberId>,
@@ -41,7 +39,7 @@ pub(super) enum State {
 }
 
 impl Channel {
-    /// A channel that nobody listens to yet.
+    /// A topic that nobody listens to yet.
     pub(super) fn new(key: ChannelKey) -> Self {
         Self {
             key,

@@ -5,11 +5,11 @@
 use std::pin::Pin;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use redis::aio::{PubSub, PubSubSink, PubSubStream};
 
+use super::Topic;
 use crate::config::Config;
 use crate::upstream::{Upstream, reconnect_pauses};
 
@@ -20,10 +20,10 @@ pub(super) enum Happening {
     Up,
     /// A message came.
     Message(redis::Msg),
-    /// What was asked for this channel is done.
-    Confirmed(Bytes),
-    /// What was asked for this channel is refused.
-    Refused(Bytes, redis::RedisError),
+    /// What was asked for this topic is done.
+    Confirmed(Topic),
+    /// What was asked for this topic is refused.
+    Refused(Topic, redis::RedisError),
     /// The connection is gone, and with it every subscription; it is being renewed.
     Lost,
 }
@@ -35,7 +35,7 @@ pub(super) struct Source {
     connection: Connection,
     /// How long to wait before each further attempt to connect.
     pauses: Box<dyn Iterator<Item = Duration> + Send>,
-    /// What the upstream was asked for and has not confirmed. At most one request for each channel, so
+    /// What the upstream was asked for and has not confirmed. At most one request for each topic, so
     /// their order does not matter.
     requests: FuturesUnordered<Pin<Box<dyn Future<Output = Confirmation> + Send>>>,
 }
@@ -47,8 +47,14 @@ enum Connection {
     Up(PubSubSink, PubSubStream),
 }
 
+#[derive(Debug, Clone, Copy)]
+enum Request {
+    Subscribe,
+    Unsubscribe,
+}
+
 struct Confirmation {
-    channel: Bytes,
+    topic: Topic,
     result: redis::RedisResult<()>,
 }
 
@@ -77,32 +83,38 @@ impl Source {
         self.requests.clear();
     }
 
-    /// Asks for a channel. False if there is no connection to ask over.
-    pub(super) fn subscribe(&mut self, channel: &Bytes) -> bool {
-        let Connection::Up(sink, _) = &self.connection else {
-            return false;
-        };
-        let (mut sink, channel) = (sink.clone(), channel.clone());
-        let limit = self.command_timeout;
-        self.requests.push(Box::pin(async move {
-            let done = tokio::time::timeout(limit, sink.subscribe(&channel[..]));
-            let result = done.await.unwrap_or_else(|_| Err(late()));
-            Confirmation { channel, result }
-        }));
-        true
+    /// Asks for a topic. False if there is no connection to ask over.
+    pub(super) fn subscribe(&mut self, topic: &Topic) -> bool {
+        self.ask(Request::Subscribe, topic)
     }
 
-    /// Asks to be told no more of a channel. False if there is no connection to ask over.
-    pub(super) fn unsubscribe(&mut self, channel: &Bytes) -> bool {
+    /// Asks to be told no more of a topic. False if there is no connection to ask over.
+    pub(super) fn unsubscribe(&mut self, topic: &Topic) -> bool {
+        self.ask(Request::Unsubscribe, topic)
+    }
+
+    fn ask(&mut self, request: Request, topic: &Topic) -> bool {
         let Connection::Up(sink, _) = &self.connection else {
             return false;
         };
-        let (mut sink, channel) = (sink.clone(), channel.clone());
+        let (mut sink, topic) = (sink.clone(), topic.clone());
         let limit = self.command_timeout;
         self.requests.push(Box::pin(async move {
-            let done = tokio::time::timeout(limit, sink.unsubscribe(&channel[..]));
-            let result = done.await.unwrap_or_else(|_| Err(late()));
-            Confirmation { channel, result }
+            let asked = async {
+                match (request, &topic) {
+                    (Request::Subscribe, Topic::Channel(name)) => sink.subscribe(&name[..]).await,
+                    (Request::Subscribe, Topic::Pattern(name)) => sink.psubscribe(&name[..]).await,
+                    (Request::Unsubscribe, Topic::Channel(name)) => {
+                        sink.unsubscribe(&name[..]).await
+                    }
+                    (Request::Unsubscribe, Topic::Pattern(name)) => {
+                        sink.punsubscribe(&name[..]).await
+                    }
+                }
+            };
+            let done = tokio::time::timeout(limit, asked).await;
+            let result = done.unwrap_or_else(|_| Err(late()));
+            Confirmation { topic, result }
         }));
         true
     }
@@ -112,13 +124,13 @@ impl Source {
     pub(super) async fn next(&mut self) -> Happening {
         loop {
             tokio::select! {
-                Some(Confirmation { channel, result }) = self.requests.next() => match result {
-                    Ok(()) => return Happening::Confirmed(channel),
+                Some(Confirmation { topic, result }) = self.requests.next() => match result {
+                    Ok(()) => return Happening::Confirmed(topic),
                     // Silence: the connection is as good as gone.
                     Err(error) if error.is_timeout() => return self.lose(),
                     // A broken connection shows as such.
                     Err(error) if error.is_unrecoverable_error() => {}
-                    Err(error) => return Happening::Refused(channel, error),
+                    Err(error) => return Happening::Refused(topic, error),
                 },
                 event = self.connection.next() => match event {
                     ConnectionEvent::Message(message) => return Happening::Message(message),

@@ -15,8 +15,8 @@ use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::event::{self, Encoded, Shape};
-use super::fanout::{Bell, ChannelKey, ORDERS, Order, Rules};
+use super::event::{self, Encoded};
+use super::fanout::{Bell, ChannelKey, ORDERS, Order, Rules, Shapes};
 use super::subscriber::{Sent, Subscriber};
 use super::{Seat, Stats, SubscriberId};
 
@@ -206,7 +206,7 @@ impl Worker {
         }
     }
 
-    fn deliver(&mut self, channel: ChannelKey, shapes: &[Option<Encoded>; Shape::COUNT]) {
+    fn deliver(&mut self, channel: ChannelKey, shapes: &Shapes) {
         let Some(audience) = self.channels.get_mut(&channel) else {
             return;
         };

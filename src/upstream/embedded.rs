@@ -166,7 +166,8 @@ fn admit_expiry(option: &[u8], time: &[u8]) -> Result<(), Error> {
     }
 }
 
-fn unsupported(what: &str) -> Error {
+/// The error for a command or option that mini-redis does not have.
+pub(super) fn unsupported(what: &str) -> Error {
     Error::Unsupported(format!(
         "the embedded engine (mini-redis) has GET, SET (with EX or PX), PUBLISH and SUBSCRIBE only, and \
          not {what}; to use a Redis server, start the gateway with --upstream redis://host:6379"

@@ -137,6 +137,17 @@ impl Upstream {
         }
     }
 
+    /// Checks that patterns can be subscribed to.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] where they cannot.
+    pub fn admit_patterns(&self) -> Result<(), Error> {
+        match self.shared.connector {
+            Connector::Embedded(_) => Err(embedded::unsupported("PSUBSCRIBE")),
+            Connector::Redis(_) => Ok(()),
+        }
+    }
+
     /// Sends commands as one pipeline, in order, over the shared connection; gives one outcome for each, in
     /// the same order. The commands have been admitted before.
     ///

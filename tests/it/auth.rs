@@ -252,6 +252,14 @@ fn a_reader_has_commands_that_read() {
         client.request("GET", "/set/a/2", &[READER], b"").status,
         403
     );
+    for path in ["/subscribe/a", "/psubscribe/a*?_token=re4der"] {
+        let shown = if path.contains("_token") {
+            &[][..]
+        } else {
+            &[READER]
+        };
+        EventStream::open(gateway.address, path, shown);
+    }
     // Each command of a pipeline has its own answer; a transaction is one thing.
     let mixed = br#"[["GET","a"],["SET","a","2"],["PING"]]"#;
     let answers = client.request("POST", "/pipeline", &[READER], mixed).json();

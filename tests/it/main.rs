@@ -53,6 +53,8 @@ mod readme;
 mod redis_keys;
 /// What the routes refuse, and what they say about it.
 mod refusals;
+/// A Redis server that goes and comes back.
+mod restarts;
 /// SIGTERM and SIGINT.
 mod shutdown;
 /// The rules of the house.

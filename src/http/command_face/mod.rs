@@ -13,11 +13,14 @@ use bytes::Bytes;
 use tiny_http::Method;
 
 use super::access::Permit;
+use super::handlers::channels::{MAX_TOPICS, stream};
 use super::plan::{Apart, Ask, Plan};
 use super::problem::Problem;
+use super::query::decode_segment;
 use super::request::Request;
 use super::response::Response;
 use crate::command::Command;
+use crate::hub::{Format, Shape, Topic};
 use crate::reply::Reply;
 use crate::upstream::classes::Class;
 use crate::upstream::{Outcome, Upstream};
@@ -173,6 +176,33 @@ pub(super) fn transaction(request: &Request, context: Context<'_>) -> Result<Pla
         commands,
         respond: Box::new(respond),
     }))
+}
+
+/// `/subscribe/{channel}/…`: messages as the SDKs read them. The body and the query mean nothing.
+pub(super) fn subscribe(request: &Request, channels: &[Bytes]) -> Result<Plan, Problem> {
+    listen(request, channels, Topic::Channel)
+}
+
+/// `/psubscribe/{pattern}/…`.
+pub(super) fn psubscribe(request: &Request, patterns: &[Bytes]) -> Result<Plan, Problem> {
+    listen(request, patterns, Topic::Pattern)
+}
+
+fn listen(request: &Request, names: &[Bytes], kind: fn(Bytes) -> Topic) -> Result<Plan, Problem> {
+    let names = names.iter().map(|name| decode_segment(name).map(kind));
+    let mut topics = names.collect::<Result<Vec<_>, _>>()?;
+    topics.sort();
+    topics.dedup();
+    if topics.len() > MAX_TOPICS {
+        return Err(malformed(format!(
+            "a stream carries {MAX_TOPICS} channels at most"
+        )));
+    }
+    let shape = Shape {
+        format: Format::Upstash,
+        named: false,
+    };
+    Ok(stream(request, &topics, shape, None))
 }
 
 /// A command that may go among others.

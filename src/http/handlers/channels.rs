@@ -11,11 +11,11 @@ use crate::http::problem::Problem;
 use crate::http::query::{Query, bad};
 use crate::http::request::Request;
 use crate::http::response::Response;
-use crate::hub::Shape;
+use crate::hub::{Format, Shape, Topic};
 use crate::reply::Reply;
 
-/// Channels that one stream may carry.
-const MAX_CHANNELS: usize = 100;
+/// Channels and patterns that one stream may carry.
+pub(crate) const MAX_TOPICS: usize = 100;
 
 /// `POST /v1/channels/{channel}/messages`.
 pub(crate) fn publish(request: &Request, channel: Bytes) -> Result<Plan, Problem> {
@@ -30,34 +30,40 @@ pub(crate) fn publish(request: &Request, channel: Bytes) -> Result<Plan, Problem
 /// `GET /v1/channels/{channel}/events`.
 pub(crate) fn events(request: &Request, channel: Bytes) -> Result<Plan, Problem> {
     let query = Query::parse(&request.query)?;
-    listen(request, query, &[channel], false)
+    listen(request, query, vec![Topic::Channel(channel)], Format::Raw)
 }
 
 /// `GET /v1/events?channel=…`.
 pub(crate) fn events_of_several(request: &Request) -> Result<Plan, Problem> {
     let mut query = Query::parse(&request.query)?;
-    let mut channels = query.all("channel");
-    channels.sort();
-    channels.dedup();
-    if channels.is_empty() {
-        return Err(bad("channel", "must be given, once for each channel"));
+    let channels = query.all("channel").into_iter().map(Topic::Channel);
+    let patterns = query.all("pattern").into_iter().map(Topic::Pattern);
+    let mut topics: Vec<_> = channels.chain(patterns).collect();
+    topics.sort();
+    topics.dedup();
+    if topics.is_empty() {
+        return Err(bad(
+            "channel",
+            "must be given, once for each channel, or pattern",
+        ));
     }
-    if channels.len() > MAX_CHANNELS {
-        let what = format!("may be given {MAX_CHANNELS} times at most");
+    if topics.len() > MAX_TOPICS {
+        let what = format!("may be given {MAX_TOPICS} times at most");
         return Err(bad("channel", &what));
     }
-    listen(request, query, &channels, true)
+    listen(request, query, topics, Format::Json)
 }
 
 fn listen(
     request: &Request,
     mut query: Query,
-    channels: &[Bytes],
-    json_by_default: bool,
+    topics: Vec<Topic>,
+    default: Format,
 ) -> Result<Plan, Problem> {
-    let json = match query.word("format", &["raw", "json"])? {
-        Some(format) => format == "json",
-        None => json_by_default,
+    let format = match query.word("format", &["raw", "json"])? {
+        Some("raw") => Format::Raw,
+        Some(_) => Format::Json,
+        None => default,
     };
     let named = query.word("event", &["channel"])?.is_some();
     let asked = query.one("last_event_id")?;
@@ -68,21 +74,37 @@ fn listen(
     // An EventSource reconnects with the URL it began with: its header is the newer one.
     let last = request.headers.get("Last-Event-ID").or(asked.as_deref());
     let last_event_id = last.map(|id| String::from_utf8_lossy(id).into_owned());
+    Ok(stream(
+        request,
+        &topics,
+        Shape { format, named },
+        last_event_id,
+    ))
+}
+
+/// An event stream; of a HEAD, its head alone.
+pub(crate) fn stream(
+    request: &Request,
+    topics: &[Topic],
+    shape: Shape,
+    last_event_id: Option<String>,
+) -> Plan {
     let head = head();
     if request.method == Method::Head {
-        return Ok(Plan::Answer(head));
+        return Plan::Answer(head);
     }
     // Copies: the names live as long as the stream, and shall not keep all that was received with them.
-    let channels = channels
-        .iter()
-        .map(|name| Bytes::copy_from_slice(name))
-        .collect();
-    Ok(Plan::Listen(Listen {
-        channels,
-        shape: Shape { json, named },
+    let copy = |name: &Bytes| Bytes::copy_from_slice(name);
+    let topics = topics.iter().map(|topic| match topic {
+        Topic::Channel(name) => Topic::Channel(copy(name)),
+        Topic::Pattern(name) => Topic::Pattern(copy(name)),
+    });
+    Plan::Listen(Listen {
+        topics: topics.collect(),
+        shape,
         last_event_id,
         head,
-    }))
+    })
 }
 
 /// The head of an event stream. Caches and proxies are told to keep their hands off it; nginx has a header
