@@ -65,7 +65,7 @@ pub struct Flags {
     pub listen: SocketAddr,
 
     /// What to serve: `embedded`, a mini-redis inside this process (in memory; GET, SET, PUBLISH and
-    /// SUBSCRIBE only), or redis://[user:password@]host[:port][/database].
+    /// SUBSCRIBE only), or a `redis://user:password@host:port/database` (only the host is needed).
     #[arg(long, env = "GATEWAY_UPSTREAM", value_name = "URL", default_value = "embedded", value_parser = parse_upstream, hide_env_values = true)]
     pub upstream: UpstreamUrl,
 
@@ -169,7 +169,7 @@ pub struct Flags {
     #[arg(long, env = "GATEWAY_RETRY", value_name = "TIME", default_value = "2s", value_parser = parse_time)]
     pub retry: Duration,
 
-    /// A site whose pages may use this gateway, such as https://app.example.com, or * for every site.
+    /// A site whose pages may use this gateway, such as `https://app.example.com`, or * for every site.
     /// May be given several times, or separated by commas.
     #[arg(long, env = "GATEWAY_ALLOW_ORIGIN", value_name = "ORIGIN", value_delimiter = ',', value_parser = parse_origin)]
     pub allow_origin: Vec<AllowedOrigin>,

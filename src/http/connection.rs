@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use tiny_http::Method;
 
-use super::body::BodyReader;
-use super::budget::{Budget, Reservation, SMALL};
+use super::budget::Budget;
 use super::head::{Framing, Head, HeadReader, Limits};
-use super::outbox::{Outbox, WRITE_BEHIND, no_memory};
+use super::incoming::Incoming;
+use super::outbox::{Outbox, WRITE_BEHIND};
 use super::places::Place;
 use super::problem::Problem;
 use super::request::Request;
@@ -73,13 +73,6 @@ enum Phase {
     Waiting(Box<Waiting>),
     /// Nothing more is taken up; what comes is thrown away until the client has closed.
     Lingering,
-}
-
-/// A request whose body is on its way.
-struct Incoming {
-    request: Request,
-    reader: BodyReader,
-    keep_alive: bool,
 }
 
 /// What a connection brings next.
@@ -155,7 +148,7 @@ impl Connection {
     /// How much may be held unparsed.
     fn wanted(&self) -> usize {
         match &self.phase {
-            Phase::Body(incoming) => READ_AHEAD.max(incoming.reader.wanted()),
+            Phase::Body(incoming) => READ_AHEAD.max(incoming.wanted()),
             Phase::Head(_) | Phase::Waiting(_) | Phase::Lingering => READ_AHEAD,
         }
     }
@@ -215,11 +208,7 @@ impl Connection {
             return Some(self.refuse(request, problem));
         }
         self.invite = expects_continue && !is_here;
-        self.phase = Phase::Body(Box::new(Incoming {
-            request,
-            reader: BodyReader::new(framing),
-            keep_alive,
-        }));
+        self.phase = Phase::Body(Box::new(Incoming::new(request, framing, keep_alive)));
         None
     }
 
@@ -229,25 +218,13 @@ impl Connection {
             self.phase = phase;
             return None;
         };
-        let body = match incoming.reader.read(&mut self.received, limits.body) {
-            Err(problem) => return Some(self.refuse(incoming.request, problem)),
-            Ok(body) => body,
-        };
-        // What has arrived counts, not what was announced.
-        let size = match &body {
-            Some(body) => body.len(),
-            None => incoming.reader.held() + self.received.len(),
-        };
-        if size > SMALL && !cover(&mut incoming.request, size, limits.body, budget) {
-            return Some(self.refuse(incoming.request, no_memory()));
-        }
-        match body {
-            Some(body) => {
+        match incoming.read(&mut self.received, limits, budget) {
+            Err(problem) => Some(self.refuse(incoming.request, problem)),
+            Ok(true) => {
                 self.invite = false;
-                incoming.request.body = body;
                 Some(self.whole(incoming.request, incoming.keep_alive))
             }
-            None => {
+            Ok(false) => {
                 self.phase = Phase::Body(incoming);
                 None
             }
@@ -429,19 +406,6 @@ impl Connection {
     pub(super) fn into_parts(self) -> (TcpStream, Vec<u8>, Place) {
         (self.stream, self.answers.into_bytes(), self.place)
     }
-}
-
-/// Has a body's growing size covered by the budget, in large steps.
-fn cover(request: &mut Request, size: usize, limit: usize, budget: &Budget) -> bool {
-    let covered = request.reservation.as_ref().map_or(0, Reservation::bytes);
-    if size <= covered {
-        return true;
-    }
-    // Given back first, or a body could not grow beyond half of the budget.
-    request.reservation = None;
-    let ahead = (size * 2).min(limit.max(size));
-    request.reservation = budget.reserve(ahead).or_else(|| budget.reserve(size));
-    request.reservation.is_some()
 }
 
 /// Whether a head that may be unfinished or faulty is that of a HEAD: its answer has no body in any case.

@@ -1,6 +1,6 @@
 //! The routes behind one door, whatever server they stand behind: a request in, a plan out.
 //!
-//! Every check that concerns all routes is in [`Service::plan`], one after the other.
+//! Every check that concerns all routes is in `Service::plan`, one after the other.
 
 use std::borrow::Cow;
 use std::sync::Arc;

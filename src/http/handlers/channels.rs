@@ -30,7 +30,7 @@ pub(crate) fn publish(request: &Request, channel: Bytes) -> Result<Plan, Problem
 /// `GET /v1/channels/{channel}/events`.
 pub(crate) fn events(request: &Request, channel: Bytes) -> Result<Plan, Problem> {
     let query = Query::parse(&request.query)?;
-    listen(request, query, vec![Topic::Channel(channel)], Format::Raw)
+    listen(request, query, &[Topic::Channel(channel)], Format::Raw)
 }
 
 /// `GET /v1/events?channel=…`.
@@ -51,13 +51,13 @@ pub(crate) fn events_of_several(request: &Request) -> Result<Plan, Problem> {
         let what = format!("may be given {MAX_TOPICS} times at most");
         return Err(bad("channel", &what));
     }
-    listen(request, query, topics, Format::Json)
+    listen(request, query, &topics, Format::Json)
 }
 
 fn listen(
     request: &Request,
     mut query: Query,
-    topics: Vec<Topic>,
+    topics: &[Topic],
     default: Format,
 ) -> Result<Plan, Problem> {
     let format = match query.word("format", &["raw", "json"])? {
@@ -76,7 +76,7 @@ fn listen(
     let last_event_id = last.map(|id| String::from_utf8_lossy(id).into_owned());
     Ok(stream(
         request,
-        &topics,
+        topics,
         Shape { format, named },
         last_event_id,
     ))

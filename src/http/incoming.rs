@@ -1,0 +1,68 @@
+//! A request whose body is on its way, and the memory that it takes.
+
+use bytes::BytesMut;
+
+use super::body::BodyReader;
+use super::budget::{Budget, Reservation, SMALL};
+use super::head::{Framing, Limits};
+use super::outbox::no_memory;
+use super::problem::Problem;
+use super::request::Request;
+
+pub(super) struct Incoming {
+    pub(super) request: Request,
+    pub(super) keep_alive: bool,
+    reader: BodyReader,
+}
+
+impl Incoming {
+    pub(super) fn new(request: Request, framing: Framing, keep_alive: bool) -> Self {
+        Self {
+            request,
+            keep_alive,
+            reader: BodyReader::new(framing),
+        }
+    }
+
+    /// How much is to be received before there is any use in reading.
+    pub(super) fn wanted(&self) -> usize {
+        self.reader.wanted()
+    }
+
+    /// Takes what has been received of the body; true when the request has all of it.
+    ///
+    /// # Errors
+    /// When the body is malformed or too long, or there is no memory for it.
+    pub(super) fn read(
+        &mut self,
+        received: &mut BytesMut,
+        limits: Limits,
+        budget: &Budget,
+    ) -> Result<bool, Problem> {
+        let body = self.reader.read(received, limits.body)?;
+        // What has arrived counts, not what was announced.
+        let size = match &body {
+            Some(body) => body.len(),
+            None => self.reader.held() + received.len(),
+        };
+        if size > SMALL && !self.cover(size, limits.body, budget) {
+            return Err(no_memory());
+        }
+        let whole = body.is_some();
+        self.request.body = body.unwrap_or_default();
+        Ok(whole)
+    }
+
+    /// Has the body's growing size covered by the budget, in large steps.
+    fn cover(&mut self, size: usize, limit: usize, budget: &Budget) -> bool {
+        let reservation = &mut self.request.reservation;
+        if size <= reservation.as_ref().map_or(0, Reservation::bytes) {
+            return true;
+        }
+        // Given back first, or a body could not grow beyond half of the budget.
+        *reservation = None;
+        let ahead = (size * 2).min(limit.max(size));
+        *reservation = budget.reserve(ahead).or_else(|| budget.reserve(size));
+        reservation.is_some()
+    }
+}
