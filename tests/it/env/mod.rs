@@ -1,6 +1,7 @@
 //! What the tests stand on: a gateway in this process or in one of its own, a client that shows what came
 //! over the wire, and waiting for a condition.
 
+mod chromium;
 mod http;
 mod program;
 mod redis;
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 use redis_http_gateway::config::Config;
 use redis_http_gateway::gateway::Gateway;
 
+pub(crate) use chromium::Chromium;
 pub(crate) use http::{Answer, Client};
 pub(crate) use program::Program;
 pub(crate) use redis::TestRedis;
