@@ -55,6 +55,8 @@ mod redis_keys;
 mod refusals;
 /// A Redis server that goes and comes back.
 mod restarts;
+/// Coming back by the id of the last event.
+mod resume;
 /// SIGTERM and SIGINT.
 mod shutdown;
 /// The rules of the house.

@@ -40,6 +40,8 @@ impl TestGateway {
         rlimit::increase_nofile_limit(u64::MAX).unwrap();
         let mut config = Config {
             shutdown_timeout: Duration::from_secs(1),
+            // What is left upstream shall be seen soon.
+            linger: Duration::from_millis(50),
             ..Config::default()
         };
         change(&mut config);
