@@ -252,6 +252,10 @@ mod tests {
     fn what_is_dangerous_has_to_be_allowed() {
         assert!(matches!(class("SHUTDOWN NOSAVE"), Class::Refused(_)));
         assert!(matches!(class("config rewrite"), Class::Refused(_)));
+        assert!(matches!(class("Cluster Forget x"), Class::Refused(_)));
+        assert!(matches!(class("MIGRATE h 1 k 0 1"), Class::Refused(_)));
+        assert!(matches!(class("pfselftest"), Class::Refused(_)));
+        assert_eq!(class("CLUSTER SLOTS"), Class::Pooled);
         assert_eq!(class("config set maxmemory 1"), Class::Pooled);
         assert_eq!(class("config get maxmemory"), Class::Pooled);
     }

@@ -15,8 +15,12 @@ mod bodies;
 mod bridging;
 /// A page on another origin, in Chromium.
 mod browser;
+/// Any bytes, in by every form of a request and out again.
+mod bytes;
 /// The program as a command: flags, variables, output, exit codes, signals.
 mod cli;
+/// Every command that the server has, sent once right and once wrong.
+mod command_table;
 /// The command face over a real Redis.
 mod commands;
 /// Many connections at once, and more than there may be.
@@ -57,6 +61,8 @@ mod refusals;
 mod restarts;
 /// Coming back by the id of the last event.
 mod resume;
+/// The published Upstash SDKs, in programs of their own.
+mod sdk;
 /// SIGTERM and SIGINT.
 mod shutdown;
 /// The rules of the house.

@@ -48,8 +48,11 @@ fn from_parts(parts: &[&RawValue]) -> Result<Command, Malformed> {
 fn argument(index: usize, json: &str) -> Result<Bytes, Malformed> {
     let kind = match json.as_bytes().first() {
         Some(b'"') => {
-            let text: String = serde_json::from_str(json).map_err(|error| error.to_string())?;
-            return Ok(text.into());
+            // Half of a surrogate pair, as a program writes that cuts its strings by UTF-16 units.
+            let text: Result<String, _> = serde_json::from_str(json);
+            return text
+                .map(Bytes::from)
+                .map_err(|_| format!("argument {index} is no Unicode text"));
         }
         Some(b'n') => "null",
         Some(b'[') => "an array",
@@ -117,6 +120,7 @@ mod tests {
             (r#"["SET",["k"]]"#, "argument 1"),
             (r#"["SET","k",{"a":1}]"#, "argument 2"),
             (r#"[1,"k"]"#, "argument 0"),
+            (r#"["GET","a\ud83c"]"#, "argument 1"),
             (r"[]", "name"),
             (r#"[""]"#, "name"),
             (r#"{"a":1}"#, "JSON array"),
