@@ -15,7 +15,7 @@ use super::plan::{Apart, Listen, Respond};
 use super::problem::Problem;
 use super::request::Request;
 use super::response::{Form, Response};
-use super::service::{Admitted, Trim};
+use super::service::{Admitted, Trim, send_apart};
 use super::table::Ready;
 use super::turn::Shared;
 use super::waiting::Waiting;
@@ -77,6 +77,10 @@ pub(super) fn serve(shared: &Arc<Shared>, ready: Vec<Ready>, scratch: &mut [u8],
         let gathered = guarded(shared, key, || {
             gather(shared, ready, scratch, &mut batch.commands, now)
         });
+        if gathered.is_none() {
+            // Nobody is left to take their outcomes.
+            batch.commands.truncate(before);
+        }
         if let Some(work) = gathered.flatten() {
             if batch.commands.len() > before {
                 batch.work.push(work);
@@ -120,12 +124,16 @@ fn gather(
         entries: Vec::new(),
         more: false,
     };
-    if work.connection.has_given_up() {
+    if let Some((waiting, outcomes)) = work.connection.take_done() {
+        let entry = Entry::done(*waiting, outcomes);
+        let last = !entry.form.keep_alive;
+        work.entries.push(entry);
+        if last {
+            return Some(work);
+        }
+    } else if work.connection.has_given_up() {
         shared.table.remove(key);
         return None;
-    }
-    if let Some((waiting, outcome)) = work.connection.take_done() {
-        work.entries.push(Entry::done(*waiting, outcome));
     }
     while let Some(next) = work
         .connection
@@ -236,9 +244,12 @@ impl Batch {
     fn finish(mut self, outcomes: Vec<Outcome>) {
         let now = Instant::now();
         self.shared.pace.note(now - self.began);
-        let mut outcomes = VecDeque::from(outcomes);
+        let mut all = VecDeque::from(outcomes);
         for work in std::mem::take(&mut self.work) {
             let key = work.key;
+            // Its own share, whatever it does with it.
+            let count = work.commands().min(all.len());
+            let mut outcomes: VecDeque<_> = all.drain(..count).collect();
             guarded(&self.shared, key, || {
                 work.finish(&self.shared, &mut outcomes, now)
             });
@@ -255,11 +266,18 @@ impl Drop for Batch {
     }
 }
 
+/// Whether nobody knows what became of one of these.
+fn any_unknown(outcomes: &[Outcome]) -> bool {
+    let unknown = |outcome: &Outcome| matches!(outcome, Err(error) if error.outcome_unknown());
+    outcomes.iter().any(unknown)
+}
+
 impl Entry {
     /// The answer to a request whose blocking command is done.
-    fn done(waiting: Waiting, outcome: Outcome) -> Self {
-        let (form, trim, respond) = waiting.into_parts();
-        let responded = unwinding(&trim, || respond(vec![outcome])).unwrap_or_else(Err);
+    fn done(waiting: Waiting, outcomes: Vec<Outcome>) -> Self {
+        let (mut form, trim, respond) = waiting.into_parts();
+        form.keep_alive &= !any_unknown(&outcomes);
+        let responded = unwinding(&trim, || respond(outcomes)).unwrap_or_else(Err);
         let response = responded.unwrap_or_else(|problem| trim.problem(problem));
         Self {
             form,
@@ -271,6 +289,15 @@ impl Entry {
 }
 
 impl Work {
+    /// How many commands it has in the batch.
+    fn commands(&self) -> usize {
+        let asked = self.entries.iter().map(|entry| match entry.answer {
+            Answer::Asked(count, ..) => count,
+            Answer::Here(_) | Answer::Apart(..) | Answer::Stream(_) => 0,
+        });
+        asked.sum()
+    }
+
     fn finish(mut self, shared: &Arc<Shared>, outcomes: &mut VecDeque<Outcome>, now: Instant) {
         let mut listen = None;
         // Whether the connection has been given its last answer.
@@ -281,7 +308,7 @@ impl Work {
                 mut form,
                 trim,
                 answer,
-                ..
+                _body: body,
             } = entry;
             let response = match answer {
                 Answer::Here(response) => response,
@@ -289,19 +316,22 @@ impl Work {
                     // The outcomes have to be taken whether or not they are answered.
                     let share: Vec<_> = outcomes.drain(..count.min(outcomes.len())).collect();
                     drop(ticket);
-                    let is_unknown = |outcome: &Outcome| matches!(outcome, Err(error) if error.outcome_unknown());
                     // After an outcome that nobody knows the connection ends, and what was pipelined behind
                     // it is not taken up: it could overtake.
-                    form.keep_alive &= !share.iter().any(is_unknown);
+                    form.keep_alive &= !any_unknown(&share);
                     let responded = unwinding(&trim, || respond(share));
                     responded
                         .unwrap_or_else(Err)
                         .unwrap_or_else(|problem| trim.problem(problem))
                 }
                 Answer::Stream(_) | Answer::Apart(..) if closed => continue,
+                Answer::Apart(..) if shared.is_stopping() => {
+                    let problem =
+                        Problem::new(503, "the gateway is shutting down; nothing was done");
+                    trim.problem(problem)
+                }
                 Answer::Apart(apart, ticket) => {
-                    self.connection.invite_body();
-                    return self.wait_for(shared, apart, (form, trim, ticket), now);
+                    return self.wait_for(shared, apart, (form, trim), (ticket, body), now);
                 }
                 Answer::Stream(stream) => {
                     listen = Some((stream, form, trim));
@@ -344,22 +374,23 @@ impl Work {
         }
     }
 
-    /// Starts a command that blocks, and lets the connection wait for it.
+    /// Sends commands apart from those of others, and lets the connection wait for them.
     fn wait_for(
         mut self,
         shared: &Arc<Shared>,
         apart: Apart,
-        (form, trim, ticket): (Form, Trim, Ticket),
+        (form, trim): (Form, Trim),
+        held: (Ticket, Option<Reservation>),
         now: Instant,
     ) {
-        let command = shared.upstream.send_apart(&apart.command);
+        let commands = send_apart(&shared.upstream, &apart);
         let (key, table) = (self.key, Arc::clone(shared));
         let arrived = move || {
             table.table.look_at(key);
             table.wake();
         };
-        let parts = (form, trim, apart.respond, ticket);
-        let waiting = Waiting::start(parts, command, arrived, &shared.runtime);
+        let parts = (form, trim, apart.respond);
+        let waiting = Waiting::start(parts, held, commands, arrived, &shared.runtime);
         self.connection.wait_for(waiting);
         self.more = false;
         self.put_back(shared, now);

@@ -13,7 +13,7 @@ pub enum Plan {
     Answer(Response),
     /// By sending commands, in order and as one pipeline, and making their outcomes a response.
     Ask(Ask),
-    /// By sending one command that may block over a connection of its own.
+    /// By sending commands apart from those of others.
     Apart(Apart),
     /// By turning the connection into an event stream.
     Listen(Listen),
@@ -27,12 +27,23 @@ pub struct Ask {
     pub respond: Respond,
 }
 
-/// A command that may block, and what its outcome means.
+/// Commands that do not go among those of others, and what their outcomes mean.
 pub struct Apart {
-    /// The command.
-    pub command: Command,
-    /// Takes its one outcome.
+    /// At least one; with [`Lane::Own`] exactly one.
+    pub commands: Vec<Command>,
+    /// Over which connection.
+    pub lane: Lane,
+    /// Takes one outcome for each command, in the same order.
     pub respond: Respond,
+}
+
+/// A connection besides the shared one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lane {
+    /// One of its own: the command may block.
+    Own,
+    /// The one for commands whose replies may break it.
+    Guarded,
 }
 
 /// The second half of a route.
@@ -100,7 +111,7 @@ impl std::fmt::Debug for Plan {
 impl std::fmt::Debug for Apart {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Apart")
-            .field("command", &self.command)
+            .field("commands", &self.commands)
             .finish_non_exhaustive()
     }
 }

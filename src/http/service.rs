@@ -9,11 +9,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tiny_http::Method;
 use tokio::runtime::Handle;
 
-use super::access::{Access, Permit};
+use super::access::{self, Access, Permit};
 use super::command_face::{self, Context, Scripts};
 use super::handlers::{channels, keys, operation};
 use super::origin::{self, Cors};
-use super::plan::{Apart, Ask, Plan};
+use super::plan::{Apart, Ask, Lane, Plan};
 use super::problem::Problem;
 use super::request::Request;
 use super::response::Response;
@@ -21,7 +21,7 @@ use super::router::Route;
 use crate::auth::Grant;
 use crate::config::Config;
 use crate::hub::Topic;
-use crate::upstream::{Ticket, Upstream};
+use crate::upstream::{Outcome, Ticket, Upstream};
 
 /// The routes, and what they need. Clones share it.
 #[derive(Debug, Clone)]
@@ -98,8 +98,8 @@ impl Service {
                 (ask.respond)(crate::bridge::block_on(runtime, sent))
             }
             Admitted::Apart(apart, _ticket) => {
-                let sent = self.shared.upstream.send_apart(&apart.command);
-                (apart.respond)(vec![crate::bridge::block_on(runtime, sent)])
+                let sent = send_apart(&self.shared.upstream, &apart);
+                (apart.respond)(crate::bridge::block_on(runtime, sent))
             }
             Admitted::Listen(_) => {
                 let detail = "event streams need the gateway's own server";
@@ -182,6 +182,7 @@ impl Service {
             upstream,
             scripts: &self.shared.scripts,
             permit,
+            could_be_lured: access::could_be_lured(request),
         };
         let plan = match route {
             Route::Health => return Ok(operation::health()),
@@ -217,10 +218,7 @@ impl Service {
                 Ok(Admitted::Ask(ask, ticket))
             }
             Plan::Apart(apart) => {
-                let ticket = self
-                    .shared
-                    .upstream
-                    .admit(std::slice::from_ref(&apart.command))?;
+                let ticket = self.shared.upstream.admit(&apart.commands)?;
                 Ok(Admitted::Apart(apart, ticket))
             }
             Plan::Listen(listen) => {
@@ -253,6 +251,25 @@ fn find(request: &Request) -> Result<Found, Problem> {
         return Ok(Found::Options(allow));
     }
     Err(Problem::method_not_allowed(request.method.as_str(), allow))
+}
+
+/// Sends commands apart from those of others.
+pub(super) fn send_apart(
+    upstream: &Upstream,
+    apart: &Apart,
+) -> impl Future<Output = Vec<Outcome>> + Send + 'static {
+    let guarded = (apart.lane == Lane::Guarded).then(|| upstream.send_guarded(&apart.commands));
+    let own = match (&guarded, apart.commands.first()) {
+        (None, Some(command)) => Some(upstream.send_own(command)),
+        _ => None,
+    };
+    async move {
+        match (guarded, own) {
+            (Some(sent), _) => sent.await,
+            (None, Some(sent)) => vec![sent.await],
+            (None, None) => Vec::new(),
+        }
+    }
 }
 
 /// Whether a request is for the command face, whose errors have a form of their own.

@@ -3,7 +3,7 @@
 use super::SubscriberId;
 use super::Topic;
 use super::actor::Actor;
-use super::event::{self, Encoded, Position, Shape};
+use super::event::{self, Encoded, Format, Position, Shape};
 use super::fanout::Order;
 use super::replay::Kept;
 use super::roster::State;
@@ -32,7 +32,9 @@ impl Actor {
         // Not the position of now: if the connection ends before the rest arrives, the client must come back
         // to where it was.
         let position = self.position(resume.unwrap_or(self.sequence));
-        let opening = event::opening(position, shape, &topics, retry);
+        // What is said to be confirmed is.
+        let confirmed: &[Topic] = if stands { &topics } else { &[] };
+        let opening = event::opening(position, shape, confirmed, retry);
         let keys = topics.iter().filter_map(|topic| self.channels.get(topic));
         let keys = keys.map(|channel| channel.key).collect();
         self.fanout.order(Order::Open(id, opening, keys));
@@ -91,6 +93,10 @@ impl Actor {
         };
         if let Some(reason) = subscriber.gap.take() {
             let (shape, topics) = (subscriber.shape, subscriber.topics.clone());
+            if shape.format == Format::Upstash {
+                let confirmed = event::opening(self.position(0), shape, &topics, self.retry);
+                self.fanout.order(Order::Send(id, confirmed));
+            }
             let gap = event::gap(self.position(self.sequence), shape, reason, &topics);
             self.fanout.order(Order::Send(id, gap));
         }
