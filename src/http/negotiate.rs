@@ -2,6 +2,7 @@
 
 use super::problem::Problem;
 use super::request::Headers;
+use super::response::Response;
 
 /// Whether a client wants JSON rather than the value itself.
 ///
@@ -128,6 +129,75 @@ impl Condition {
             Self::Tags(tags) => tags.iter().any(|t| t == tag),
         }
     }
+}
+
+/// The conditions of a request that reads.
+#[derive(Debug)]
+pub(super) struct ReadConditions {
+    if_match: Option<Condition>,
+    if_none_match: Option<Condition>,
+}
+
+impl ReadConditions {
+    /// Reads both.
+    ///
+    /// # Errors
+    /// 400 where one is malformed.
+    pub(super) fn parse(headers: &Headers) -> Result<Self, Problem> {
+        Ok(Self {
+            if_match: Condition::parse(headers, "If-Match")?,
+            if_none_match: Condition::parse(headers, "If-None-Match")?,
+        })
+    }
+
+    /// What to say where there is nothing to read: 412 if the client took it to be there, else 404.
+    pub(super) fn absent(&self, detail: &'static str) -> Problem {
+        match self.if_match {
+            Some(_) => changed(),
+            None => Problem::new(404, detail),
+        }
+    }
+
+    /// The answer to who asks for something that has this strong tag: 304, or the thing itself.
+    ///
+    /// # Errors
+    /// 412 where it is not what `If-Match` says.
+    pub(super) fn apply(
+        &self,
+        tag: &str,
+        response: impl FnOnce() -> Response,
+    ) -> Result<Response, Problem> {
+        let is_other = |condition: &Condition| !condition.matches_strongly(tag);
+        if self.if_match.as_ref().is_some_and(is_other) {
+            return Err(changed());
+        }
+        let is_known = |condition: &Condition| condition.matches_weakly(tag);
+        let response = if self.if_none_match.as_ref().is_some_and(is_known) {
+            Response::new(304)
+        } else {
+            response()
+        };
+        Ok(response.header("ETag", tag.to_owned()))
+    }
+}
+
+/// 412: what is there is not what the client took it for.
+pub(super) fn changed() -> Problem {
+    Problem::new(412, "the value is not the one of If-Match")
+}
+
+/// For a request that writes where conditions cannot be kept: they are never ignored.
+///
+/// # Errors
+/// 501 if there is one.
+pub(super) fn refuse_conditions(headers: &Headers) -> Result<(), Problem> {
+    for name in ["If-Match", "If-None-Match"] {
+        if Condition::parse(headers, name)?.is_some() {
+            let detail = format!("{name} is not supported for this method here");
+            return Err(Problem::new(501, detail));
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

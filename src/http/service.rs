@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 
 use super::access::{Access, Permit};
 use super::command_face::{self, Context, Scripts};
-use super::handlers::{channels, keys, operation};
+use super::handlers::{channels, hashes, keys, operation, streams};
 use super::origin::{self, Cors};
 use super::plan::{Apart, Ask, Plan};
 use super::problem::Problem;
@@ -201,6 +201,9 @@ impl Service {
             Route::Key(key) => keys::key(request, key)?,
             Route::Increment(key) => keys::increment(request, key)?,
             Route::Ttl(key) => keys::ttl(request, key)?,
+            Route::Hash(key) => hashes::hash(request, key)?,
+            Route::HashField(key, field) => hashes::field(request, key, field)?,
+            Route::Entries(key) => streams::entries(request, key)?,
             Route::Messages(channel) => channels::publish(request, channel)?,
             Route::ChannelEvents(channel) => channels::events(request, channel)?,
             Route::Events => channels::events_of_several(request)?,
@@ -240,7 +243,7 @@ impl Service {
 fn find(request: &Request) -> Result<Found, Problem> {
     if origin::is_options(request) && &request.path[..] == b"*" {
         return Ok(Found::Options(
-            "GET, HEAD, POST, PUT, DELETE, OPTIONS".into(),
+            "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS".into(),
         ));
     }
     let route = Route::parse(&request.path)?;

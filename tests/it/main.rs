@@ -35,6 +35,8 @@ mod fanout;
 mod faults;
 /// Request lines and header fields as a picky client sends them.
 mod framing;
+/// `/v1/hashes` over a real Redis.
+mod hashes;
 /// `/v1/keys`: values, conditions, negotiation.
 mod keys;
 /// How much a client may send.
@@ -57,6 +59,8 @@ mod refusals;
 mod restarts;
 /// SIGTERM and SIGINT.
 mod shutdown;
+/// `/v1/streams` over a real Redis.
+mod streams;
 /// The rules of the house.
 mod tidy;
 /// Tokens as settings: flags, files, and those that the program makes.

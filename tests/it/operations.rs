@@ -91,6 +91,38 @@ const TRIES: &[Try] = &[
     of("putTtl", "/v1/keys/text/ttl", 501).body("{\"seconds\":60}"),
     of("putTtl", "/v1/keys/text/ttl", 400).body("{\"hours\":60}"),
     of("deleteTtl", "/v1/keys/text/ttl", 501),
+    of("getHash", "/v1/hashes/a", 501),
+    of("getHash", "/v1/hashes/a?a=1", 400),
+    of("getHash", "/v1/hashes/a", 406).with(PNG),
+    of("headHash", "/v1/hashes/a", 501),
+    of("patchHash", "/v1/hashes/a", 501).body("{\"a\":1,\"b\":null}"),
+    of("patchHash", "/v1/hashes/a", 400).body("{\"a\":[1]}"),
+    of("patchHash", "/v1/hashes/a", 415).with(GZIP).body("{}"),
+    of("deleteHash", "/v1/hashes/a", 501),
+    of("getField", "/v1/hashes/a/b", 501),
+    of("getField", "/v1/hashes/a/b", 406).with(PNG),
+    of("headField", "/v1/hashes/a/b", 501),
+    of("putField", "/v1/hashes/a/b", 501).body("value"),
+    of("putField", "/v1/hashes/a/b", 501)
+        .with(OTHER)
+        .body("value"),
+    of("putField", "/v1/hashes/a/b", 415)
+        .with(GZIP)
+        .body("value"),
+    of("deleteField", "/v1/hashes/a/b", 501),
+    of(
+        "listEntries",
+        "/v1/streams/a/entries?start=1&end=2&count=3&rev",
+        501,
+    ),
+    of("listEntries", "/v1/streams/a/entries?count=0", 400),
+    of("listEntries", "/v1/streams/a/entries", 406).with(PNG),
+    of("headEntries", "/v1/streams/a/entries", 501),
+    of("addEntry", "/v1/streams/a/entries?maxlen=9&id=1-1", 501).body("{\"a\":1}"),
+    of("addEntry", "/v1/streams/a/entries", 400).body("{}"),
+    of("addEntry", "/v1/streams/a/entries", 415)
+        .with(GZIP)
+        .body("{}"),
     of("publish", "/v1/channels/a/messages", 200).body("message"),
     of("publish", "/v1/channels/%FF/messages", 400).body("message"),
     of("publish", "/v1/channels/a/messages", 415)

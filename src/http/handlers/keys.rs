@@ -8,7 +8,7 @@ use tiny_http::Method;
 
 use super::values::{entity_tag, put_bytes, raw};
 use crate::command::{Command, Expiry};
-use crate::http::negotiate::{Condition, wants_json};
+use crate::http::negotiate::{Condition, ReadConditions, wants_json};
 use crate::http::plan::{Ask, Plan, reply, unexpected};
 use crate::http::problem::Problem;
 use crate::http::query::{Query, bad};
@@ -34,26 +34,19 @@ pub(crate) fn key(request: &Request, key: Bytes) -> Result<Plan, Problem> {
 fn get(request: &Request, key: Bytes) -> Result<Plan, Problem> {
     Query::parse(&request.query)?.finish()?;
     let as_json = wants_json(&request.headers)?;
-    let if_match = Condition::parse(&request.headers, "If-Match")?;
-    let if_none_match = Condition::parse(&request.headers, "If-None-Match")?;
+    let conditions = ReadConditions::parse(&request.headers)?;
     Ok(Plan::ask(Command::get(key.clone()), move |reply| {
         let value = match reply {
             Reply::Bulk(value) => value,
-            Reply::Nil if if_match.is_some() => return Err(changed()),
-            Reply::Nil => return Err(no_such_key()),
+            Reply::Nil => return Err(conditions.absent("there is no such key")),
             other => return Err(unexpected(&other)),
         };
         let tag = entity_tag(&value, as_json);
-        if if_match.is_some_and(|condition| !condition.matches_strongly(&tag)) {
-            return Err(changed());
-        }
-        let known = if_none_match.is_some_and(|condition| condition.matches_weakly(&tag));
-        let response = match (known, as_json) {
-            (true, _) => Response::new(304),
-            (false, true) => json_value(&key, &value),
-            (false, false) => raw(value),
-        };
-        Ok(response.header("ETag", tag).header("Vary", "Accept"))
+        let response = conditions.apply(&tag, || match as_json {
+            true => json_value(&key, &value),
+            false => raw(value),
+        })?;
+        Ok(response.header("Vary", "Accept"))
     }))
 }
 
@@ -318,10 +311,6 @@ fn json_object(body: &[u8], wanted: &'static str) -> Result<Option<Map<String, V
 
 fn no_such_key() -> Problem {
     Problem::new(404, "there is no such key")
-}
-
-fn changed() -> Problem {
-    precondition_failed("the value is not the one of If-Match")
 }
 
 fn precondition_failed(what: impl Into<Cow<'static, str>>) -> Problem {

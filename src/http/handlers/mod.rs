@@ -2,6 +2,9 @@
 //! out.
 
 pub(super) mod channels;
+mod fields;
+pub(super) mod hashes;
 pub(super) mod keys;
 pub(super) mod operation;
+pub(super) mod streams;
 pub(super) mod values;
