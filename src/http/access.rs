@@ -92,6 +92,11 @@ impl Permit<'_> {
                 .commands
                 .iter()
                 .try_for_each(|command| self.check_command(command)),
+            Plan::Rounds(rounds) => {
+                let further = Command::new(rounds.further);
+                let commands = rounds.commands.iter().chain([&further]);
+                { commands }.try_for_each(|command| self.check_command(command))
+            }
             Plan::Apart(apart) => self.check_command(&apart.command),
             Plan::Listen(_) => Ok(self.grant()?.allows(&Use::Subscribe)?),
         }

@@ -131,14 +131,14 @@ impl Condition {
     }
 }
 
-/// The conditions of a request that reads.
+/// What `If-Match` and `If-None-Match` of one request say.
 #[derive(Debug)]
-pub(super) struct ReadConditions {
+pub(super) struct Conditions {
     if_match: Option<Condition>,
     if_none_match: Option<Condition>,
 }
 
-impl ReadConditions {
+impl Conditions {
     /// Reads both.
     ///
     /// # Errors
@@ -148,6 +148,41 @@ impl ReadConditions {
             if_match: Condition::parse(headers, "If-Match")?,
             if_none_match: Condition::parse(headers, "If-None-Match")?,
         })
+    }
+
+    /// Whether something has to be there, whatever it is: `If-Match: *`.
+    pub(super) fn want_something(&self) -> bool {
+        self.if_match == Some(Condition::Any)
+    }
+
+    /// Whether nothing may be there: `If-None-Match: *`.
+    pub(super) fn want_nothing(&self) -> bool {
+        self.if_none_match == Some(Condition::Any)
+    }
+
+    /// Whether it takes the value that is there to tell if they hold.
+    pub(super) fn need_value(&self) -> bool {
+        let both = [&self.if_match, &self.if_none_match];
+        both.iter()
+            .any(|condition| matches!(condition, Some(Condition::Tags(_))))
+    }
+
+    /// Whether a request that writes may go on: what is there has one of these strong tags, one for each of its
+    /// forms; there is nothing if there are none.
+    ///
+    /// # Errors
+    /// 412 where a condition does not hold.
+    pub(super) fn check(&self, tags: &[String]) -> Result<(), Problem> {
+        let matches =
+            |condition: &Condition| tags.iter().any(|tag| condition.matches_strongly(tag));
+        if self.if_match.as_ref().is_some_and(|c| !matches(c)) {
+            return Err(changed());
+        }
+        let is_known = |condition: &Condition| tags.iter().any(|tag| condition.matches_weakly(tag));
+        if self.if_none_match.as_ref().is_some_and(is_known) {
+            return Err(Problem::new(412, "the value is one of If-None-Match"));
+        }
+        Ok(())
     }
 
     /// What to say where there is nothing to read: 412 if the client took it to be there, else 404.

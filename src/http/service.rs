@@ -13,12 +13,13 @@ use super::access::{Access, Permit};
 use super::command_face::{self, Context, Scripts};
 use super::handlers::{channels, hashes, keys, operation, streams};
 use super::origin::{self, Cors};
-use super::plan::{Apart, Ask, Plan};
+use super::plan::{Apart, Ask, Plan, Rounds, Step};
 use super::problem::Problem;
 use super::request::Request;
 use super::response::Response;
 use super::router::Route;
 use crate::auth::Grant;
+use crate::command::Command;
 use crate::config::Config;
 use crate::hub::Topic;
 use crate::upstream::{Ticket, Upstream};
@@ -61,6 +62,7 @@ enum Found {
 pub(super) enum Admitted {
     Answer(Response),
     Ask(Ask, Ticket),
+    Rounds(Rounds, Ticket),
     Apart(Apart, Ticket),
     Listen(super::plan::Listen),
 }
@@ -93,9 +95,18 @@ impl Service {
         let trim = self.trim(request);
         let responded = self.plan(request).and_then(|admitted| match admitted {
             Admitted::Answer(response) => Ok(response),
-            Admitted::Ask(ask, _ticket) => {
-                let sent = self.shared.upstream.send(&ask.commands);
-                (ask.respond)(crate::bridge::block_on(runtime, sent))
+            Admitted::Ask(ask, ticket) => self.ask(ask, ticket, runtime),
+            Admitted::Rounds(rounds, ticket) => {
+                let sent = self.shared.upstream.send(&rounds.commands);
+                let step = (rounds.decide)(crate::bridge::block_on(runtime, sent))?;
+                drop(ticket);
+                match step {
+                    Step::Done(response) => Ok(response),
+                    Step::Ask(ask) => {
+                        let ticket = self.shared.upstream.admit(&ask.commands)?;
+                        self.ask(ask, ticket, runtime)
+                    }
+                }
             }
             Admitted::Apart(apart, _ticket) => {
                 let sent = self.shared.upstream.send_apart(&apart.command);
@@ -107,6 +118,11 @@ impl Service {
             }
         });
         trim.apply(responded.unwrap_or_else(|problem| trim.problem(problem)))
+    }
+
+    fn ask(&self, ask: Ask, _ticket: Ticket, runtime: &Handle) -> Result<Response, Problem> {
+        let sent = self.shared.upstream.send(&ask.commands);
+        (ask.respond)(crate::bridge::block_on(runtime, sent))
     }
 
     /// What every answer to this request carries.
@@ -218,6 +234,12 @@ impl Service {
             Plan::Ask(ask) => {
                 let ticket = self.shared.upstream.admit(&ask.commands)?;
                 Ok(Admitted::Ask(ask, ticket))
+            }
+            Plan::Rounds(rounds) => {
+                // What cannot be finished is not begun.
+                self.shared.upstream.class(&Command::new(rounds.further))?;
+                let ticket = self.shared.upstream.admit(&rounds.commands)?;
+                Ok(Admitted::Rounds(rounds, ticket))
             }
             Plan::Apart(apart) => {
                 let ticket = self

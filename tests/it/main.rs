@@ -19,6 +19,8 @@ mod browser;
 mod cli;
 /// The command face over a real Redis.
 mod commands;
+/// Writes that happen only if the value is the one that the client knows.
+mod compare_and_set;
 /// Many connections at once, and more than there may be.
 mod crowds;
 /// What a client may take its time with, and until when.

@@ -2,6 +2,7 @@
 //! out.
 
 pub(super) mod channels;
+mod compare;
 mod fields;
 pub(super) mod hashes;
 pub(super) mod keys;
