@@ -111,6 +111,11 @@ impl Permit<'_> {
             Plan::Ask(Ask { commands, .. }) | Plan::Apart(Apart { commands, .. }) => commands
                 .iter()
                 .try_for_each(|command| self.check_command(command)),
+            Plan::Rounds(rounds) => {
+                let further = Command::new(rounds.further);
+                let commands = rounds.commands.iter().chain([&further]);
+                { commands }.try_for_each(|command| self.check_command(command))
+            }
             Plan::Listen(_) => Ok(self.grant()?.allows(&Use::Subscribe)?),
         }
     }

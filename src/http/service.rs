@@ -11,14 +11,15 @@ use tokio::runtime::Handle;
 
 use super::access::{self, Access, Permit};
 use super::command_face::{self, Context, Scripts};
-use super::handlers::{channels, keys, operation};
+use super::handlers::{channels, hashes, keys, operation, streams};
 use super::origin::{self, Cors};
-use super::plan::{Apart, Ask, Lane, Plan};
+use super::plan::{Apart, Ask, Lane, Plan, Rounds, Step};
 use super::problem::Problem;
 use super::request::Request;
 use super::response::Response;
 use super::router::Route;
 use crate::auth::Grant;
+use crate::command::Command;
 use crate::config::Config;
 use crate::hub::Topic;
 use crate::upstream::{Outcome, Ticket, Upstream};
@@ -61,6 +62,7 @@ enum Found {
 pub(super) enum Admitted {
     Answer(Response),
     Ask(Ask, Ticket),
+    Rounds(Rounds, Ticket),
     Apart(Apart, Ticket),
     Listen(super::plan::Listen),
 }
@@ -93,9 +95,18 @@ impl Service {
         let trim = self.trim(request);
         let responded = self.plan(request).and_then(|admitted| match admitted {
             Admitted::Answer(response) => Ok(response),
-            Admitted::Ask(ask, _ticket) => {
-                let sent = self.shared.upstream.send(&ask.commands);
-                (ask.respond)(crate::bridge::block_on(runtime, sent))
+            Admitted::Ask(ask, ticket) => self.ask(ask, ticket, runtime),
+            Admitted::Rounds(rounds, ticket) => {
+                let sent = self.shared.upstream.send(&rounds.commands);
+                let step = (rounds.decide)(crate::bridge::block_on(runtime, sent))?;
+                drop(ticket);
+                match step {
+                    Step::Done(response) => Ok(response),
+                    Step::Ask(ask) => {
+                        let ticket = self.shared.upstream.admit(&ask.commands)?;
+                        self.ask(ask, ticket, runtime)
+                    }
+                }
             }
             Admitted::Apart(apart, _ticket) => {
                 let sent = send_apart(&self.shared.upstream, &apart);
@@ -107,6 +118,11 @@ impl Service {
             }
         });
         trim.apply(responded.unwrap_or_else(|problem| trim.problem(problem)))
+    }
+
+    fn ask(&self, ask: Ask, _ticket: Ticket, runtime: &Handle) -> Result<Response, Problem> {
+        let sent = self.shared.upstream.send(&ask.commands);
+        (ask.respond)(crate::bridge::block_on(runtime, sent))
     }
 
     /// What every answer to this request carries.
@@ -202,6 +218,9 @@ impl Service {
             Route::Key(key) => keys::key(request, key)?,
             Route::Increment(key) => keys::increment(request, key)?,
             Route::Ttl(key) => keys::ttl(request, key)?,
+            Route::Hash(key) => hashes::hash(request, key)?,
+            Route::HashField(key, field) => hashes::field(request, key, field)?,
+            Route::Entries(key) => streams::entries(request, key)?,
             Route::Messages(channel) => channels::publish(request, channel)?,
             Route::ChannelEvents(channel) => channels::events(request, channel)?,
             Route::Events => channels::events_of_several(request)?,
@@ -216,6 +235,12 @@ impl Service {
             Plan::Ask(ask) => {
                 let ticket = self.shared.upstream.admit(&ask.commands)?;
                 Ok(Admitted::Ask(ask, ticket))
+            }
+            Plan::Rounds(rounds) => {
+                // What cannot be finished is not begun.
+                self.shared.upstream.class(&Command::new(rounds.further))?;
+                let ticket = self.shared.upstream.admit(&rounds.commands)?;
+                Ok(Admitted::Rounds(rounds, ticket))
             }
             Plan::Apart(apart) => {
                 let ticket = self.shared.upstream.admit(&apart.commands)?;
@@ -238,7 +263,7 @@ impl Service {
 fn find(request: &Request) -> Result<Found, Problem> {
     if origin::is_options(request) && &request.path[..] == b"*" {
         return Ok(Found::Options(
-            "GET, HEAD, POST, PUT, DELETE, OPTIONS".into(),
+            "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS".into(),
         ));
     }
     let route = Route::parse(&request.path)?;

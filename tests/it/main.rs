@@ -23,6 +23,8 @@ mod cli;
 mod command_table;
 /// The command face over a real Redis.
 mod commands;
+/// Writes that happen only if the value is the one that the client knows.
+mod compare_and_set;
 /// Many connections at once, and more than there may be.
 mod crowds;
 /// What a client may take its time with, and until when.
@@ -39,6 +41,8 @@ mod fanout;
 mod faults;
 /// Request lines and header fields as a picky client sends them.
 mod framing;
+/// `/v1/hashes` over a real Redis.
+mod hashes;
 /// `/v1/keys`: values, conditions, negotiation.
 mod keys;
 /// How much a client may send.
@@ -65,6 +69,8 @@ mod resume;
 mod sdk;
 /// SIGTERM and SIGINT.
 mod shutdown;
+/// `/v1/streams` over a real Redis.
+mod streams;
 /// The rules of the house.
 mod tidy;
 /// Tokens as settings: flags, files, and those that the program makes.
