@@ -78,6 +78,9 @@ const REPEATING: &[&str] = &[
     "XSETID",
 ];
 
+/// Commands that servers before Redis 7 call readonly although not all of their subcommands are.
+const MIXED: &[&str] = &["MEMORY"];
+
 /// What Redis takes for an HTTP request, and closes the connection.
 const HTTP: &[&str] = &["POST", "HOST:"];
 
@@ -235,9 +238,14 @@ impl Classes {
     pub fn reads(&self, command: &Command) -> Option<bool> {
         let name = command.name();
         let with_subcommand = format!("{name}|{}", command.subcommand());
-        let flags = self.commands.get(&with_subcommand);
-        let flags = flags.or_else(|| self.commands.get(name));
-        flags.map(|flags| flags.readonly)
+        if let Some(flags) = self.commands.get(&with_subcommand) {
+            return Some(flags.readonly);
+        }
+        // Servers before Redis 7 have one flag for all subcommands, whatever they do.
+        let mixed = MIXED.contains(&name);
+        self.commands
+            .get(name)
+            .map(|flags| flags.readonly && !mixed)
     }
 
     fn is_allowed(&self, command: &Command) -> bool {
