@@ -9,6 +9,9 @@ pub mod classes;
 mod connector;
 pub mod embedded;
 mod link;
+mod sentinel;
+mod server;
+mod stream;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -24,6 +27,7 @@ use crate::reply::Reply;
 use classes::{Class, Classes};
 use connector::Connector;
 use link::Link;
+use server::RedisServer;
 
 /// What became of one command: Redis' reply (an error of Redis' own is one too), or why there is none.
 pub type Outcome = Result<Reply, Error>;
@@ -53,11 +57,14 @@ impl Upstream {
     /// the embedded server listens; a Redis server may come later.
     ///
     /// # Errors
-    /// When the embedded server finds no port to listen on.
+    /// When the embedded server finds no port to listen on, or there are no certificates for TLS.
     pub async fn start(config: &Config) -> std::io::Result<Self> {
         let connector = match &config.upstream {
             UpstreamUrl::Embedded => Connector::Embedded(embedded::Embedded::start().await?),
-            UpstreamUrl::Redis(info) => Connector::Redis(info.clone()),
+            UpstreamUrl::Redis(server) => {
+                let server = RedisServer::new(*server.clone(), config.connect_timeout)?;
+                Connector::Redis(Arc::new(server))
+            }
         };
         let link = Link::start(connector.clone(), config).await;
         let shared = Shared {
@@ -166,6 +173,11 @@ impl Upstream {
             let replies = live.connection.send_packed_commands(&pipeline, 0, count);
             match tokio::time::timeout(upstream.shared.command_timeout, replies).await {
                 Ok(Ok(values)) if values.len() == count => {
+                    let left_behind = |value| upstream.shared.connector.is_left_behind(value);
+                    if values.iter().any(left_behind) {
+                        // After a failover: the keeper asks for the new master.
+                        upstream.shared.link.suspect(live.number);
+                    }
                     values.into_iter().map(|value| Ok(value.into())).collect()
                 }
                 Ok(_) => {

@@ -61,3 +61,5 @@ mod shutdown;
 mod tidy;
 /// Tokens as settings: flags, files, and those that the program makes.
 mod tokens;
+/// The ways to a Redis server: TLS, passwords, Unix sockets, Sentinels.
+mod upstreams;

@@ -1,9 +1,11 @@
 //! What the tests stand on: a gateway in this process or in one of its own, a client that shows what came
 //! over the wire, and waiting for a condition.
 
+mod files;
 mod http;
 mod program;
 mod redis;
+mod sentinel;
 mod sse;
 
 use std::net::{SocketAddr, TcpListener};
@@ -12,9 +14,11 @@ use std::time::{Duration, Instant};
 use redis_http_gateway::config::Config;
 use redis_http_gateway::gateway::Gateway;
 
+pub(crate) use files::{TestAuthority, TestFolder};
 pub(crate) use http::{Answer, Client};
 pub(crate) use program::Program;
 pub(crate) use redis::TestRedis;
+pub(crate) use sentinel::TestGroup;
 pub(crate) use sse::{Event, EventStream};
 
 /// By when anything that is waited for has to have happened. Far more than it takes.
@@ -51,7 +55,12 @@ impl TestGateway {
 
     /// In front of a Redis server.
     pub(crate) fn over(redis: &TestRedis) -> Self {
-        Self::with(|config| config.upstream = redis.url().parse().unwrap())
+        Self::at(&redis.url())
+    }
+
+    /// In front of what a URL says.
+    pub(crate) fn at(url: &str) -> Self {
+        Self::with(|config| config.upstream = url.parse().unwrap())
     }
 
     /// The gateway itself.
