@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::Topic;
 use crate::config::Config;
-use crate::upstream::{Upstream, reconnect_pauses};
+use crate::upstream::{Lead, Upstream, reconnect_pauses};
 
 /// What happened upstream.
 #[derive(Debug)]
@@ -38,17 +38,18 @@ pub(super) struct Source {
     pauses: Box<dyn Iterator<Item = Duration> + Send>,
     /// What the upstream was asked for and has not confirmed. At most one request for each topic, so
     /// their order does not matter.
-    requests: FuturesUnordered<Pin<Box<dyn Future<Output = Confirmation> + Send>>>,
+    requests: FuturesUnordered<UnderWay<Confirmation>>,
     /// How long the upstream may be silent before it is asked whether it is still there; `None` if it
     /// cannot be asked.
     silence: Option<Duration>,
     /// When it will have been silent for that long.
     check_at: Instant,
     /// The question, while it is not answered.
-    check: Option<Check>,
+    check: Option<UnderWay<redis::RedisResult<()>>>,
 }
 
-type Check = Pin<Box<dyn Future<Output = redis::RedisResult<()>> + Send>>;
+/// Something under way, whose end is waited for together with everything else.
+type UnderWay<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// However short a heartbeat is, the upstream is not asked more often.
 const SHORTEST_SILENCE: Duration = Duration::from_millis(100);
@@ -56,8 +57,8 @@ const SHORTEST_SILENCE: Duration = Duration::from_millis(100);
 enum Connection {
     None,
     /// On its way.
-    Opening(Pin<Box<dyn Future<Output = redis::RedisResult<PubSub>> + Send>>),
-    Up(PubSubSink, PubSubStream),
+    Opening(UnderWay<redis::RedisResult<(PubSub, Lead)>>),
+    Up(PubSubSink, PubSubStream, Lead),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -114,7 +115,7 @@ impl Source {
     }
 
     fn ask(&mut self, request: Request, topic: &Topic) -> bool {
-        let Connection::Up(sink, _) = &self.connection else {
+        let Connection::Up(sink, ..) = &self.connection else {
             return false;
         };
         let (mut sink, topic) = (sink.clone(), topic.clone());
@@ -167,9 +168,9 @@ impl Source {
                         self.heard();
                         return Happening::Message(message);
                     }
-                    ConnectionEvent::Opened(Ok(connection)) => {
+                    ConnectionEvent::Opened(Ok((connection, lead))) => {
                         let (sink, stream) = connection.split();
-                        self.connection = Connection::Up(sink, stream);
+                        self.connection = Connection::Up(sink, stream, lead);
                         self.pauses = Box::new(reconnect_pauses());
                         self.heard();
                         return Happening::Up;
@@ -198,7 +199,7 @@ impl Source {
     }
 
     fn ask_whether_it_lives(&mut self) {
-        let Connection::Up(sink, _) = &self.connection else {
+        let Connection::Up(sink, ..) = &self.connection else {
             return;
         };
         let (mut sink, limit) = (sink.clone(), self.command_timeout);
@@ -230,7 +231,7 @@ impl Source {
 }
 
 /// The answer to a question; for ever where there is none.
-async fn answer(check: &mut Option<Check>) -> redis::RedisResult<()> {
+async fn answer(check: &mut Option<UnderWay<redis::RedisResult<()>>>) -> redis::RedisResult<()> {
     match check {
         Some(check) => check.await,
         None => std::future::pending().await,
@@ -242,7 +243,7 @@ fn late() -> redis::RedisError {
 }
 
 enum ConnectionEvent {
-    Opened(redis::RedisResult<PubSub>),
+    Opened(redis::RedisResult<(PubSub, Lead)>),
     Message(redis::Msg),
     Lost,
 }
@@ -252,9 +253,12 @@ impl Connection {
         match self {
             Self::None => std::future::pending().await,
             Self::Opening(connection) => ConnectionEvent::Opened(connection.await),
-            Self::Up(_, messages) => match messages.next().await {
-                Some(message) => ConnectionEvent::Message(message),
-                None => ConnectionEvent::Lost,
+            Self::Up(_, messages, lead) => tokio::select! {
+                message = messages.next() => match message {
+                    Some(message) => ConnectionEvent::Message(message),
+                    None => ConnectionEvent::Lost,
+                },
+                () = lead.moved() => ConnectionEvent::Lost,
             },
         }
     }

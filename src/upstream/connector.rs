@@ -7,6 +7,7 @@ use redis::{AsyncConnectionConfig, RedisConnectionInfo, RedisResult};
 use tokio::task::JoinHandle;
 
 use super::embedded::Embedded;
+use super::sentinel::Lead;
 use super::server::{RedisServer, tcp};
 use super::stream::Stream;
 use crate::command::Command;
@@ -18,25 +19,37 @@ pub(super) enum Connector {
     Redis(Arc<RedisServer>),
 }
 
+/// A connection for pipelines of commands.
+pub(super) struct Connected {
+    pub(super) connection: MultiplexedConnection,
+    /// The task that moves its bytes: it ends when the connection does.
+    pub(super) driver: JoinHandle<()>,
+    pub(super) lead: Lead,
+}
+
 impl Connector {
-    /// A connection for pipelines of commands, and the task that moves its bytes: it ends when the
-    /// connection does.
-    pub(super) async fn connect(&self) -> RedisResult<(MultiplexedConnection, JoinHandle<()>)> {
-        let stream = self.open().await?;
+    /// A connection for pipelines of commands.
+    pub(super) async fn connect(&self) -> RedisResult<Connected> {
+        let (stream, lead) = self.open().await?;
         // The gateway's own deadlines rule, not the client's default of 500 ms.
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(None)
             .set_response_timeout(None);
         let made = MultiplexedConnection::new_with_config(&self.handshake(), stream, config).await;
         let (connection, driver) = made.map_err(|error| self.without_secrets(error))?;
-        Ok((connection, tokio::spawn(driver)))
+        Ok(Connected {
+            connection,
+            driver: tokio::spawn(driver),
+            lead,
+        })
     }
 
     /// A connection for subscriptions.
-    pub(super) async fn subscriber(&self) -> RedisResult<PubSub> {
-        let stream = self.open().await?;
+    pub(super) async fn subscriber(&self) -> RedisResult<(PubSub, Lead)> {
+        let (stream, lead) = self.open().await?;
         let made = PubSub::new(&self.handshake(), stream).await;
-        made.map_err(|error| self.without_secrets(error))
+        let connection = made.map_err(|error| self.without_secrets(error))?;
+        Ok((connection, lead))
     }
 
     /// The command that makes one round trip and changes nothing.
@@ -59,7 +72,7 @@ impl Connector {
     pub(super) fn is_left_behind(&self, reply: &redis::Value) -> bool {
         match (self, reply) {
             (Self::Redis(server), redis::Value::ServerError(error)) => {
-                server.is_found() && matches!(error.code(), "READONLY" | "MASTERDOWN")
+                server.sentinel().is_some() && matches!(error.code(), "READONLY" | "MASTERDOWN")
             }
             _ => false,
         }
@@ -82,9 +95,12 @@ impl Connector {
         }
     }
 
-    async fn open(&self) -> RedisResult<Stream> {
+    async fn open(&self) -> RedisResult<(Stream, Lead)> {
         match self {
-            Self::Embedded(server) => Ok(Box::new(tcp(server.address()).await?)),
+            Self::Embedded(server) => {
+                let stream = Box::new(tcp(server.address()).await?);
+                Ok((stream, Lead::fixed()))
+            }
             Self::Redis(server) => {
                 let opened = server.open().await;
                 opened.map_err(|error| self.without_secrets(error))

@@ -27,6 +27,7 @@ use crate::reply::Reply;
 use classes::{Class, Classes};
 use connector::Connector;
 use link::Link;
+pub use sentinel::Lead;
 use server::RedisServer;
 
 /// What became of one command: Redis' reply (an error of Redis' own is one too), or why there is none.
@@ -63,7 +64,7 @@ impl Upstream {
             UpstreamUrl::Embedded => Connector::Embedded(embedded::Embedded::start().await?),
             UpstreamUrl::Redis(server) => {
                 let server = RedisServer::new(*server.clone(), config.connect_timeout)?;
-                Connector::Redis(Arc::new(server))
+                Connector::Redis(server)
             }
         };
         let link = Link::start(connector.clone(), config).await;
@@ -204,11 +205,11 @@ impl Upstream {
         self.shared.connector.probe()
     }
 
-    /// Opens a connection for subscriptions.
+    /// Opens a connection for subscriptions; the other part tells when it should lead elsewhere.
     ///
     /// # Errors
     /// Why there is none, for the log.
-    pub async fn subscriber(&self) -> redis::RedisResult<redis::aio::PubSub> {
+    pub async fn subscriber(&self) -> redis::RedisResult<(redis::aio::PubSub, Lead)> {
         self.shared.connector.subscriber().await
     }
 }

@@ -11,7 +11,7 @@ use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-use super::sentinel::Sentinel;
+use super::sentinel::{Lead, Sentinel};
 use super::stream::Stream;
 use crate::config::{Address, Password, Place, Server, Tls};
 
@@ -29,26 +29,30 @@ pub(super) struct RedisServer {
 }
 
 impl RedisServer {
-    /// Connects to nothing yet. Connections will have this long to come about.
+    /// Makes no connection for commands yet; each will have this long to come about.
     ///
     /// # Errors
     /// When there is no certificate to trust, or the one to show is not sound.
-    pub(super) fn new(settings: Server, connect_timeout: Duration) -> io::Result<Self> {
+    pub(super) fn new(settings: Server, connect_timeout: Duration) -> io::Result<Arc<Self>> {
         let tls = settings.tls.as_ref().map(client_config).transpose()?;
         let sentinel = match &settings.place {
             Place::Sentinel(group) => Some(Sentinel::new(group.clone(), connect_timeout)),
             Place::Tcp(_) | Place::Unix(_) => None,
         };
-        Ok(Self {
+        let server = Arc::new(Self {
             settings,
             tls: tls.map(TlsConnector::from),
             sentinel,
-        })
+        });
+        if server.sentinel.is_some() {
+            tokio::spawn(Sentinel::watch(Arc::downgrade(&server)));
+        }
+        Ok(server)
     }
 
-    /// Whether others say where it is, so that it can be elsewhere later.
-    pub(super) fn is_found(&self) -> bool {
-        self.sentinel.is_some()
+    /// Who says where it is, if it can be elsewhere later.
+    pub(super) fn sentinel(&self) -> Option<&Sentinel> {
+        self.sentinel.as_ref()
     }
 
     /// Who the gateway says it is, and the database it asks for.
@@ -69,16 +73,17 @@ impl RedisServer {
     }
 
     /// A way to the server.
-    pub(super) async fn open(&self) -> RedisResult<Stream> {
-        match (&self.settings.place, &self.sentinel) {
-            (_, Some(sentinel)) => sentinel.open_master(self).await,
-            (Place::Tcp(address), None) => self.reach(address).await,
-            (Place::Unix(path), None) => Ok(Box::new(UnixStream::connect(path).await?)),
+    pub(super) async fn open(&self) -> RedisResult<(Stream, Lead)> {
+        let stream: Stream = match (&self.settings.place, &self.sentinel) {
+            (_, Some(sentinel)) => return sentinel.open_master(self).await,
+            (Place::Tcp(address), None) => self.reach(address).await?,
+            (Place::Unix(path), None) => Box::new(UnixStream::connect(path).await?),
             // Not made by `new`.
             (Place::Sentinel(_), None) => {
-                Err((ErrorKind::InvalidClientConfig, "no Sentinel").into())
+                return Err((ErrorKind::InvalidClientConfig, "no Sentinel").into());
             }
-        }
+        };
+        Ok((stream, Lead::fixed()))
     }
 
     /// A way to an address, as safe as the settings want it.
