@@ -81,8 +81,10 @@ impl Command {
     /// The first argument in capitals: where a command has subcommands, which one it is.
     #[must_use]
     pub fn subcommand(&self) -> String {
-        let first = self.args().first().map(|arg| String::from_utf8_lossy(arg));
-        first.unwrap_or_default().to_ascii_uppercase()
+        self.args()
+            .first()
+            .map(|arg| keyword(arg))
+            .unwrap_or_default()
     }
 
     /// Replaces an argument, counted from 0.
@@ -115,6 +117,13 @@ impl Command {
     pub fn publish(channel: Bytes, message: Bytes) -> Self {
         Self::with_capacity("PUBLISH", 2).arg(channel).arg(message)
     }
+}
+
+/// A word of a command's syntax as Redis compares it: without regard to case, and ending at the first NUL.
+#[must_use]
+pub fn keyword(arg: &[u8]) -> String {
+    let end = memchr::memchr(0, arg).unwrap_or(arg.len());
+    String::from_utf8_lossy(&arg[..end]).to_ascii_uppercase()
 }
 
 /// When a key that is set shall expire: the options of

@@ -5,6 +5,7 @@
 mod access;
 mod commands;
 mod sites;
+mod streams;
 mod upstream;
 
 use std::net::SocketAddr;
@@ -18,6 +19,7 @@ pub use commands::DANGEROUS;
 use commands::parse_command;
 pub use sites::AllowedOrigin;
 use sites::{parse_host, parse_origin};
+pub use streams::StreamFlags;
 pub use upstream::{
     Address, Certificates, Identity, Key, Password, Place, Sentinels, Server, Tls, UpstreamFlags,
     UpstreamUrl,
@@ -166,13 +168,9 @@ pub struct Flags {
     #[arg(long, env = "GATEWAY_SHUTDOWN_TIMEOUT", value_name = "TIME", default_value = "5s", value_parser = parse_time)]
     pub shutdown_timeout: Duration,
 
-    /// Silence on an event stream after which a comment is sent.
-    #[arg(long, env = "GATEWAY_HEARTBEAT", value_name = "TIME", default_value = "15s", value_parser = parse_time)]
-    pub heartbeat: Duration,
-
-    /// What event streams tell browsers to wait before they reconnect; each is told up to half as much again.
-    #[arg(long, env = "GATEWAY_RETRY", value_name = "TIME", default_value = "2s", value_parser = parse_time)]
-    pub retry: Duration,
+    /// Those of event streams.
+    #[command(flatten)]
+    pub streams: StreamFlags,
 
     /// A site whose pages may use this gateway, such as `https://app.example.com`, or * for every site.
     /// May be given several times, or separated by commas.
@@ -245,6 +243,16 @@ pub struct Config {
     pub shutdown_timeout: Duration,
     /// Silence on a stream before a comment.
     pub heartbeat: Duration,
+    /// That a channel is listened to after its last subscriber.
+    pub linger: Duration,
+    /// Messages of a channel that are kept.
+    pub replay_events: usize,
+    /// Bytes of them.
+    pub replay_bytes: usize,
+    /// That they are kept.
+    pub replay_age: Duration,
+    /// Bytes that are kept of all channels together.
+    pub replay_memory: usize,
     /// The least that streams tell browsers to wait before reconnecting.
     pub retry: Duration,
     /// Sites whose pages may use the gateway.
@@ -288,8 +296,13 @@ impl From<&Flags> for Config {
             blocking_timeout: flags.blocking_timeout,
             connect_timeout: flags.connect_timeout,
             shutdown_timeout: flags.shutdown_timeout,
-            heartbeat: flags.heartbeat,
-            retry: flags.retry,
+            heartbeat: flags.streams.heartbeat,
+            linger: flags.streams.linger,
+            replay_events: flags.streams.replay_events,
+            replay_bytes: bytes(flags.streams.replay_bytes),
+            replay_age: flags.streams.replay_age,
+            replay_memory: bytes(flags.streams.replay_memory),
+            retry: flags.streams.retry,
             allow_origin: flags.allow_origin.clone(),
             allow_host: flags.allow_host.clone(),
             allow_command: flags.allow_command.clone(),

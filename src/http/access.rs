@@ -4,7 +4,7 @@
 use tiny_http::Method;
 
 use super::origin::{self, Cors, Guard};
-use super::plan::Plan;
+use super::plan::{Apart, Ask, Plan};
 use super::problem::Problem;
 use super::query;
 use super::request::Request;
@@ -80,6 +80,26 @@ impl Access {
     }
 }
 
+/// Whether a page of another site, or a link anywhere, could have had a browser send this request.
+///
+/// Browsers send a GET for a link or an image without an Origin, and say where it comes from only to
+/// addresses that they trust, such as loopback. A token shown on purpose is what no browser adds by itself;
+/// a password of Basic is not.
+pub(super) fn could_be_lured(request: &Request) -> bool {
+    if !matches!(request.method, Method::Get | Method::Head) {
+        return false;
+    }
+    match credentials(request) {
+        Ok(Credentials::Token(_)) => false,
+        _ => match request.headers.get("Sec-Fetch-Mode") {
+            // A script of an allowed page, or of the gateway's own, asked for it.
+            Some(b"cors" | b"same-origin") => false,
+            Some(_) => true,
+            None => !request.authority.as_deref().is_none_or(origin::is_loopback),
+        },
+    }
+}
+
 impl Permit<'_> {
     /// Whether it includes all that a plan will do.
     ///
@@ -88,11 +108,14 @@ impl Permit<'_> {
     pub(super) fn check(self, plan: &Plan) -> Result<(), Problem> {
         match plan {
             Plan::Answer(_) => self.grant().map(|_| ()),
-            Plan::Ask(ask) => ask
-                .commands
+            Plan::Ask(Ask { commands, .. }) | Plan::Apart(Apart { commands, .. }) => commands
                 .iter()
                 .try_for_each(|command| self.check_command(command)),
-            Plan::Apart(apart) => self.check_command(&apart.command),
+            Plan::Rounds(rounds) => {
+                let further = Command::new(rounds.further);
+                let commands = rounds.commands.iter().chain([&further]);
+                { commands }.try_for_each(|command| self.check_command(command))
+            }
             Plan::Listen(_) => Ok(self.grant()?.allows(&Use::Subscribe)?),
         }
     }
@@ -107,9 +130,13 @@ impl Permit<'_> {
             // Everything: the server's table need not be asked.
             return Ok(());
         }
+        Ok(grant.allows(&Use::of_command(command.name(), self.reads(command)))?)
+    }
+
+    /// Whether a command only reads, by the server's own table where there is one.
+    pub(super) fn reads(self, command: &Command) -> bool {
         let reads = self.upstream.classes().reads(command);
-        let readonly = reads.unwrap_or_else(|| is_readonly(command.name()));
-        Ok(grant.allows(&Use::of_command(command.name(), readonly))?)
+        reads.unwrap_or_else(|| is_readonly(command.name()))
     }
 
     /// Whether it includes to see how the gateway is doing.

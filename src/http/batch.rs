@@ -5,23 +5,23 @@
 //! wait for, the batch is left with the runtime and finished by another thread of the pool.
 
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::budget::Reservation;
 use super::connection::{Connection, Next};
-use super::plan::{Apart, Listen, Respond};
+use super::handover::hand_over;
+use super::panics::{guarded, unwinding};
+use super::plan::{Apart, Ask, Decide, Listen, Respond, Step};
 use super::problem::Problem;
 use super::request::Request;
 use super::response::{Form, Response};
-use super::service::{Admitted, Trim};
+use super::service::{Admitted, Trim, send_apart};
 use super::table::Ready;
 use super::turn::Shared;
 use super::waiting::Waiting;
 use crate::bridge::run_or_leave;
 use crate::command::Command;
-use crate::hub::{Seat, Subscription};
 use crate::upstream::{Outcome, Ticket};
 
 /// Requests of one connection in one batch; its others have to wait for their turn.
@@ -50,7 +50,7 @@ struct Entry {
     trim: Trim,
     answer: Answer,
     /// What a large body takes of the memory budget: the commands hold the body.
-    _body: Option<Reservation>,
+    body: Option<Reservation>,
 }
 
 /// How its answer comes about.
@@ -58,6 +58,8 @@ enum Answer {
     Here(Response),
     /// Of the outcomes of so many commands.
     Asked(usize, Respond, Ticket),
+    /// The same, but they may ask for more, once, before there is an answer.
+    Between(usize, Decide, Ticket),
     /// Of a command that blocks; it is started when all before it is answered.
     Apart(Apart, Ticket),
     Stream(Listen),
@@ -77,6 +79,10 @@ pub(super) fn serve(shared: &Arc<Shared>, ready: Vec<Ready>, scratch: &mut [u8],
         let gathered = guarded(shared, key, || {
             gather(shared, ready, scratch, &mut batch.commands, now)
         });
+        if gathered.is_none() {
+            // Nobody is left to take their outcomes.
+            batch.commands.truncate(before);
+        }
         if let Some(work) = gathered.flatten() {
             if batch.commands.len() > before {
                 batch.work.push(work);
@@ -89,7 +95,8 @@ pub(super) fn serve(shared: &Arc<Shared>, ready: Vec<Ready>, scratch: &mut [u8],
         }
     }
     if !batch.commands.is_empty() {
-        batch.send();
+        let patience = shared.pace.patience();
+        batch.send(patience);
     }
 }
 
@@ -120,12 +127,16 @@ fn gather(
         entries: Vec::new(),
         more: false,
     };
-    if work.connection.has_given_up() {
+    if let Some((waiting, outcomes)) = work.connection.take_done() {
+        let entry = Entry::done(*waiting, outcomes);
+        let last = !entry.form.keep_alive;
+        work.entries.push(entry);
+        if last {
+            return Some(work);
+        }
+    } else if work.connection.has_given_up() {
         shared.table.remove(key);
         return None;
-    }
-    if let Some((waiting, outcome)) = work.connection.take_done() {
-        work.entries.push(Entry::done(*waiting, outcome));
     }
     while let Some(next) = work
         .connection
@@ -133,7 +144,10 @@ fn gather(
     {
         let entry = plan(shared, next, commands);
         let takes_over = matches!(entry.answer, Answer::Stream(_) | Answer::Apart(..));
-        let last = !entry.form.keep_alive || takes_over;
+        // What is behind it is taken up when it has been answered.
+        let goes_on = matches!(entry.answer, Answer::Between(..));
+        work.more |= goes_on;
+        let last = !entry.form.keep_alive || takes_over || goes_on;
         work.entries.push(entry);
         if last {
             break;
@@ -161,6 +175,11 @@ fn plan(shared: &Shared, next: Next, commands: &mut Vec<Command>) -> Entry {
                     commands.extend(ask.commands);
                     Answer::Asked(count, ask.respond, ticket)
                 }
+                Ok(Admitted::Rounds(rounds, ticket)) => {
+                    let count = rounds.commands.len();
+                    commands.extend(rounds.commands);
+                    Answer::Between(count, rounds.decide, ticket)
+                }
                 Ok(Admitted::Apart(apart, ticket)) => Answer::Apart(apart, ticket),
                 Ok(Admitted::Listen(listen)) => Answer::Stream(listen),
                 Err(problem) => Answer::Here(trim.problem(problem)),
@@ -169,7 +188,7 @@ fn plan(shared: &Shared, next: Next, commands: &mut Vec<Command>) -> Entry {
                 form,
                 trim,
                 answer,
-                _body: request.reservation.take(),
+                body: request.reservation.take(),
             }
         }
         Next::Refused(request, form, problem) => refused(shared, &request, form, problem),
@@ -177,7 +196,7 @@ fn plan(shared: &Shared, next: Next, commands: &mut Vec<Command>) -> Entry {
             form,
             trim: shared.service.bare_trim(),
             answer: Answer::Here(problem.into()),
-            _body: None,
+            body: None,
         },
     }
 }
@@ -189,40 +208,18 @@ fn refused(shared: &Shared, request: &Request, form: Form, problem: Problem) -> 
         form,
         trim,
         answer,
-        _body: None,
+        body: None,
     }
-}
-
-/// Keeps a panic to the request that caused it.
-fn unwinding<T>(trim: &Trim, half: impl FnOnce() -> T) -> Result<T, Problem> {
-    catch_unwind(AssertUnwindSafe(half)).map_err(|_| {
-        tracing::error!(
-            request = trim.request_id(),
-            "a request made the gateway panic"
-        );
-        Problem::defect()
-    })
-}
-
-/// Keeps a panic outside the routes to the connection that caused it, which ends.
-fn guarded<T>(shared: &Shared, key: usize, step: impl FnOnce() -> T) -> Option<T> {
-    let done = catch_unwind(AssertUnwindSafe(step));
-    if done.is_err() {
-        tracing::error!("a connection made the gateway panic");
-        shared.table.remove(key);
-    }
-    done.ok()
 }
 
 impl Batch {
     /// Sends the commands, and waits as long as it pays.
-    fn send(mut self) {
+    fn send(mut self, patience: Duration) {
         let shared = Arc::clone(&self.shared);
         // Packed, they are not needed any more.
         let commands = std::mem::take(&mut self.commands);
         let sent = shared.upstream.send(&commands);
         drop(commands);
-        let patience = shared.pace.patience();
         let late = |batch: Self, outcomes| {
             let pool = batch.shared.pool.clone();
             pool.execute(move || batch.finish(outcomes));
@@ -236,9 +233,12 @@ impl Batch {
     fn finish(mut self, outcomes: Vec<Outcome>) {
         let now = Instant::now();
         self.shared.pace.note(now - self.began);
-        let mut outcomes = VecDeque::from(outcomes);
+        let mut all = VecDeque::from(outcomes);
         for work in std::mem::take(&mut self.work) {
             let key = work.key;
+            // Its own share, whatever it does with it.
+            let count = work.commands().min(all.len());
+            let mut outcomes: VecDeque<_> = all.drain(..count).collect();
             guarded(&self.shared, key, || {
                 work.finish(&self.shared, &mut outcomes, now)
             });
@@ -255,22 +255,48 @@ impl Drop for Batch {
     }
 }
 
+/// Whether nobody knows what became of one of these.
+fn any_unknown(outcomes: &[Outcome]) -> bool {
+    let unknown = |outcome: &Outcome| matches!(outcome, Err(error) if error.outcome_unknown());
+    outcomes.iter().any(unknown)
+}
+
 impl Entry {
     /// The answer to a request whose blocking command is done.
-    fn done(waiting: Waiting, outcome: Outcome) -> Self {
-        let (form, trim, respond) = waiting.into_parts();
-        let responded = unwinding(&trim, || respond(vec![outcome])).unwrap_or_else(Err);
+    fn done(waiting: Waiting, outcomes: Vec<Outcome>) -> Self {
+        let (mut form, trim, respond) = waiting.into_parts();
+        form.keep_alive &= !any_unknown(&outcomes);
+        let responded = unwinding(&trim, || respond(outcomes)).unwrap_or_else(Err);
         let response = responded.unwrap_or_else(|problem| trim.problem(problem));
         Self {
             form,
             trim,
             answer: Answer::Here(response),
-            _body: None,
+            body: None,
         }
     }
 }
 
+/// The outcomes of a request's commands. They have to be taken whether or not they are answered.
+///
+/// After an outcome that nobody knows the connection ends, and what was pipelined behind it is not taken up: it
+/// could overtake.
+fn take_share(outcomes: &mut VecDeque<Outcome>, count: usize, form: &mut Form) -> Vec<Outcome> {
+    let share: Vec<_> = outcomes.drain(..count.min(outcomes.len())).collect();
+    form.keep_alive &= !any_unknown(&share);
+    share
+}
+
 impl Work {
+    /// How many commands it has in the batch.
+    fn commands(&self) -> usize {
+        let asked = self.entries.iter().map(|entry| match entry.answer {
+            Answer::Asked(count, ..) | Answer::Between(count, ..) => count,
+            Answer::Here(_) | Answer::Apart(..) | Answer::Stream(_) => 0,
+        });
+        asked.sum()
+    }
+
     fn finish(mut self, shared: &Arc<Shared>, outcomes: &mut VecDeque<Outcome>, now: Instant) {
         let mut listen = None;
         // Whether the connection has been given its last answer.
@@ -281,27 +307,43 @@ impl Work {
                 mut form,
                 trim,
                 answer,
-                ..
+                body,
             } = entry;
             let response = match answer {
                 Answer::Here(response) => response,
                 Answer::Asked(count, respond, ticket) => {
-                    // The outcomes have to be taken whether or not they are answered.
-                    let share: Vec<_> = outcomes.drain(..count.min(outcomes.len())).collect();
+                    let share = take_share(outcomes, count, &mut form);
                     drop(ticket);
-                    let is_unknown = |outcome: &Outcome| matches!(outcome, Err(error) if error.outcome_unknown());
-                    // After an outcome that nobody knows the connection ends, and what was pipelined behind
-                    // it is not taken up: it could overtake.
-                    form.keep_alive &= !share.iter().any(is_unknown);
-                    let responded = unwinding(&trim, || respond(share));
-                    responded
-                        .unwrap_or_else(Err)
-                        .unwrap_or_else(|problem| trim.problem(problem))
+                    let responded = unwinding(&trim, || respond(share)).unwrap_or_else(Err);
+                    responded.unwrap_or_else(|problem| trim.problem(problem))
+                }
+                Answer::Between(count, decide, ticket) => {
+                    let share = take_share(outcomes, count, &mut form);
+                    drop(ticket);
+                    if closed {
+                        continue;
+                    }
+                    let step = unwinding(&trim, || decide(share)).unwrap_or_else(Err);
+                    match step {
+                        Ok(Step::Done(response)) => response,
+                        Ok(Step::Ask(ask)) => match shared.upstream.admit(&ask.commands) {
+                            Ok(ticket) => {
+                                let rest = (form, trim, body);
+                                return self.ask_again(shared, ask, ticket, rest, now);
+                            }
+                            Err(error) => trim.problem(error.into()),
+                        },
+                        Err(problem) => trim.problem(problem),
+                    }
                 }
                 Answer::Stream(_) | Answer::Apart(..) if closed => continue,
+                Answer::Apart(..) if shared.is_stopping() => {
+                    let problem =
+                        Problem::new(503, "the gateway is shutting down; nothing was done");
+                    trim.problem(problem)
+                }
                 Answer::Apart(apart, ticket) => {
-                    self.connection.invite_body();
-                    return self.wait_for(shared, apart, (form, trim, ticket), now);
+                    return self.wait_for(shared, apart, (form, trim), (ticket, body), now);
                 }
                 Answer::Stream(stream) => {
                     listen = Some((stream, form, trim));
@@ -322,9 +364,36 @@ impl Work {
         }
         self.connection.invite_body();
         match listen {
-            Some((listen, form, trim)) => self.hand_over(shared, listen, form, &trim, now),
+            Some((listen, form, trim)) => {
+                hand_over(shared, self.key, *self.connection, listen, form, &trim, now);
+            }
             None => self.put_back(shared, now),
         }
+    }
+
+    /// Sends what the last request still asks for, and leaves it with the runtime. What has been answered
+    /// before waits with it.
+    fn ask_again(
+        mut self,
+        shared: &Arc<Shared>,
+        ask: Ask,
+        ticket: Ticket,
+        (form, trim, body): (Form, Trim, Option<Reservation>),
+        now: Instant,
+    ) {
+        self.entries.push(Entry {
+            form,
+            trim,
+            answer: Answer::Asked(ask.commands.len(), ask.respond, ticket),
+            body,
+        });
+        let batch = Batch {
+            shared: Arc::clone(shared),
+            work: vec![self],
+            commands: ask.commands,
+            began: now,
+        };
+        batch.send(Duration::ZERO);
     }
 
     /// Sends what there is to send, and puts the connection back to rest.
@@ -344,79 +413,25 @@ impl Work {
         }
     }
 
-    /// Starts a command that blocks, and lets the connection wait for it.
+    /// Sends commands apart from those of others, and lets the connection wait for them.
     fn wait_for(
         mut self,
         shared: &Arc<Shared>,
         apart: Apart,
-        (form, trim, ticket): (Form, Trim, Ticket),
+        (form, trim): (Form, Trim),
+        held: (Ticket, Option<Reservation>),
         now: Instant,
     ) {
-        let command = shared.upstream.send_apart(&apart.command);
+        let commands = send_apart(&shared.upstream, &apart);
         let (key, table) = (self.key, Arc::clone(shared));
         let arrived = move || {
             table.table.look_at(key);
             table.wake();
         };
-        let parts = (form, trim, apart.respond, ticket);
-        let waiting = Waiting::start(parts, command, arrived, &shared.runtime);
+        let parts = (form, trim, apart.respond);
+        let waiting = Waiting::start(parts, held, commands, arrived, &shared.runtime);
         self.connection.wait_for(waiting);
         self.more = false;
         self.put_back(shared, now);
     }
-
-    /// Gives the connection to the hub as an event stream.
-    fn hand_over(
-        mut self,
-        shared: &Arc<Shared>,
-        listen: Listen,
-        form: Form,
-        trim: &Trim,
-        now: Instant,
-    ) {
-        self.connection.becomes_stream();
-        let sent = self.connection.send(now);
-        let unwatched = sent.and_then(|()| shared.unwatch(self.connection.stream()));
-        shared.table.remove(self.key);
-        if unwatched.is_err() {
-            return;
-        }
-        let (stream, mut head, place) = self.connection.into_parts();
-        let owes = !head.is_empty();
-        // The end of the stream is the end of the connection.
-        let form = Form {
-            keep_alive: false,
-            ..form
-        };
-        let chunked = form.version > (1, 0);
-        trim.apply(listen.head).write(&mut head, &form);
-        let subscription = Subscription {
-            topics: listen.topics,
-            last_event_id: listen.last_event_id,
-            seat: Seat {
-                stream,
-                head: head.into(),
-                chunked,
-                shape: listen.shape,
-                place: Box::new(place),
-            },
-        };
-        if let Err(back) = shared.hub.join(subscription)
-            && !owes
-        {
-            refuse_stream(back.seat, trim, &form);
-        }
-    }
-}
-
-/// The hub is busy: the client is told so as far as its socket takes it at once.
-fn refuse_stream(seat: Seat, trim: &Trim, form: &Form) {
-    use std::io::Write;
-    let mut answer = Vec::new();
-    let busy = Problem::new(503, "too many event streams are being opened; try again");
-    trim.apply(trim.problem(busy)).write(&mut answer, form);
-    let mut stream = seat.stream;
-    // A client that is gone, or takes nothing, is not told.
-    let _ = stream.write(&answer);
-    let _ = stream.shutdown(std::net::Shutdown::Write);
 }

@@ -312,7 +312,8 @@ impl Connection {
     /// Whether nothing more can come of it.
     pub(super) fn is_over(&self) -> bool {
         // Whatever else is whole in `received` has been taken up before this is asked.
-        self.ended && self.all_sent() && !self.held_back
+        let waits = matches!(self.phase, Phase::Waiting(_));
+        self.ended && self.all_sent() && !self.held_back && !waits
     }
 
     /// Whether it has to be looked at again without a further word of the poller.
@@ -341,18 +342,18 @@ impl Connection {
     }
 
     /// The request whose blocking command is done, with its outcome.
-    pub(super) fn take_done(&mut self) -> Option<(Box<Waiting>, Outcome)> {
+    pub(super) fn take_done(&mut self) -> Option<(Box<Waiting>, Vec<Outcome>)> {
         let Phase::Waiting(waiting) = &self.phase else {
             return None;
         };
-        let outcome = waiting.take_outcome()?;
+        let outcomes = waiting.take_outcomes()?;
         let next = if waiting.form.keep_alive {
             Phase::Head(HeadReader::default())
         } else {
             Phase::Lingering
         };
         match std::mem::replace(&mut self.phase, next) {
-            Phase::Waiting(waiting) => Some((waiting, outcome)),
+            Phase::Waiting(waiting) => Some((waiting, outcomes)),
             other => {
                 self.phase = other;
                 None

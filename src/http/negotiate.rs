@@ -2,6 +2,7 @@
 
 use super::problem::Problem;
 use super::request::Headers;
+use super::response::Response;
 
 /// Whether a client wants JSON rather than the value itself.
 ///
@@ -128,6 +129,110 @@ impl Condition {
             Self::Tags(tags) => tags.iter().any(|t| t == tag),
         }
     }
+}
+
+/// What `If-Match` and `If-None-Match` of one request say.
+#[derive(Debug)]
+pub(super) struct Conditions {
+    if_match: Option<Condition>,
+    if_none_match: Option<Condition>,
+}
+
+impl Conditions {
+    /// Reads both.
+    ///
+    /// # Errors
+    /// 400 where one is malformed.
+    pub(super) fn parse(headers: &Headers) -> Result<Self, Problem> {
+        Ok(Self {
+            if_match: Condition::parse(headers, "If-Match")?,
+            if_none_match: Condition::parse(headers, "If-None-Match")?,
+        })
+    }
+
+    /// Whether something has to be there, whatever it is: `If-Match: *`.
+    pub(super) fn want_something(&self) -> bool {
+        self.if_match == Some(Condition::Any)
+    }
+
+    /// Whether nothing may be there: `If-None-Match: *`.
+    pub(super) fn want_nothing(&self) -> bool {
+        self.if_none_match == Some(Condition::Any)
+    }
+
+    /// Whether it takes the value that is there to tell if they hold.
+    pub(super) fn need_value(&self) -> bool {
+        let both = [&self.if_match, &self.if_none_match];
+        both.iter()
+            .any(|condition| matches!(condition, Some(Condition::Tags(_))))
+    }
+
+    /// Whether a request that writes may go on: what is there has one of these strong tags, one for each of its
+    /// forms; there is nothing if there are none.
+    ///
+    /// # Errors
+    /// 412 where a condition does not hold.
+    pub(super) fn check(&self, tags: &[String]) -> Result<(), Problem> {
+        let matches =
+            |condition: &Condition| tags.iter().any(|tag| condition.matches_strongly(tag));
+        if self.if_match.as_ref().is_some_and(|c| !matches(c)) {
+            return Err(changed());
+        }
+        let is_known = |condition: &Condition| tags.iter().any(|tag| condition.matches_weakly(tag));
+        if self.if_none_match.as_ref().is_some_and(is_known) {
+            return Err(Problem::new(412, "the value is one of If-None-Match"));
+        }
+        Ok(())
+    }
+
+    /// What to say where there is nothing to read: 412 if the client took it to be there, else 404.
+    pub(super) fn absent(&self, detail: &'static str) -> Problem {
+        match self.if_match {
+            Some(_) => changed(),
+            None => Problem::new(404, detail),
+        }
+    }
+
+    /// The answer to who asks for something that has this strong tag: 304, or the thing itself.
+    ///
+    /// # Errors
+    /// 412 where it is not what `If-Match` says.
+    pub(super) fn apply(
+        &self,
+        tag: &str,
+        response: impl FnOnce() -> Response,
+    ) -> Result<Response, Problem> {
+        let is_other = |condition: &Condition| !condition.matches_strongly(tag);
+        if self.if_match.as_ref().is_some_and(is_other) {
+            return Err(changed());
+        }
+        let is_known = |condition: &Condition| condition.matches_weakly(tag);
+        let response = if self.if_none_match.as_ref().is_some_and(is_known) {
+            Response::new(304)
+        } else {
+            response()
+        };
+        Ok(response.header("ETag", tag.to_owned()))
+    }
+}
+
+/// 412: what is there is not what the client took it for.
+pub(super) fn changed() -> Problem {
+    Problem::new(412, "the value is not the one of If-Match")
+}
+
+/// For a request that writes where conditions cannot be kept: they are never ignored.
+///
+/// # Errors
+/// 501 if there is one.
+pub(super) fn refuse_conditions(headers: &Headers) -> Result<(), Problem> {
+    for name in ["If-Match", "If-None-Match"] {
+        if Condition::parse(headers, name)?.is_some() {
+            let detail = format!("{name} is not supported for this method here");
+            return Err(Problem::new(501, detail));
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -37,7 +37,7 @@ pub(super) enum Cors {
 }
 
 /// What pages may read of a response's headers, besides the few that they always may.
-const EXPOSED: &str = "Allow, ETag, Location, Retry-After, X-Request-Id";
+const EXPOSED: &str = "Allow, ETag, Location, Retry-After, upstash-sync-token, X-Request-Id";
 
 impl Guard {
     pub(super) fn new(config: &Config) -> Self {
@@ -178,6 +178,14 @@ fn is_same_origin(request: &Request) -> bool {
         (Some(host), Some(authority)) => host.as_bytes().eq_ignore_ascii_case(authority),
         _ => false,
     }
+}
+
+/// Whether a request is addressed to this machine itself, which is what browsers trust: to such addresses they
+/// say where a request comes from.
+pub(super) fn is_loopback(authority: &[u8]) -> bool {
+    let host = host_of(authority);
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || address.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 /// The host of an authority, in lower case and without its port.

@@ -68,7 +68,7 @@ impl Outbox {
         let large = size > SMALL && !form.head_only;
         let held = large.then(|| budget.reserve(size));
         let response = match held {
-            Some(None) => trim.problem(no_memory()),
+            Some(None) => trim.problem(no_memory_for_answer()),
             Some(Some(_)) | None => response,
         };
         trim.apply(response).write(&mut self.bytes, form);
@@ -133,7 +133,14 @@ impl Outbox {
     }
 }
 
-/// The answer where the memory budget is spent.
+/// What is said instead of an answer that there is no memory for.
+fn no_memory_for_answer() -> Problem {
+    let detail =
+        "the reply is too large to hold now, while others are under way; the command has run";
+    Problem::new(502, detail)
+}
+
+/// The answer to a body where the memory budget is spent.
 pub(super) fn no_memory() -> Problem {
     Problem::new(
         503,

@@ -13,7 +13,9 @@ pub enum Plan {
     Answer(Response),
     /// By sending commands, in order and as one pipeline, and making their outcomes a response.
     Ask(Ask),
-    /// By sending one command that may block over a connection of its own.
+    /// By asking twice: the first outcomes decide what comes then.
+    Rounds(Rounds),
+    /// By sending commands apart from those of others.
     Apart(Apart),
     /// By turning the connection into an event stream.
     Listen(Listen),
@@ -27,16 +29,49 @@ pub struct Ask {
     pub respond: Respond,
 }
 
-/// A command that may block, and what its outcome means.
+/// Commands whose outcomes decide on a second round.
+pub struct Rounds {
+    /// The first round; at least one.
+    pub commands: Vec<Command>,
+    /// The name of the command that the second round sends. Whether it may be sent is settled before the first.
+    pub further: &'static str,
+    /// Takes one outcome for each command of the first round.
+    pub decide: Decide,
+}
+
+/// What the first of two rounds comes to.
+#[derive(Debug)]
+pub enum Step {
+    /// The answer.
+    Done(Response),
+    /// The second round, whose outcomes are the answer.
+    Ask(Ask),
+}
+
+/// Commands that do not go among those of others, and what their outcomes mean.
 pub struct Apart {
-    /// The command.
-    pub command: Command,
-    /// Takes its one outcome.
+    /// At least one; with [`Lane::Own`] exactly one.
+    pub commands: Vec<Command>,
+    /// Over which connection.
+    pub lane: Lane,
+    /// Takes one outcome for each command, in the same order.
     pub respond: Respond,
+}
+
+/// A connection besides the shared one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lane {
+    /// One of its own: the command may block.
+    Own,
+    /// The one for commands whose replies may break it.
+    Guarded,
 }
 
 /// The second half of a route.
 pub type Respond = Box<dyn FnOnce(Vec<Outcome>) -> Result<Response, Problem> + Send>;
+
+/// What stands between two rounds.
+pub type Decide = Box<dyn FnOnce(Vec<Outcome>) -> Result<Step, Problem> + Send>;
 
 /// What an event stream is to carry.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +95,19 @@ impl Plan {
         Self::Ask(Ask {
             commands: vec![command],
             respond: Box::new(move |outcomes| respond(reply(outcomes.into_iter().next())?)),
+        })
+    }
+
+    /// Asks one command, whose reply is not an error, and then perhaps another, of the given name.
+    pub(super) fn rounds(
+        command: Command,
+        further: &'static str,
+        decide: impl FnOnce(Reply) -> Result<Step, Problem> + Send + 'static,
+    ) -> Self {
+        Self::Rounds(Rounds {
+            commands: vec![command],
+            further,
+            decide: Box::new(move |outcomes| decide(reply(outcomes.into_iter().next())?)),
         })
     }
 }
@@ -91,6 +139,7 @@ impl std::fmt::Debug for Plan {
         match self {
             Self::Answer(response) => f.debug_tuple("Answer").field(response).finish(),
             Self::Ask(ask) => f.debug_tuple("Ask").field(ask).finish(),
+            Self::Rounds(rounds) => f.debug_tuple("Rounds").field(rounds).finish(),
             Self::Apart(apart) => f.debug_tuple("Apart").field(apart).finish(),
             Self::Listen(listen) => f.debug_tuple("Listen").field(listen).finish(),
         }
@@ -100,7 +149,7 @@ impl std::fmt::Debug for Plan {
 impl std::fmt::Debug for Apart {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Apart")
-            .field("command", &self.command)
+            .field("commands", &self.commands)
             .finish_non_exhaustive()
     }
 }
@@ -109,6 +158,15 @@ impl std::fmt::Debug for Ask {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Ask")
             .field("commands", &self.commands)
+            .finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for Rounds {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Rounds")
+            .field("commands", &self.commands)
+            .field("further", &self.further)
             .finish_non_exhaustive()
     }
 }

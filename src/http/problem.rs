@@ -138,6 +138,10 @@ impl From<ServerError> for Problem {
             "ERR" if detail.starts_with("unknown command") => {
                 (501, "this Redis server does not have the command")
             }
+            // An id that XADD was given.
+            "ERR" if detail.contains("equal or smaller than the target stream top item") => {
+                (409, "the data that is there is in the way")
+            }
             _ => (400, "Redis refused the command"),
         };
         let mut problem = Self::new(status, detail);

@@ -17,6 +17,10 @@ pub(super) enum Route {
     Key(Bytes),
     Increment(Bytes),
     Ttl(Bytes),
+    Hash(Bytes),
+    /// A key and a field.
+    HashField(Bytes, Bytes),
+    Entries(Bytes),
     Messages(Bytes),
     ChannelEvents(Bytes),
     Events,
@@ -41,6 +45,12 @@ pub static ENDPOINTS: &[(&str, &[&str])] = &[
     ("/v1/keys/{key}", &["GET", "HEAD", "PUT", "DELETE"]),
     ("/v1/keys/{key}/increment", &["POST"]),
     ("/v1/keys/{key}/ttl", &["GET", "HEAD", "PUT", "DELETE"]),
+    ("/v1/hashes/{key}", &["GET", "HEAD", "PATCH", "DELETE"]),
+    (
+        "/v1/hashes/{key}/{field}",
+        &["GET", "HEAD", "PUT", "DELETE"],
+    ),
+    ("/v1/streams/{key}/entries", &["GET", "HEAD", "POST"]),
     ("/v1/channels/{channel}/messages", &["POST"]),
     ("/v1/channels/{channel}/events", &["GET", "HEAD"]),
     ("/v1/events", &["GET", "HEAD"]),
@@ -77,6 +87,9 @@ impl Route {
             [b"v1", b"keys", key] => Self::Key(name(key)?),
             [b"v1", b"keys", key, b"increment"] => Self::Increment(name(key)?),
             [b"v1", b"keys", key, b"ttl"] => Self::Ttl(name(key)?),
+            [b"v1", b"hashes", key] => Self::Hash(name(key)?),
+            [b"v1", b"hashes", key, field] => Self::HashField(name(key)?, name(field)?),
+            [b"v1", b"streams", key, b"entries"] => Self::Entries(name(key)?),
             [b"v1", b"channels", channel, b"messages"] => Self::Messages(name(channel)?),
             [b"v1", b"channels", channel, b"events"] => Self::ChannelEvents(name(channel)?),
             [b"v1", b"events"] => Self::Events,
@@ -110,14 +123,17 @@ impl Route {
             Self::Key(_) => 6,
             Self::Increment(_) => 7,
             Self::Ttl(_) => 8,
-            Self::Messages(_) => 9,
-            Self::ChannelEvents(_) => 10,
-            Self::Events => 11,
-            Self::Pipeline => 12,
-            Self::MultiExec => 13,
-            Self::Subscribe(_) => 14,
-            Self::Psubscribe(_) => 15,
-            Self::Command(_) => 16,
+            Self::Hash(_) => 9,
+            Self::HashField(..) => 10,
+            Self::Entries(_) => 11,
+            Self::Messages(_) => 12,
+            Self::ChannelEvents(_) => 13,
+            Self::Events => 14,
+            Self::Pipeline => 15,
+            Self::MultiExec => 16,
+            Self::Subscribe(_) => 17,
+            Self::Psubscribe(_) => 18,
+            Self::Command(_) => 19,
         };
         ENDPOINTS[place].1
     }
@@ -150,11 +166,21 @@ mod tests {
         assert_eq!(route("/v1/keys/ttl/ttl"), Ok(Route::Ttl("ttl".into())));
         assert_eq!(route("/v1/keys/"), Ok(Route::Key("".into())));
         assert_eq!(route("/v1/keys/%zz"), Err(400));
+        let field = Route::HashField("a/b".into(), "c d".into());
+        assert_eq!(route("/v1/hashes/a%2Fb/c%20d"), Ok(field));
     }
 
     #[test]
     fn what_is_not_there_is_404() {
-        for path in ["/v1", "/v1/keys/a/b", "/v1/keys/a/b/c/d/e", "///", "*"] {
+        for path in [
+            "/v1",
+            "/v1/keys/a/b",
+            "/v1/keys/a/b/c/d/e",
+            "/v1/hashes/a/b/c",
+            "/v1/streams/a",
+            "///",
+            "*",
+        ] {
             assert_eq!(route(path), Err(404), "{path}");
         }
     }

@@ -9,19 +9,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tiny_http::Method;
 use tokio::runtime::Handle;
 
-use super::access::{Access, Permit};
+use super::access::{self, Access, Permit};
 use super::command_face::{self, Context, Scripts};
-use super::handlers::{channels, keys, operation};
+use super::handlers::{channels, hashes, keys, operation, streams};
 use super::origin::{self, Cors};
-use super::plan::{Apart, Ask, Plan};
+use super::plan::{Apart, Ask, Lane, Plan, Rounds, Step};
 use super::problem::Problem;
 use super::request::Request;
 use super::response::Response;
 use super::router::Route;
 use crate::auth::Grant;
+use crate::command::Command;
 use crate::config::Config;
 use crate::hub::Topic;
-use crate::upstream::{Ticket, Upstream};
+use crate::upstream::{Outcome, Ticket, Upstream};
 
 /// The routes, and what they need. Clones share it.
 #[derive(Debug, Clone)]
@@ -61,6 +62,7 @@ enum Found {
 pub(super) enum Admitted {
     Answer(Response),
     Ask(Ask, Ticket),
+    Rounds(Rounds, Ticket),
     Apart(Apart, Ticket),
     Listen(super::plan::Listen),
 }
@@ -93,13 +95,22 @@ impl Service {
         let trim = self.trim(request);
         let responded = self.plan(request).and_then(|admitted| match admitted {
             Admitted::Answer(response) => Ok(response),
-            Admitted::Ask(ask, _ticket) => {
-                let sent = self.shared.upstream.send(&ask.commands);
-                (ask.respond)(crate::bridge::block_on(runtime, sent))
+            Admitted::Ask(ask, ticket) => self.ask(ask, ticket, runtime),
+            Admitted::Rounds(rounds, ticket) => {
+                let sent = self.shared.upstream.send(&rounds.commands);
+                let step = (rounds.decide)(crate::bridge::block_on(runtime, sent))?;
+                drop(ticket);
+                match step {
+                    Step::Done(response) => Ok(response),
+                    Step::Ask(ask) => {
+                        let ticket = self.shared.upstream.admit(&ask.commands)?;
+                        self.ask(ask, ticket, runtime)
+                    }
+                }
             }
             Admitted::Apart(apart, _ticket) => {
-                let sent = self.shared.upstream.send_apart(&apart.command);
-                (apart.respond)(vec![crate::bridge::block_on(runtime, sent)])
+                let sent = send_apart(&self.shared.upstream, &apart);
+                (apart.respond)(crate::bridge::block_on(runtime, sent))
             }
             Admitted::Listen(_) => {
                 let detail = "event streams need the gateway's own server";
@@ -107,6 +118,11 @@ impl Service {
             }
         });
         trim.apply(responded.unwrap_or_else(|problem| trim.problem(problem)))
+    }
+
+    fn ask(&self, ask: Ask, _ticket: Ticket, runtime: &Handle) -> Result<Response, Problem> {
+        let sent = self.shared.upstream.send(&ask.commands);
+        (ask.respond)(crate::bridge::block_on(runtime, sent))
     }
 
     /// What every answer to this request carries.
@@ -182,6 +198,7 @@ impl Service {
             upstream,
             scripts: &self.shared.scripts,
             permit,
+            could_be_lured: access::could_be_lured(request),
         };
         let plan = match route {
             Route::Health => return Ok(operation::health()),
@@ -201,6 +218,9 @@ impl Service {
             Route::Key(key) => keys::key(request, key)?,
             Route::Increment(key) => keys::increment(request, key)?,
             Route::Ttl(key) => keys::ttl(request, key)?,
+            Route::Hash(key) => hashes::hash(request, key)?,
+            Route::HashField(key, field) => hashes::field(request, key, field)?,
+            Route::Entries(key) => streams::entries(request, key)?,
             Route::Messages(channel) => channels::publish(request, channel)?,
             Route::ChannelEvents(channel) => channels::events(request, channel)?,
             Route::Events => channels::events_of_several(request)?,
@@ -216,11 +236,14 @@ impl Service {
                 let ticket = self.shared.upstream.admit(&ask.commands)?;
                 Ok(Admitted::Ask(ask, ticket))
             }
+            Plan::Rounds(rounds) => {
+                // What cannot be finished is not begun.
+                self.shared.upstream.class(&Command::new(rounds.further))?;
+                let ticket = self.shared.upstream.admit(&rounds.commands)?;
+                Ok(Admitted::Rounds(rounds, ticket))
+            }
             Plan::Apart(apart) => {
-                let ticket = self
-                    .shared
-                    .upstream
-                    .admit(std::slice::from_ref(&apart.command))?;
+                let ticket = self.shared.upstream.admit(&apart.commands)?;
                 Ok(Admitted::Apart(apart, ticket))
             }
             Plan::Listen(listen) => {
@@ -240,7 +263,7 @@ impl Service {
 fn find(request: &Request) -> Result<Found, Problem> {
     if origin::is_options(request) && &request.path[..] == b"*" {
         return Ok(Found::Options(
-            "GET, HEAD, POST, PUT, DELETE, OPTIONS".into(),
+            "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS".into(),
         ));
     }
     let route = Route::parse(&request.path)?;
@@ -253,6 +276,25 @@ fn find(request: &Request) -> Result<Found, Problem> {
         return Ok(Found::Options(allow));
     }
     Err(Problem::method_not_allowed(request.method.as_str(), allow))
+}
+
+/// Sends commands apart from those of others.
+pub(super) fn send_apart(
+    upstream: &Upstream,
+    apart: &Apart,
+) -> impl Future<Output = Vec<Outcome>> + Send + 'static {
+    let guarded = (apart.lane == Lane::Guarded).then(|| upstream.send_guarded(&apart.commands));
+    let own = match (&guarded, apart.commands.first()) {
+        (None, Some(command)) => Some(upstream.send_own(command)),
+        _ => None,
+    };
+    async move {
+        match (guarded, own) {
+            (Some(sent), _) => sent.await,
+            (None, Some(sent)) => vec![sent.await],
+            (None, None) => Vec::new(),
+        }
+    }
 }
 
 /// Whether a request is for the command face, whose errors have a form of their own.

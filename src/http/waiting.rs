@@ -1,4 +1,4 @@
-//! A request whose command blocks on a connection of its own, while its HTTP connection is at rest.
+//! A request whose commands went apart from those of others, while its HTTP connection is at rest.
 //!
 //! The connection waits in the table like any other: no thread is held, and its hang-up is seen. A result that
 //! comes is left here, and the connection put up to be looked at. If the client hangs up first, this is
@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
+use super::budget::Reservation;
 use super::plan::Respond;
 use super::response::Form;
 use super::service::Trim;
@@ -18,9 +19,11 @@ pub(super) struct Waiting {
     pub(super) form: Form,
     trim: Trim,
     respond: Respond,
-    outcome: Arc<Mutex<Option<Outcome>>>,
+    outcomes: Arc<Mutex<Option<Vec<Outcome>>>>,
     _task: EndedOnDrop,
     _ticket: Ticket,
+    /// What a large body takes of the memory budget: the commands hold the body.
+    _body: Option<Reservation>,
 }
 
 /// Ends the command with whoever waits for it.
@@ -29,25 +32,27 @@ struct EndedOnDrop(AbortHandle);
 impl Waiting {
     /// Starts the command. `arrived` is called, on a thread of the runtime, when there is an outcome.
     pub(super) fn start(
-        (form, trim, respond, ticket): (Form, Trim, Respond, Ticket),
-        command: impl Future<Output = Outcome> + Send + 'static,
+        (form, trim, respond): (Form, Trim, Respond),
+        held: (Ticket, Option<Reservation>),
+        commands: impl Future<Output = Vec<Outcome>> + Send + 'static,
         arrived: impl FnOnce() + Send + 'static,
         runtime: &Handle,
     ) -> Self {
-        let outcome = Arc::new(Mutex::new(None));
-        let place = Arc::clone(&outcome);
+        let outcomes = Arc::new(Mutex::new(None));
+        let place = Arc::clone(&outcomes);
         let task = runtime.spawn(async move {
-            let outcome = command.await;
-            *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
+            let arrived_with = commands.await;
+            *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(arrived_with);
             arrived();
         });
         Self {
             form,
             trim,
             respond,
-            outcome,
+            outcomes,
             _task: EndedOnDrop(task.abort_handle()),
-            _ticket: ticket,
+            _ticket: held.0,
+            _body: held.1,
         }
     }
 
@@ -57,9 +62,9 @@ impl Waiting {
     }
 
     /// The outcome, once it has come.
-    pub(super) fn take_outcome(&self) -> Option<Outcome> {
-        let mut outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
-        outcome.take()
+    pub(super) fn take_outcomes(&self) -> Option<Vec<Outcome>> {
+        let mut outcomes = self.outcomes.lock().unwrap_or_else(PoisonError::into_inner);
+        outcomes.take()
     }
 }
 

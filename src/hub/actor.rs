@@ -10,12 +10,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::event::{self, Position, Shape};
+use super::event;
 use super::fanout::{ChannelKey, Fanout, Order};
+use super::replay::{Bounds, Memory};
 use super::roster::{Channel, Listener, State};
 use super::source::{Happening, Source};
 use super::{Message, Stats, SubscriberId, Subscription, Topic};
@@ -26,28 +26,35 @@ use crate::upstream::Upstream;
 /// that tells of a gap than none.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// How soon after the fan-out fell behind it is looked whether it has caught up.
-const LOSS_CHECK: Duration = Duration::from_millis(100);
+/// Topics that are kept at once for those who come back.
+const MAX_LINGERING: usize = 10_000;
 
 pub(super) struct Actor {
-    retry: Duration,
-    fanout: Fanout,
-    stats: Arc<Stats>,
+    pub(super) retry: Duration,
+    /// How long a topic is kept after its last listener.
+    linger: Duration,
+    /// What a stream may be sent at once to catch up.
+    pub(super) subscriber_buffer: usize,
+    pub(super) fanout: Fanout,
+    pub(super) stats: Arc<Stats>,
     /// Names this gateway's life in event ids.
-    epoch: String,
+    pub(super) epoch: String,
     /// The last event's number.
-    sequence: u64,
+    pub(super) sequence: u64,
     last_subscriber: SubscriberId,
     last_channel: ChannelKey,
-    subscribers: HashMap<SubscriberId, Listener>,
-    channels: HashMap<Topic, Channel>,
+    pub(super) subscribers: HashMap<SubscriberId, Listener>,
+    pub(super) channels: HashMap<Topic, Channel>,
+    pub(super) memory: Memory,
+    /// Topics that nobody listens to any more, in the order they were left.
+    lingering: VecDeque<(Instant, Topic)>,
     source: Source,
     /// Who joined when and may still be unopened, in that order.
     unopened: VecDeque<(Instant, SubscriberId)>,
     /// Channels with messages that were dropped, whose listeners have not been told.
-    lossy: HashSet<Topic>,
+    pub(super) lossy: HashSet<Topic>,
     /// When to look whether they can be told.
-    next_loss_check: Option<Instant>,
+    pub(super) next_loss_check: Option<Instant>,
 }
 
 impl Actor {
@@ -62,6 +69,8 @@ impl Actor {
             .collect();
         Self {
             retry: config.retry,
+            linger: config.linger,
+            subscriber_buffer: config.subscriber_buffer,
             fanout,
             stats,
             epoch,
@@ -70,6 +79,8 @@ impl Actor {
             last_channel: 0,
             subscribers: HashMap::new(),
             channels: HashMap::new(),
+            memory: Memory::new(Bounds::new(config)),
+            lingering: VecDeque::new(),
             source: Source::new(upstream, config),
             unopened: VecDeque::new(),
             lossy: HashSet::new(),
@@ -85,6 +96,7 @@ impl Actor {
     ) {
         loop {
             let patience_ends = self.unopened.front().map(|(joined, _)| *joined + PATIENCE);
+            let linger_ends = self.lingering.front().map(|(left, _)| *left + self.linger);
             tokio::select! {
                 message = mailbox.recv() => match message {
                     Some(Message::Join(subscription)) => self.join(subscription),
@@ -99,6 +111,7 @@ impl Actor {
                 Some(id) = departures.recv() => self.leave(id),
                 happening = self.source.next() => self.on(happening),
                 () = sleep_until(patience_ends) => self.open_the_patient(),
+                () = sleep_until(linger_ends) => self.end_lingering(),
                 () = sleep_until(self.next_loss_check) => self.tell_of_losses(),
             }
             self.stats
@@ -138,18 +151,19 @@ impl Actor {
                 Channel::new(self.last_channel)
             });
             channel.listeners.insert(id);
+            channel.lingers_since = None;
             channel.shapes[shape.index()] += 1;
             missing += usize::from(channel.state != State::Standing);
         }
-        // Nothing is kept yet that an older id could be resumed from.
-        let gap = last_event_id
-            .filter(|last| !last.is_empty())
-            .map(|_| "unknown-id");
+        let last = last_event_id.filter(|last| !last.is_empty());
+        let resume = last.as_deref().and_then(|last| self.number_of(last));
+        let gap = (last.is_some() && resume.is_none()).then_some("unknown-id");
         let subscriber = Listener {
             topics,
             shape,
             missing,
             open: false,
+            resume,
             gap,
         };
         self.subscribers.insert(id, subscriber);
@@ -182,6 +196,38 @@ impl Actor {
                 channel.shapes[subscriber.shape.index()] -= 1;
             }
             if channel.listeners.is_empty() {
+                self.linger(topic);
+            }
+        }
+    }
+
+    /// Keeps a topic that nobody listens to for those who come back, if there is anything to come back to.
+    fn linger(&mut self, topic: Topic) {
+        let now = Instant::now();
+        match self.channels.get_mut(&topic) {
+            Some(channel) if channel.state == State::Standing => channel.lingers_since = Some(now),
+            _ => return self.leave_channel(&topic),
+        }
+        self.lingering.push_back((now, topic));
+        if self.lingering.len() > MAX_LINGERING {
+            self.end_oldest_linger();
+        }
+    }
+
+    fn end_lingering(&mut self) {
+        let now = Instant::now();
+        while let Some((left, _)) = self.lingering.front()
+            && *left + self.linger <= now
+        {
+            self.end_oldest_linger();
+        }
+    }
+
+    fn end_oldest_linger(&mut self) {
+        if let Some((left, topic)) = self.lingering.pop_front() {
+            // Somebody may have come since, and gone again.
+            let channel = self.channels.get(&topic);
+            if channel.is_some_and(|channel| channel.lingers_since == Some(left)) {
                 self.leave_channel(&topic);
             }
         }
@@ -196,7 +242,9 @@ impl Actor {
             // It is looked at again when what is under way is confirmed.
             State::Subscribing | State::Leaving => {}
             State::Standing | State::Down => {
-                self.channels.remove(topic);
+                if let Some(channel) = self.channels.remove(topic) {
+                    self.memory.forget(&channel.replay);
+                }
             }
         }
         if self.channels.is_empty() {
@@ -235,6 +283,7 @@ impl Actor {
         match channel.state {
             State::Subscribing => {
                 channel.state = State::Standing;
+                channel.replay.begins_at(self.sequence);
                 let listeners = channel.listeners.clone();
                 if listeners.is_empty() {
                     self.leave_channel(topic);
@@ -302,52 +351,16 @@ impl Actor {
         }
     }
 
-    /// Sends a stream's head; its channels' messages follow.
-    fn open(&mut self, id: SubscriberId) {
-        let Some(subscriber) = self.subscribers.get_mut(&id) else {
-            return;
-        };
-        subscriber.open = true;
-        let stands = subscriber.missing == 0;
-        if !stands {
-            subscriber.gap = subscriber.gap.or(Some("interrupted"));
-        }
-        let retry = self.retry.mul_f32(1.0 + fastrand::f32() / 2.0);
-        let (shape, topics) = (subscriber.shape, subscriber.topics.clone());
-        let opening = event::opening(self.position(), shape, &topics, retry);
-        let keys = topics.iter().filter_map(|topic| self.channels.get(topic));
-        let keys = keys.map(|channel| channel.key).collect();
-        self.fanout.order(Order::Open(id, opening, keys));
-        if stands {
-            self.tell_of_gap(id);
-        }
-    }
-
-    fn tell_of_gap(&mut self, id: SubscriberId) {
-        if let Some(subscriber) = self.subscribers.get_mut(&id)
-            && let Some(reason) = subscriber.gap.take()
-        {
-            let position = Position {
-                epoch: &self.epoch,
-                sequence: self.sequence,
-            };
-            let gap = event::gap(position, subscriber.shape, reason, &subscriber.topics);
-            self.fanout.order(Order::Send(id, gap));
-        }
-    }
-
-    fn position(&self) -> Position<'_> {
-        Position {
-            epoch: &self.epoch,
-            sequence: self.sequence,
-        }
-    }
-
     /// Everything that was subscribed is no longer, until it is confirmed anew.
     fn lost(&mut self) {
+        let memory = &mut self.memory;
         self.channels.retain(|_, channel| {
             channel.state = State::Down;
-            !channel.listeners.is_empty()
+            let stays = !channel.listeners.is_empty();
+            if !stays {
+                memory.forget(&channel.replay);
+            }
+            stays
         });
         for subscriber in self.subscribers.values_mut() {
             subscriber.missing = subscriber.topics.len();
@@ -357,58 +370,6 @@ impl Actor {
         }
         if self.channels.is_empty() {
             self.source.close();
-        }
-    }
-
-    /// Hands a message to the fan-out, encoded once for each shape that somebody wants.
-    fn deliver(&mut self, message: &redis::Msg) {
-        let Ok(name) = message.get_channel::<Vec<u8>>() else {
-            return;
-        };
-        let name = Bytes::from(name);
-        let topic = match message.get_pattern::<Vec<u8>>() {
-            Ok(pattern) if message.from_pattern() => Topic::Pattern(pattern.into()),
-            _ => Topic::Channel(name.clone()),
-        };
-        let Some(channel) = self.channels.get(&topic) else {
-            return;
-        };
-        self.sequence += 1;
-        let position = Position {
-            epoch: &self.epoch,
-            sequence: self.sequence,
-        };
-        let payload = message.get_payload_bytes();
-        let shapes = Shape::all().map(|shape| {
-            let wanted = channel.shapes[shape.index()] > 0;
-            wanted.then(|| event::message(position, shape, &topic, &name, payload))
-        });
-        if !self.fanout.deliver(channel.key, Box::new(shapes)) {
-            self.stats.dropped.fetch_add(1, Ordering::Relaxed);
-            if self.lossy.insert(topic) {
-                tracing::warn!("the fan-out cannot keep up; messages are dropped");
-            }
-            self.next_loss_check
-                .get_or_insert_with(|| Instant::now() + LOSS_CHECK);
-        }
-    }
-
-    /// Tells the listeners of channels with dropped messages, if the fan-out takes deliveries again.
-    fn tell_of_losses(&mut self) {
-        self.next_loss_check = None;
-        for topic in std::mem::take(&mut self.lossy) {
-            let Some(channel) = self.channels.get(&topic) else {
-                continue;
-            };
-            let topics = std::slice::from_ref(&topic);
-            let gap = |shape| event::gap(self.position(), shape, "overflow", topics);
-            if !self.fanout.deliver(
-                channel.key,
-                Box::new(Shape::all().map(|shape| Some(gap(shape)))),
-            ) {
-                self.lossy.insert(topic);
-                self.next_loss_check = Some(Instant::now() + LOSS_CHECK);
-            }
         }
     }
 }

@@ -87,6 +87,12 @@ impl Encoded {
         }
     }
 
+    /// Several one after the other, as one chunk.
+    pub(super) fn joined(parts: &[Self]) -> Self {
+        let parts: Vec<_> = parts.iter().map(|part| part.bytes(false)).collect();
+        Self::new(&parts.concat())
+    }
+
     /// The bytes for a connection that is chunked, or is not.
     pub(super) fn bytes(&self, chunked: bool) -> Bytes {
         if chunked {

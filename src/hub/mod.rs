@@ -7,8 +7,11 @@
 //! ready-made.
 
 mod actor;
+mod delivery;
 mod event;
 mod fanout;
+mod opening;
+mod replay;
 mod roster;
 mod source;
 mod subscriber;

@@ -2,8 +2,11 @@
 
 use std::collections::HashSet;
 
+use tokio::time::Instant;
+
 use super::event::Shape;
 use super::fanout::ChannelKey;
+use super::replay::Replay;
 use super::{SubscriberId, Topic};
 
 /// A stream, as this task sees it.
@@ -13,6 +16,8 @@ pub(super) struct Listener {
     /// How many of its topics do not stand.
     pub(super) missing: usize,
     pub(super) open: bool,
+    /// The number of the last event that it has seen, until it is open.
+    pub(super) resume: Option<u64>,
     /// Why it may have missed something that it has not been told of.
     pub(super) gap: Option<&'static str>,
 }
@@ -24,6 +29,10 @@ pub(super) struct Channel {
     /// How many of the listeners want each shape.
     pub(super) shapes: [usize; Shape::COUNT],
     pub(super) state: State,
+    /// What is kept for those who come back.
+    pub(super) replay: Replay,
+    /// Since when nobody listens, while it is kept for those who come back.
+    pub(super) lingers_since: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +55,8 @@ impl Channel {
             listeners: HashSet::new(),
             shapes: [0; Shape::COUNT],
             state: State::Down,
+            replay: Replay::default(),
+            lingers_since: None,
         }
     }
 }

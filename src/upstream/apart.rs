@@ -17,7 +17,7 @@ impl Upstream {
     /// commands may take.
     ///
     /// The number of such commands is bounded: one too many is [`Error::Full`] at once.
-    pub fn send_apart(&self, command: &Command) -> impl Future<Output = Outcome> + Send + 'static {
+    pub fn send_own(&self, command: &Command) -> impl Future<Output = Outcome> + Send + 'static {
         let permit = std::sync::Arc::clone(&self.shared.blocking).try_acquire_owned();
         let pipeline = pack(std::slice::from_ref(command));
         let upstream = self.clone();

@@ -7,15 +7,18 @@
 
 use std::collections::HashMap;
 
-use crate::command::Command;
+use crate::command::{Command, keyword};
 use crate::config::DANGEROUS;
 use crate::reply::Reply;
 
 /// How a command is to be sent.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
     /// Over the shared connection, among others.
     Pooled,
+    /// Over a connection that is shared too, but only with its like: its reply may be one that the client
+    /// library cannot read, and then the connection is lost.
+    Guarded,
     /// Over a connection of its own: it may block.
     Blocking,
     /// Not at all, for this reason.
@@ -36,6 +39,7 @@ pub struct Classes {
 struct Flags {
     readonly: bool,
     blocking: bool,
+    has_subcommands: bool,
 }
 
 /// Commands that block, for servers that do not say so.
@@ -48,15 +52,46 @@ const BLOCKING: &[&str] = &[
     "BZMPOP",
     "BZPOPMAX",
     "BZPOPMIN",
-    "WAIT",
-    "WAITAOF",
 ];
+
+/// Commands whose replies are whatever a script makes of them: lines that are not UTF-8, arrays nested without
+/// end.
+const SCRIPTS: &[&str] = &[
+    "EVAL",
+    "EVALSHA",
+    "EVALSHA_RO",
+    "EVAL_RO",
+    "FCALL",
+    "FCALL_RO",
+    "FUNCTION",
+    "SCRIPT",
+];
+
+/// Commands whose errors repeat their arguments, besides those with subcommands, those of modules and those
+/// that the server does not have.
+const REPEATING: &[&str] = &[
+    "XACK",
+    "XAUTOCLAIM",
+    "XCLAIM",
+    "XPENDING",
+    "XREADGROUP",
+    "XSETID",
+];
+
+/// What Redis takes for an HTTP request, and closes the connection.
+const HTTP: &[&str] = &["POST", "HOST:"];
+
+/// Commands that ask how far the writes of their own connection have come: over one of their own that means
+/// nothing, and the shared one they would block.
+const WAITS: &[&str] = &["WAIT", "WAITAOF"];
 
 /// Commands that change the state of the connection they are sent over.
 const STATEFUL: &[&str] = &[
     "ASKING",
     "AUTH",
     "CLIENT CACHING",
+    "CLIENT CAPA",
+    "CLIENT IMPORT-SOURCE",
     "CLIENT NO-EVICT",
     "CLIENT NO-TOUCH",
     "CLIENT REPLY",
@@ -123,6 +158,7 @@ impl Classes {
             let flags = Flags {
                 readonly: has(b"readonly"),
                 blocking: has(b"blocking"),
+                has_subcommands: matches!(entry.get(9), Some(Reply::Array(all)) if !all.is_empty()),
             };
             Some((String::from_utf8_lossy(name).to_ascii_uppercase(), flags))
         });
@@ -137,6 +173,15 @@ impl Classes {
     pub fn of(&self, command: &Command) -> Class {
         let name = command.name();
         let is_in = |list: &[&str]| is_listed(command, list);
+        if !name.bytes().all(|b| b.is_ascii_graphic()) {
+            return Class::Refused("a command's name is printable ASCII");
+        }
+        if is_in(HTTP) {
+            return Class::Refused("Redis takes it for an HTTP request");
+        }
+        if is_in(WAITS) {
+            return Class::Refused("it waits for the writes of its own connection, which has none");
+        }
         if is_in(STATEFUL) {
             return Class::Refused("it would change the connection that all clients share");
         }
@@ -161,11 +206,27 @@ impl Classes {
         }
         match name {
             // The server calls these blocking, whether or not they do.
-            "XREAD" | "XREADGROUP" if !has_block(command) => Class::Pooled,
-            "XREAD" | "XREADGROUP" => Class::Blocking,
+            "XREAD" | "XREADGROUP" if has_block(command) => Class::Blocking,
+            "XREAD" | "XREADGROUP" => self.shared(command),
             _ if BLOCKING.contains(&name) => Class::Blocking,
             _ if self.commands.get(name).is_some_and(|flags| flags.blocking) => Class::Blocking,
-            _ => Class::Pooled,
+            _ => self.shared(command),
+        }
+    }
+
+    /// Which shared connection a command may use.
+    fn shared(&self, command: &Command) -> Class {
+        let name = command.name();
+        if SCRIPTS.contains(&name) {
+            return Class::Guarded;
+        }
+        let plain = command.args().iter().all(|arg| arg.is_ascii());
+        let flags = self.commands.get(name);
+        let is_known = flags.is_some_and(|flags| !flags.has_subcommands) && !name.contains('.');
+        if plain || (is_known && !REPEATING.contains(&name)) {
+            Class::Pooled
+        } else {
+            Class::Guarded
         }
     }
 
@@ -205,11 +266,26 @@ fn is_listed(command: &Command, list: &[&str]) -> bool {
     })
 }
 
-/// Whether an XREAD or XREADGROUP has a BLOCK among its options, which stand before STREAMS.
+/// Whether an XREAD or XREADGROUP has a BLOCK among its options, which stand before STREAMS. Read as Redis
+/// reads it: a group may be called "streams", and a consumer "block".
 fn has_block(command: &Command) -> bool {
-    let options = command.args().iter();
-    let mut options = options.take_while(|arg| !arg.eq_ignore_ascii_case(b"STREAMS"));
-    options.any(|arg| arg.eq_ignore_ascii_case(b"BLOCK"))
+    let mut args = command.args().iter();
+    while let Some(option) = args.next() {
+        match keyword(option).as_str() {
+            "BLOCK" => return true,
+            "COUNT" => {
+                args.next();
+            }
+            "GROUP" => {
+                args.next();
+                args.next();
+            }
+            "STREAMS" => return false,
+            // NOACK, or a fault that Redis will find.
+            _ => {}
+        }
+    }
+    false
 }
 
 #[cfg(test)]
@@ -233,6 +309,12 @@ mod tests {
             "subscribe a",
             "MONITOR",
             "SYNC",
+            "post /",
+            "Host: x",
+            "WAIT 1 0",
+            "client reply\0x off",
+            "select\0 1",
+            "gét a",
         ] {
             assert!(matches!(class(line), Class::Refused(_)), "{line}");
         }
@@ -244,7 +326,8 @@ mod tests {
             "PUBLISH a b",
             "no-such-command",
         ] {
-            assert_eq!(class(line), Class::Pooled, "{line}");
+            let class = class(line);
+            assert!(matches!(class, Class::Pooled | Class::Guarded), "{line}");
         }
     }
 
@@ -252,6 +335,10 @@ mod tests {
     fn what_is_dangerous_has_to_be_allowed() {
         assert!(matches!(class("SHUTDOWN NOSAVE"), Class::Refused(_)));
         assert!(matches!(class("config rewrite"), Class::Refused(_)));
+        assert!(matches!(class("Cluster Forget x"), Class::Refused(_)));
+        assert!(matches!(class("MIGRATE h 1 k 0 1"), Class::Refused(_)));
+        assert!(matches!(class("pfselftest"), Class::Refused(_)));
+        assert_eq!(class("CLUSTER SLOTS"), Class::Pooled);
         assert_eq!(class("config set maxmemory 1"), Class::Pooled);
         assert_eq!(class("config get maxmemory"), Class::Pooled);
     }
@@ -260,13 +347,33 @@ mod tests {
     fn what_blocks_has_its_own_connection() {
         for line in [
             "blpop a 1",
-            "WAIT 1 0",
             "XREAD BLOCK 0 STREAMS a $",
+            "xread block\0x 0 streams a $",
+            "XREADGROUP GROUP streams block BLOCK 0 STREAMS a >",
             "xreadgroup group g c block 1 streams a >",
         ] {
             assert_eq!(class(line), Class::Blocking, "{line}");
         }
         assert_eq!(class("XREAD COUNT 1 STREAMS block 0"), Class::Pooled);
+        assert_eq!(class("XREADGROUP GROUP g block STREAMS a >"), Class::Pooled);
+    }
+
+    #[test]
+    fn what_may_break_a_connection_breaks_its_likes() {
+        for line in [
+            "eval x 0",
+            "SCRIPT LOAD x",
+            "xpending é g",
+            "no-such-command é",
+            "mod.x é",
+        ] {
+            assert_eq!(class(line), Class::Guarded, "{line}");
+        }
+        let flags = Reply::Array(Vec::new());
+        let get = Reply::Array(vec![Reply::Bulk("get".into()), Reply::Int(2), flags]);
+        let classes = Classes::from_reply(&Reply::Array(vec![get]), Vec::new());
+        let command = Command::from_parts(vec!["get".into(), "é".into()]).expect("a name");
+        assert_eq!(classes.of(&command), Class::Pooled);
     }
 
     #[test]

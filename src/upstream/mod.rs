@@ -43,6 +43,8 @@ pub struct Upstream {
 struct Shared {
     connector: Connector,
     link: Link,
+    /// For commands whose replies may break a connection. `None` with the embedded server, which has none.
+    guarded: Option<Link>,
     /// Commands that hold a [`Ticket`].
     under_way: AtomicUsize,
     max_commands: usize,
@@ -68,9 +70,14 @@ impl Upstream {
             }
         };
         let link = Link::start(connector.clone(), config).await;
+        let guarded = match &connector {
+            Connector::Embedded(_) => None,
+            Connector::Redis(_) => Some(Link::start(connector.clone(), config).await),
+        };
         let shared = Shared {
             connector,
             link,
+            guarded,
             under_way: AtomicUsize::new(0),
             max_commands: config.max_commands,
             command_timeout: config.command_timeout,
@@ -111,6 +118,12 @@ impl Upstream {
             commands.iter().try_for_each(embedded::admit)?;
         }
         let count = commands.len();
+        if count > self.shared.max_commands {
+            let most = self.shared.max_commands;
+            let message =
+                format!("{count} commands are more than may be under way at all ({most})");
+            return Err(Error::Refused(message));
+        }
         let before = self.shared.under_way.fetch_add(count, Ordering::Relaxed);
         // From here on dropping the ticket takes the count back.
         let ticket = Ticket {
@@ -130,6 +143,7 @@ impl Upstream {
     pub fn class(&self, command: &Command) -> Result<Class, Error> {
         if let Connector::Embedded(_) = self.shared.connector {
             embedded::admit(command)?;
+            return Ok(Class::Pooled);
         }
         Ok(self.classes().of(command))
     }
@@ -164,32 +178,48 @@ impl Upstream {
         &self,
         commands: &[Command],
     ) -> impl Future<Output = Vec<Outcome>> + Send + 'static {
+        self.send_over(|shared| &shared.link, commands)
+    }
+
+    /// The same over the connection for commands whose replies may break it.
+    pub fn send_guarded(
+        &self,
+        commands: &[Command],
+    ) -> impl Future<Output = Vec<Outcome>> + Send + 'static {
+        self.send_over(
+            |shared| shared.guarded.as_ref().unwrap_or(&shared.link),
+            commands,
+        )
+    }
+
+    fn send_over(
+        &self,
+        link: impl Fn(&Shared) -> &Link + Send + 'static,
+        commands: &[Command],
+    ) -> impl Future<Output = Vec<Outcome>> + Send + 'static {
         let count = commands.len();
         let pipeline = pack(commands);
         let upstream = self.clone();
         async move {
-            let Some(mut live) = upstream.shared.link.live() else {
+            let shared = &upstream.shared;
+            let Some(mut live) = link(shared).live() else {
                 return vec![Err(Error::Unreachable); count];
             };
             let replies = live.connection.send_packed_commands(&pipeline, 0, count);
-            match tokio::time::timeout(upstream.shared.command_timeout, replies).await {
+            let failure = match tokio::time::timeout(shared.command_timeout, replies).await {
                 Ok(Ok(values)) if values.len() == count => {
-                    let left_behind = |value| upstream.shared.connector.is_left_behind(value);
+                    let left_behind = |value| shared.connector.is_left_behind(value);
                     if values.iter().any(left_behind) {
                         // After a failover: the keeper asks for the new master.
-                        upstream.shared.link.suspect(live.number);
+                        link(shared).suspect(live.number);
                     }
-                    values.into_iter().map(|value| Ok(value.into())).collect()
+                    return values.into_iter().map(|value| Ok(value.into())).collect();
                 }
-                Ok(_) => {
-                    upstream.shared.link.suspect(live.number);
-                    vec![Err(Error::BrokenOff); count]
-                }
-                Err(_) => {
-                    upstream.shared.link.suspect(live.number);
-                    vec![Err(Error::TimedOut); count]
-                }
-            }
+                Ok(_) => Error::BrokenOff,
+                Err(_) => Error::TimedOut,
+            };
+            link(shared).suspect(live.number);
+            vec![Err(failure); count]
         }
     }
 

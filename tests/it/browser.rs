@@ -4,18 +4,16 @@
 //! Whether a command has run is looked up behind the gateway's back.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use redis_http_gateway::BlockingClient;
 use redis_http_gateway::config::AllowedOrigin;
 use serde_json::Value;
 
-use crate::env::{Client, EventStream, TestGateway};
+use crate::env::{Chromium, Client, EventStream, TestGateway};
 
 /// For a browser to start and a page to try everything, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -113,60 +111,6 @@ fn rebound(request: &tiny_http::Request, gateway: SocketAddr, body: &[u8]) -> cr
         .collect();
     let method = request.method().as_str();
     Client::connect(gateway).request(method, request.url(), &headers, body)
-}
-
-/// A browser, killed when dropped.
-struct Chromium {
-    child: Child,
-    profile: PathBuf,
-}
-
-impl Chromium {
-    fn open(name: &str, url: &str) -> Self {
-        let profile = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
-            .join(format!("chromium-{name}-{}", std::process::id()));
-        let child = Command::new("chromium")
-            .args([
-                "--headless",
-                "--no-sandbox",
-                "--disable-gpu",
-                "--disable-quic",
-                "--disable-dev-shm-usage",
-                "--no-first-run",
-                "--disable-background-networking",
-                "--disable-component-update",
-                "--disable-sync",
-                "--host-resolver-rules=MAP *.example 127.0.0.1",
-                // Without it a headless browser may end when the page has loaded.
-                "--remote-debugging-port=0",
-            ])
-            .arg(format!("--user-data-dir={}", profile.display()))
-            .arg(url)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
-        match child {
-            Ok(child) => Self { child, profile },
-            Err(error) => panic!(
-                "chromium: {error}\n\
-                 If it is missing: tests/run installs it, and so does\n    apt-get install chromium"
-            ),
-        }
-    }
-}
-
-impl Drop for Chromium {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        // Its children end a moment later, and may write until then.
-        let deadline = Instant::now() + Duration::from_secs(2);
-        while std::fs::remove_dir_all(&self.profile).is_err() && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    }
 }
 
 /// A gateway with what the page is after, and a listener of the channel it publishes to.

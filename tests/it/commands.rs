@@ -179,7 +179,7 @@ fn a_transaction_is_all_or_nothing() {
         "/multi-exec",
         &json!([["SET", "a", 7], ["SELECT", 1]]),
     );
-    assert_eq!(answer.status, 400);
+    assert_eq!(answer.status, 403);
     assert_eq!(redis.cli(&["GET", "a"]), "2");
     // The shared connection is as before.
     assert_eq!(
@@ -305,4 +305,57 @@ fn scripts_with_upstashs_own_flag_run() {
     );
     redis.cli(&["SCRIPT", "FLUSH"]);
     assert!(send(&gateway, "/", &by_digest).text().contains("NOSCRIPT"));
+}
+
+#[test]
+fn a_reply_that_breaks_its_connection_breaks_nobody_elses() {
+    let (_redis, gateway) = start();
+    // Error lines that are not UTF-8, and an array nested without end.
+    let nested = "local t = {} for i = 1, 200 do t = {t} end return t";
+    for body in [
+        r#"["EVAL","return redis.error_reply(string.char(255))",0]"#.to_owned(),
+        format!(r#"["EVAL","{nested}",0]"#),
+    ] {
+        let mut victim = gateway.connect();
+        assert_eq!(victim.request("PUT", "/v1/keys/k", &[], b"v").status, 204);
+        let answer = gateway.post("/", body.as_bytes());
+        assert!(matches!(answer.status, 400 | 502 | 503), "{answer:?}");
+        assert_eq!(victim.request("GET", "/v1/keys/k", &[], b"").text(), "v");
+        wait_until("scripts run again", || {
+            gateway.post("/", br#"["EVAL","return 1",0]"#).status == 200
+        });
+    }
+    let answer = gateway.get("/xpending/%FF/group");
+    assert!(matches!(answer.status, 400 | 502 | 503), "{answer:?}");
+    assert_eq!(gateway.get("/v1/keys/k").text(), "v");
+}
+
+#[test]
+fn what_a_link_could_have_a_browser_do_only_reads() {
+    let (_redis, gateway) = start();
+    let ask = |method: &str, headers: &[(&str, &str)]| {
+        gateway
+            .connect()
+            .request(method, "/set/k/v", headers, b"")
+            .status
+    };
+    let lan = ("Host", "10.0.0.7:8080");
+    // A page elsewhere, by an address to which browsers do not tell where a request comes from.
+    assert_eq!(ask("GET", &[lan]), 403);
+    assert_eq!(ask("HEAD", &[lan]), 403);
+    // A link in a mail, on this machine.
+    assert_eq!(
+        ask(
+            "GET",
+            &[("Sec-Fetch-Site", "none"), ("Sec-Fetch-Mode", "navigate")]
+        ),
+        403
+    );
+    assert_eq!(gateway.get("/get/k").text(), r#"{"result":null}"#);
+    // What no link does.
+    assert_eq!(ask("GET", &[]), 200);
+    assert_eq!(ask("POST", &[lan]), 200);
+    assert_eq!(ask("GET", &[lan, ("Authorization", "Bearer any")]), 200);
+    let read = gateway.connect().request("GET", "/get/k", &[lan], b"");
+    assert_eq!(read.text(), r#"{"result":"v"}"#);
 }

@@ -53,7 +53,7 @@ fn evicted(stats: &Stats) -> u64 {
 #[test]
 fn two_thousand_subscribers_get_everything_in_order_and_cost_no_thread() {
     rlimit::increase_nofile_limit(u64::MAX).unwrap();
-    let program = Program::start(&[]);
+    let program = Program::start(&["--linger", "50ms"]);
     let threads = program.threads();
     let mut clients = listen_often(&program, |_| "/v1/channels/a/events".into(), MANY);
     assert_eq!(program.threads(), threads);
@@ -81,7 +81,7 @@ fn two_thousand_subscribers_get_everything_in_order_and_cost_no_thread() {
 #[test]
 fn when_all_are_gone_everything_is_as_it_was() {
     rlimit::increase_nofile_limit(u64::MAX).unwrap();
-    let program = Program::start(&[]);
+    let program = Program::start(&["--linger", "50ms"]);
     let (threads, descriptors) = (program.threads(), program.descriptors());
     for _ in 0..2 {
         let path = |n| format!("/v1/events?channel=shared&channel=own-{n}");
@@ -284,7 +284,7 @@ fn streams_that_come_and_go_disturb_nobody() {
 
 #[test]
 fn the_program_ends_its_streams_cleanly() {
-    let mut program = Program::start(&[]);
+    let mut program = Program::start(&["--linger", "50ms"]);
     let mut streams: Vec<_> = (0..20)
         .map(|_| EventStream::open(program.address, "/v1/channels/a/events", &[]))
         .collect();

@@ -15,10 +15,16 @@ mod bodies;
 mod bridging;
 /// A page on another origin, in Chromium.
 mod browser;
+/// Any bytes, in by every form of a request and out again.
+mod bytes;
 /// The program as a command: flags, variables, output, exit codes, signals.
 mod cli;
+/// Every command that the server has, sent once right and once wrong.
+mod command_table;
 /// The command face over a real Redis.
 mod commands;
+/// Writes that happen only if the value is the one that the client knows.
+mod compare_and_set;
 /// Many connections at once, and more than there may be.
 mod crowds;
 /// What a client may take its time with, and until when.
@@ -35,6 +41,8 @@ mod fanout;
 mod faults;
 /// Request lines and header fields as a picky client sends them.
 mod framing;
+/// `/v1/hashes` over a real Redis.
+mod hashes;
 /// `/v1/keys`: values, conditions, negotiation.
 mod keys;
 /// How much a client may send.
@@ -55,8 +63,14 @@ mod redis_keys;
 mod refusals;
 /// A Redis server that goes and comes back.
 mod restarts;
+/// Coming back by the id of the last event.
+mod resume;
+/// The published Upstash SDKs, in programs of their own.
+mod sdk;
 /// SIGTERM and SIGINT.
 mod shutdown;
+/// `/v1/streams` over a real Redis.
+mod streams;
 /// The rules of the house.
 mod tidy;
 /// Tokens as settings: flags, files, and those that the program makes.

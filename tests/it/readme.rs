@@ -3,10 +3,12 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
 
-use redis_http_gateway::config::Cli;
+use redis_http_gateway::config::{AllowedOrigin, Cli};
 
-use crate::env::Program;
+use crate::env::{Chromium, Program, TestGateway, wait_until};
 
 fn readme() -> String {
     fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap()
@@ -72,6 +74,52 @@ fn the_curl_sessions_show_what_happens() {
     assert_eq!(data.as_deref(), Some("data: it works"));
     listener.kill().unwrap();
     listener.wait().unwrap();
+}
+
+/// Tells the test what the page shows, whenever that changes.
+const REPORTER: &str = r#"<script>
+  const list = document.getElementById("news");
+  new MutationObserver(() => fetch("/shown", { method: "POST", body: list.innerText }))
+    .observe(list, { childList: true, subtree: true, characterData: true });
+</script>"#;
+
+#[test]
+fn the_page_shows_what_curl_publishes() {
+    let site = Arc::new(tiny_http::Server::http("127.0.0.1:0").unwrap());
+    let origin = format!(
+        "http://localhost:{}",
+        site.server_addr().to_ip().unwrap().port()
+    );
+    let gateway = TestGateway::with(|config| {
+        config.allow_origin = vec![AllowedOrigin::Site(origin.clone())];
+    });
+    let page = blocks("html")
+        .concat()
+        .replace("127.0.0.1:8080", &gateway.address.to_string());
+    let (sender, shown) = std::sync::mpsc::channel();
+    let serving = Arc::clone(&site);
+    let server = std::thread::spawn(move || {
+        for mut request in serving.incoming_requests() {
+            let mut body = String::new();
+            request.as_reader().read_to_string(&mut body).unwrap();
+            let html = tiny_http::Header::from_bytes("Content-Type", "text/html").unwrap();
+            let response =
+                tiny_http::Response::from_string(page.clone() + REPORTER).with_header(html);
+            // The browser may have been killed, and the test may have seen enough.
+            let _ = request.respond(response);
+            let _ = sender.send(body);
+        }
+    });
+    let browser = Chromium::open("readme", &format!("{origin}/news.html"));
+    // What is published before the page listens is not for it.
+    wait_until("the page shows it", || {
+        gateway.post("/v1/channels/news/messages", b"it works");
+        let shown = shown.recv_timeout(Duration::from_millis(200));
+        shown.is_ok_and(|shown| shown.contains("it works"))
+    });
+    drop(browser);
+    site.unblock();
+    server.join().unwrap();
 }
 
 #[test]

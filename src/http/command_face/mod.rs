@@ -14,7 +14,7 @@ use tiny_http::Method;
 
 use super::access::Permit;
 use super::handlers::channels::{MAX_TOPICS, stream};
-use super::plan::{Apart, Ask, Plan};
+use super::plan::{Apart, Ask, Lane, Plan, Respond};
 use super::problem::Problem;
 use super::query::decode_segment;
 use super::request::Request;
@@ -35,6 +35,23 @@ pub(super) struct Context<'a> {
     pub(super) upstream: &'a Upstream,
     pub(super) scripts: &'a Scripts,
     pub(super) permit: Permit<'a>,
+    /// Whether a page of another site, or a link, could have had a browser send the request.
+    pub(super) could_be_lured: bool,
+}
+
+impl Context<'_> {
+    /// Whether a request may write, going by how it came.
+    fn check_intent(&self, command: &Command) -> Result<(), Problem> {
+        if !self.could_be_lured || self.permit.reads(command) {
+            return Ok(());
+        }
+        let name = command.name();
+        let detail = format!(
+            "{name} by GET is what a link or an image on any page could have a browser do; use POST, or show \
+             a token as Authorization: Bearer"
+        );
+        Err(Problem::new(403, detail))
+    }
 }
 
 /// A problem as this face shows it.
@@ -80,13 +97,20 @@ fn run(request: &Request, context: Context<'_>, mut command: Command) -> Result<
         Some(Err(error)) => Err(error.into()),
         None => Err(Problem::defect()),
     };
-    let respond = Box::new(respond);
-    Ok(match class {
-        Class::Blocking => Plan::Apart(Apart { command, respond }),
-        Class::Pooled | Class::Refused(_) => Plan::Ask(Ask {
-            commands: vec![command],
-            respond,
-        }),
+    Ok(plan(class, vec![command], Box::new(respond)))
+}
+
+/// Sends commands as their class, the most careful of all their classes, asks for.
+fn plan(class: Class, commands: Vec<Command>, respond: Respond) -> Plan {
+    let lane = match class {
+        Class::Blocking => Lane::Own,
+        Class::Guarded => Lane::Guarded,
+        Class::Pooled | Class::Refused(_) => return Plan::Ask(Ask { commands, respond }),
+    };
+    Plan::Apart(Apart {
+        commands,
+        lane,
+        respond,
     })
 }
 
@@ -95,14 +119,21 @@ pub(super) fn pipeline(request: &Request, context: Context<'_>) -> Result<Plan, 
     let encoding = encoding(request);
     let mut commands = Vec::new();
     let mut slots = Vec::new();
+    let mut class = Class::Pooled;
     for parsed in parse::many_from_json(&request.body).map_err(malformed)? {
-        slots.push(match parsed.and_then(|command| pooled(context, command)) {
-            Ok((command, mend)) => {
-                commands.push(command);
-                Ok(mend)
-            }
-            Err(message) => Err(message),
-        });
+        let checked = parsed.map_err(malformed);
+        slots.push(
+            match checked.and_then(|command| among_others(context, command)) {
+                Ok(one) => {
+                    commands.push(one.command);
+                    if one.class == Class::Guarded {
+                        class = Class::Guarded;
+                    }
+                    Ok(one.mend)
+                }
+                Err(problem) => Err(problem.detail.into_owned()),
+            },
+        );
     }
     let respond = move |outcomes: Vec<Outcome>| {
         let mut outcomes = outcomes.into_iter();
@@ -123,10 +154,7 @@ pub(super) fn pipeline(request: &Request, context: Context<'_>) -> Result<Plan, 
     if commands.is_empty() {
         return respond(Vec::new()).map(Plan::Answer);
     }
-    Ok(Plan::Ask(Ask {
-        commands,
-        respond: Box::new(respond),
-    }))
+    Ok(plan(class, commands, Box::new(respond)))
 }
 
 /// `POST /multi-exec`: several commands as a transaction.
@@ -137,17 +165,21 @@ pub(super) fn transaction(request: &Request, context: Context<'_>) -> Result<Pla
     let encoding = encoding(request);
     let mut commands = vec![Command::new("MULTI")];
     let mut mends = Vec::new();
-    for (index, parsed) in parse::many_from_json(&request.body)
-        .map_err(malformed)?
-        .into_iter()
-        .enumerate()
-    {
-        let checked = parsed.and_then(|command| pooled(context, command));
-        let (command, mend) = checked.map_err(|message| {
-            malformed(format!("command {index} of the transaction: {message}"))
+    let mut class = Class::Pooled;
+    let parsed = parse::many_from_json(&request.body).map_err(malformed)?;
+    for (index, parsed) in parsed.into_iter().enumerate() {
+        let checked = parsed.map_err(malformed);
+        let one = checked.and_then(|command| among_others(context, command));
+        let one = one.map_err(|mut problem| {
+            let detail = format!("command {index} of the transaction: {}", problem.detail);
+            problem.detail = detail.into();
+            problem
         })?;
-        commands.push(command);
-        mends.push(mend);
+        if one.class == Class::Guarded {
+            class = Class::Guarded;
+        }
+        commands.push(one.command);
+        mends.push(one.mend);
     }
     if mends.is_empty() {
         let items = encoding.many(&[]);
@@ -158,6 +190,11 @@ pub(super) fn transaction(request: &Request, context: Context<'_>) -> Result<Pla
     commands.push(Command::new("EXEC"));
     let respond = move |outcomes: Vec<Outcome>| {
         let mut replies = outcomes.into_iter().collect::<Result<Vec<_>, _>>()?;
+        if let Some(Reply::Error(error)) = replies.first() {
+            // Without it what followed was no transaction.
+            let detail = format!("MULTI failed; the commands may have run one by one: {error}");
+            return Err(Problem::new(502, detail));
+        }
         match replies.pop() {
             Some(Reply::Array(results)) => {
                 let results = results.into_iter().zip(mends);
@@ -172,10 +209,7 @@ pub(super) fn transaction(request: &Request, context: Context<'_>) -> Result<Pla
             _ => Err(Problem::new(400, "the transaction was discarded")),
         }
     };
-    Ok(Plan::Ask(Ask {
-        commands,
-        respond: Box::new(respond),
-    }))
+    Ok(plan(class, commands, Box::new(respond)))
 }
 
 /// `/subscribe/{channel}/…`: messages as the SDKs read them. The body and the query mean nothing.
@@ -205,17 +239,26 @@ fn listen(request: &Request, names: &[Bytes], kind: fn(Bytes) -> Topic) -> Resul
     Ok(stream(request, &topics, shape, None))
 }
 
-/// A command that may go among others.
-fn pooled(context: Context<'_>, mut command: Command) -> Result<(Command, Mend), String> {
-    let class = classify(context, &command).map_err(|problem| problem.detail.into_owned())?;
+/// A command that may go among others, and what is to be done to its reply.
+struct One {
+    command: Command,
+    mend: Mend,
+    class: Class,
+}
+
+fn among_others(context: Context<'_>, mut command: Command) -> Result<One, Problem> {
+    let class = classify(context, &command)?;
     if class == Class::Blocking {
         let name = command.name();
-        return Err(format!(
-            "{name} may block and cannot be sent with others; send it alone"
-        ));
+        let message = format!("{name} may block and cannot be sent with others; send it alone");
+        return Err(malformed(message));
     }
     let mend = context.scripts.translate(&mut command);
-    Ok((command, mend))
+    Ok(One {
+        command,
+        mend,
+        class,
+    })
 }
 
 fn classify(context: Context<'_>, command: &Command) -> Result<Class, Problem> {
@@ -229,6 +272,7 @@ fn classify(context: Context<'_>, command: &Command) -> Result<Class, Problem> {
         }
         class => {
             context.permit.check_command(command)?;
+            context.check_intent(command)?;
             Ok(class)
         }
     }

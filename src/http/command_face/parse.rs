@@ -9,6 +9,11 @@ use crate::http::query::{Query, decode_segment};
 /// Why there is no command in what a client sent.
 pub(super) type Malformed = String;
 
+/// Commands in one request, and parts of one command. Far more than anybody sends; each part costs more
+/// memory than its bytes.
+const MAX_COMMANDS: usize = 100_000;
+const MAX_PARTS: usize = 250_000;
+
 /// The command in a JSON array: `["SET","key","value"]`.
 ///
 /// Strings are taken as they are; numbers and booleans as their literal text, so that no digit is lost.
@@ -23,6 +28,12 @@ pub(super) fn many_from_json(body: &[u8]) -> Result<Vec<Result<Command, Malforme
     const WANTED: &str =
         r#"the body must be a JSON array of arrays such as [["SET","key","value"],["GET","key"]]"#;
     let commands: Vec<&RawValue> = serde_json::from_slice(body).map_err(|_| WANTED.to_owned())?;
+    if commands.len() > MAX_COMMANDS {
+        return Err(format!(
+            "{MAX_COMMANDS} commands can be sent at once, not {}",
+            commands.len()
+        ));
+    }
     let parsed = commands.into_iter().enumerate().map(|(index, command)| {
         let parts: Result<Vec<&RawValue>, _> = serde_json::from_str(command.get());
         match parts {
@@ -34,6 +45,12 @@ pub(super) fn many_from_json(body: &[u8]) -> Result<Vec<Result<Command, Malforme
 }
 
 fn from_parts(parts: &[&RawValue]) -> Result<Command, Malformed> {
+    if parts.len() > MAX_PARTS {
+        return Err(format!(
+            "a command has {MAX_PARTS} arguments at most, not {}",
+            parts.len()
+        ));
+    }
     let parts = parts
         .iter()
         .enumerate()
@@ -48,8 +65,11 @@ fn from_parts(parts: &[&RawValue]) -> Result<Command, Malformed> {
 fn argument(index: usize, json: &str) -> Result<Bytes, Malformed> {
     let kind = match json.as_bytes().first() {
         Some(b'"') => {
-            let text: String = serde_json::from_str(json).map_err(|error| error.to_string())?;
-            return Ok(text.into());
+            // Half of a surrogate pair, as a program writes that cuts its strings by UTF-16 units.
+            let text: Result<String, _> = serde_json::from_str(json);
+            return text
+                .map(Bytes::from)
+                .map_err(|_| format!("argument {index} is no Unicode text"));
         }
         Some(b'n') => "null",
         Some(b'[') => "an array",
@@ -117,6 +137,7 @@ mod tests {
             (r#"["SET",["k"]]"#, "argument 1"),
             (r#"["SET","k",{"a":1}]"#, "argument 2"),
             (r#"[1,"k"]"#, "argument 0"),
+            (r#"["GET","a\ud83c"]"#, "argument 1"),
             (r"[]", "name"),
             (r#"[""]"#, "name"),
             (r#"{"a":1}"#, "JSON array"),

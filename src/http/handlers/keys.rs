@@ -6,9 +6,10 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use tiny_http::Method;
 
+use super::compare;
 use super::values::{entity_tag, put_bytes, raw};
 use crate::command::{Command, Expiry};
-use crate::http::negotiate::{Condition, wants_json};
+use crate::http::negotiate::{Conditions, wants_json};
 use crate::http::plan::{Ask, Plan, reply, unexpected};
 use crate::http::problem::Problem;
 use crate::http::query::{Query, bad};
@@ -34,26 +35,19 @@ pub(crate) fn key(request: &Request, key: Bytes) -> Result<Plan, Problem> {
 fn get(request: &Request, key: Bytes) -> Result<Plan, Problem> {
     Query::parse(&request.query)?.finish()?;
     let as_json = wants_json(&request.headers)?;
-    let if_match = Condition::parse(&request.headers, "If-Match")?;
-    let if_none_match = Condition::parse(&request.headers, "If-None-Match")?;
+    let conditions = Conditions::parse(&request.headers)?;
     Ok(Plan::ask(Command::get(key.clone()), move |reply| {
         let value = match reply {
             Reply::Bulk(value) => value,
-            Reply::Nil if if_match.is_some() => return Err(changed()),
-            Reply::Nil => return Err(no_such_key()),
+            Reply::Nil => return Err(conditions.absent("there is no such key")),
             other => return Err(unexpected(&other)),
         };
         let tag = entity_tag(&value, as_json);
-        if if_match.is_some_and(|condition| !condition.matches_strongly(&tag)) {
-            return Err(changed());
-        }
-        let known = if_none_match.is_some_and(|condition| condition.matches_weakly(&tag));
-        let response = match (known, as_json) {
-            (true, _) => Response::new(304),
-            (false, true) => json_value(&key, &value),
-            (false, false) => raw(value),
-        };
-        Ok(response.header("ETag", tag).header("Vary", "Accept"))
+        let response = conditions.apply(&tag, || match as_json {
+            true => json_value(&key, &value),
+            false => raw(value),
+        })?;
+        Ok(response.header("Vary", "Accept"))
     }))
 }
 
@@ -71,16 +65,11 @@ fn put(request: &Request, key: Bytes) -> Result<Plan, Problem> {
     let mut only_old = query.flag("xx")?;
     let want_old = query.flag("get")?;
     query.finish()?;
-    for name in ["If-Match", "If-None-Match"] {
-        match Condition::parse(&request.headers, name)? {
-            None => {}
-            Some(Condition::Any) if name == "If-Match" => only_old = true,
-            Some(Condition::Any) => only_new = true,
-            Some(Condition::Tags(_)) => return Err(no_compare_and_set(name)),
-        }
-    }
+    let conditions = Conditions::parse(&request.headers)?;
+    only_old |= conditions.want_something();
+    only_new |= conditions.want_nothing();
     let mut command = Command::with_capacity("SET", 6)
-        .arg(key)
+        .arg(key.clone())
         .arg(request.body.clone());
     if let Some(expiry) = expiry {
         command = expiry.append_to(command);
@@ -94,7 +83,7 @@ fn put(request: &Request, key: Bytes) -> Result<Plan, Problem> {
     if want_old {
         command = command.arg("GET");
     }
-    Ok(Plan::ask(command, move |reply| match reply {
+    let respond = move |reply: Reply| match reply {
         // With GET the reply is the old value, whether or not it was replaced.
         Reply::Bulk(_) if want_old && only_new => Err(precondition_failed("the key is there")),
         Reply::Nil if want_old && only_old => Err(precondition_failed("there is no such key")),
@@ -104,7 +93,12 @@ fn put(request: &Request, key: Bytes) -> Result<Plan, Problem> {
         Reply::Nil if only_old => Err(precondition_failed("there is no such key")),
         Reply::Status(_) => Ok(Response::new(204)),
         other => Err(unexpected(&other)),
-    }))
+    };
+    Ok(if conditions.need_value() {
+        compare::then_write(key, command, conditions, respond)
+    } else {
+        Plan::ask(command, respond)
+    })
 }
 
 fn expiry(query: &mut Query) -> Result<Option<Expiry>, Problem> {
@@ -142,21 +136,23 @@ fn one_expiry() -> Problem {
 
 fn delete(request: &Request, key: Bytes) -> Result<Plan, Problem> {
     Query::parse(&request.query)?.finish()?;
-    let must_be_there = match Condition::parse(&request.headers, "If-Match")? {
-        None => false,
-        Some(Condition::Any) => true,
-        Some(Condition::Tags(_)) => return Err(no_compare_and_set("If-Match")),
-    };
-    if Condition::parse(&request.headers, "If-None-Match")?.is_some() {
+    let conditions = Conditions::parse(&request.headers)?;
+    if request.headers.get("If-None-Match").is_some() {
         return Err(Problem::new(501, "a DELETE knows no If-None-Match"));
     }
-    let command = Command::new("DEL").arg(key);
-    Ok(Plan::ask(command, move |reply| match reply {
+    let must_be_there = conditions.want_something();
+    let command = Command::new("DEL").arg(key.clone());
+    let respond = move |reply: Reply| match reply {
         Reply::Int(0) if must_be_there => Err(precondition_failed("there is no such key")),
         Reply::Int(0) => Err(no_such_key()),
         Reply::Int(_) => Ok(Response::new(204)),
         other => Err(unexpected(&other)),
-    }))
+    };
+    Ok(if conditions.need_value() {
+        compare::then_write(key, command, conditions, respond)
+    } else {
+        Plan::ask(command, respond)
+    })
 }
 
 /// `POST /v1/keys/{key}/increment`.
@@ -320,15 +316,6 @@ fn no_such_key() -> Problem {
     Problem::new(404, "there is no such key")
 }
 
-fn changed() -> Problem {
-    precondition_failed("the value is not the one of If-Match")
-}
-
 fn precondition_failed(what: impl Into<Cow<'static, str>>) -> Problem {
     Problem::new(412, what)
-}
-
-fn no_compare_and_set(header: &str) -> Problem {
-    let detail = format!("{header} with entity tags is not supported for this method yet; * is");
-    Problem::new(501, detail)
 }

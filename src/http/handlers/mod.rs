@@ -2,6 +2,10 @@
 //! out.
 
 pub(super) mod channels;
+mod compare;
+mod fields;
+pub(super) mod hashes;
 pub(super) mod keys;
 pub(super) mod operation;
+pub(super) mod streams;
 pub(super) mod values;

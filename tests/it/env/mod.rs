@@ -1,6 +1,7 @@
 //! What the tests stand on: a gateway in this process or in one of its own, a client that shows what came
 //! over the wire, and waiting for a condition.
 
+mod chromium;
 mod files;
 mod http;
 mod program;
@@ -14,6 +15,7 @@ use std::time::{Duration, Instant};
 use redis_http_gateway::config::Config;
 use redis_http_gateway::gateway::Gateway;
 
+pub(crate) use chromium::Chromium;
 pub(crate) use files::{TestAuthority, TestFolder};
 pub(crate) use http::{Answer, Client};
 pub(crate) use program::Program;
@@ -42,6 +44,8 @@ impl TestGateway {
         rlimit::increase_nofile_limit(u64::MAX).unwrap();
         let mut config = Config {
             shutdown_timeout: Duration::from_secs(1),
+            // What is left upstream shall be seen soon.
+            linger: Duration::from_millis(50),
             ..Config::default()
         };
         change(&mut config);

@@ -81,6 +81,11 @@ impl EventStream {
         }
     }
 
+    /// What has been received and not been read as events.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
     /// Waits for the end of the stream; everything must have been read before.
     pub(crate) fn wait_for_end(&mut self) {
         while self.receive() {}

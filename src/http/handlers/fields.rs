@@ -1,0 +1,177 @@
+//! Fields with their values, of hashes and of stream entries: out of a JSON object, and into one.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+use super::values::put_bytes;
+use crate::http::problem::Problem;
+
+/// The most fields in one JSON body. Redis has taken a million arguments in a command, and no more, for most
+/// of its life, and breaks off at one too many; a field may be two.
+const MAX_FIELDS: usize = 100_000;
+
+/// The field with its new value; `None` for `null`.
+pub(crate) type Given = (Bytes, Option<Bytes>);
+
+/// Reads a JSON object of strings, numbers, booleans and nulls; in the order in which it names its fields. A
+/// number keeps its text, digit by digit. Of a name that is given twice the last value counts.
+///
+/// # Errors
+/// 400 for anything else, with the name of the field whose value it is; 413 for too many fields.
+pub(crate) fn parse(body: &[u8], wanted: &'static str) -> Result<Vec<Given>, Problem> {
+    let object: BTreeMap<String, &RawValue> =
+        serde_json::from_slice(body).map_err(|_| Problem::new(400, wanted))?;
+    if object.len() > MAX_FIELDS {
+        let detail = format!("a request may name {MAX_FIELDS} fields at most");
+        return Err(Problem::new(413, detail));
+    }
+    let mut fields: Vec<_> = object.into_iter().collect();
+    // The values point into the body.
+    fields.sort_by_key(|(_, value)| value.get().as_ptr());
+    let given = fields.into_iter().map(|(name, value)| {
+        let value = scalar(&name, value.get())?;
+        Ok((name.into(), value))
+    });
+    given.collect()
+}
+
+fn scalar(name: &str, json: &str) -> Result<Option<Bytes>, Problem> {
+    let kind = match json.as_bytes().first() {
+        Some(b'n') => return Ok(None),
+        Some(b'[') => "an array",
+        Some(b'{') => "an object",
+        Some(b'"') => match serde_json::from_str::<String>(json) {
+            Ok(text) => return Ok(Some(text.into())),
+            // Half of a surrogate pair: JSON can write what no text is.
+            Err(_) => "no text",
+        },
+        // A number, true or false.
+        _ => return Ok(Some(Bytes::copy_from_slice(json.as_bytes()))),
+    };
+    let detail =
+        format!("the field {name:?} is {kind}; it must be a string, a number or a boolean");
+    Err(Problem::new(400, detail))
+}
+
+/// Fields as a JSON object, sorted by name.
+///
+/// A value that is not UTF-8 is an object with its base64. A field that cannot be a name in JSON, as it is not
+/// UTF-8 or is there twice, is in a list under the empty name; no field has a list for its value, so that
+/// one cannot be taken for the other.
+pub(crate) fn object(fields: impl IntoIterator<Item = (Bytes, Bytes)>) -> Map<String, Value> {
+    let mut object = Map::new();
+    let mut others = Vec::new();
+    for (name, value) in fields {
+        match std::str::from_utf8(&name) {
+            Ok(text) if !object.contains_key(text) => {
+                object.insert(text.into(), one(&value));
+            }
+            _ => others.push(other(&name, &value)),
+        }
+    }
+    if !others.is_empty() {
+        if let Some(value) = object.remove("") {
+            let mut first = Map::new();
+            first.insert("field".into(), "".into());
+            match value {
+                Value::Object(encoded) => first.extend(encoded),
+                value => drop(first.insert("value".into(), value)),
+            }
+            others.insert(0, first.into());
+        }
+        object.insert(String::new(), others.into());
+    }
+    object
+}
+
+fn one(value: &[u8]) -> Value {
+    let mut object = Map::new();
+    put_bytes(&mut object, "value", "encoding", value);
+    match object.len() {
+        1 => object.remove("value").unwrap_or_default(),
+        _ => object.into(),
+    }
+}
+
+fn other(name: &[u8], value: &[u8]) -> Value {
+    let mut object = Map::new();
+    put_bytes(&mut object, "field", "field_encoding", name);
+    put_bytes(&mut object, "value", "encoding", value);
+    object.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const WANTED: &str = "an object";
+
+    #[test]
+    fn fields_come_in_order_and_numbers_as_they_are_written() {
+        let body = br#"{"z":"a\n","a":1e+21,"n":null,"b":true,"":9007199254740993,"a":-0}"#;
+        let given = parse(body, WANTED).expect("an object");
+        let text = |(name, value): &Given| {
+            let value = value.as_ref().map(|value| String::from_utf8_lossy(value));
+            format!("{}={value:?}", String::from_utf8_lossy(name))
+        };
+        let given: Vec<_> = given.iter().map(text).collect();
+        let expected = [
+            r#"z=Some("a\n")"#,
+            "n=None",
+            r#"b=Some("true")"#,
+            r#"=Some("9007199254740993")"#,
+            r#"a=Some("-0")"#,
+        ];
+        assert_eq!(given, expected);
+    }
+
+    #[test]
+    fn what_is_no_value_is_named() {
+        for (body, said) in [
+            (r#"{"a":1,"b":[1]}"#, r#""b" is an array"#),
+            (r#"{"a":{"b":1}}"#, r#""a" is an object"#),
+            (r#"{"a":"\ud800"}"#, r#""a" is no text"#),
+            ("[]", WANTED),
+            ("", WANTED),
+            (r#"{"a":1} x"#, WANTED),
+        ] {
+            let problem = parse(body.as_bytes(), WANTED).expect_err(body);
+            assert_eq!(problem.status, 400);
+            assert!(problem.detail.contains(said), "{body}: {}", problem.detail);
+        }
+    }
+
+    fn shown(fields: &[(&'static [u8], &'static [u8])]) -> Value {
+        let bytes = |&(name, value)| (Bytes::from_static(name), Bytes::from_static(value));
+        object(fields.iter().map(bytes)).into()
+    }
+
+    #[test]
+    fn no_field_is_lost_in_json() {
+        assert_eq!(
+            shown(&[(b"b", b"1"), (b"a", b"")]),
+            json!({"a": "", "b": "1"})
+        );
+        let encoded = json!({"value": "/w==", "encoding": "base64"});
+        assert_eq!(shown(&[(b"a", b"\xFF")]), json!({"a": encoded}));
+        assert_eq!(shown(&[(b"", b"1")]), json!({"": "1"}));
+        assert_eq!(
+            shown(&[
+                (b"a", b"1"),
+                (b"a", b"2"),
+                (b"\xFE", b"\xFF"),
+                (b"", b"\xFF")
+            ]),
+            json!({"a": "1", "": [
+                {"field": "", "value": "/w==", "encoding": "base64"},
+                {"field": "a", "value": "2"},
+                {"field": "/g==", "field_encoding": "base64", "value": "/w==", "encoding": "base64"},
+            ]})
+        );
+    }
+}

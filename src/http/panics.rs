@@ -1,0 +1,28 @@
+//! Where panics end: at the request or the connection that caused them.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::problem::Problem;
+use super::service::Trim;
+use super::turn::Shared;
+
+/// Keeps a panic to the request that caused it.
+pub(super) fn unwinding<T>(trim: &Trim, half: impl FnOnce() -> T) -> Result<T, Problem> {
+    catch_unwind(AssertUnwindSafe(half)).map_err(|_| {
+        tracing::error!(
+            request = trim.request_id(),
+            "a request made the gateway panic"
+        );
+        Problem::defect()
+    })
+}
+
+/// Keeps a panic outside the routes to the connection that caused it, which ends.
+pub(super) fn guarded<T>(shared: &Shared, key: usize, step: impl FnOnce() -> T) -> Option<T> {
+    let done = catch_unwind(AssertUnwindSafe(step));
+    if done.is_err() {
+        tracing::error!("a connection made the gateway panic");
+        shared.table.remove(key);
+    }
+    done.ok()
+}

@@ -1,0 +1,78 @@
+//! From the upstream to the fan-out: a message is kept, encoded and handed on; and where the fan-out cannot
+//! keep up, its loss is told.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::Topic;
+use super::actor::Actor;
+use super::event::{self, Position, Shape};
+use super::replay::Kept;
+
+/// How soon after the fan-out fell behind it is looked whether it has caught up.
+const LOSS_CHECK: Duration = Duration::from_millis(100);
+
+impl Actor {
+    /// Keeps a message, and hands it to the fan-out, encoded once for each shape that somebody wants.
+    pub(super) fn deliver(&mut self, message: &redis::Msg) {
+        let Ok(name) = message.get_channel::<Vec<u8>>() else {
+            return;
+        };
+        let name = Bytes::from(name);
+        let topic = match message.get_pattern::<Vec<u8>>() {
+            Ok(pattern) if message.from_pattern() => Topic::Pattern(pattern.into()),
+            _ => Topic::Channel(name.clone()),
+        };
+        let Some(channel) = self.channels.get_mut(&topic) else {
+            return;
+        };
+        self.sequence += 1;
+        let position = Position {
+            epoch: &self.epoch,
+            sequence: self.sequence,
+        };
+        let payload = Bytes::copy_from_slice(message.get_payload_bytes());
+        let shapes = Shape::all().map(|shape| {
+            let wanted = channel.shapes[shape.index()] > 0;
+            wanted.then(|| event::message(position, shape, &topic, &name, &payload))
+        });
+        let (key, heard) = (channel.key, !channel.listeners.is_empty());
+        let kept = Kept::new(self.sequence, name, payload);
+        self.memory.keep(&topic, &mut channel.replay, kept);
+        while let Some((sequence, oldest)) = self.memory.over() {
+            if let Some(channel) = self.channels.get_mut(&oldest) {
+                self.memory.drop_message(&mut channel.replay, sequence);
+            }
+        }
+        if heard && !self.fanout.deliver(key, Box::new(shapes)) {
+            self.stats.dropped.fetch_add(1, Ordering::Relaxed);
+            if self.lossy.insert(topic) {
+                tracing::warn!("the fan-out cannot keep up; messages are dropped");
+            }
+            self.next_loss_check
+                .get_or_insert_with(|| Instant::now() + LOSS_CHECK);
+        }
+    }
+
+    /// Tells the listeners of channels with dropped messages, if the fan-out takes deliveries again.
+    pub(super) fn tell_of_losses(&mut self) {
+        self.next_loss_check = None;
+        for topic in std::mem::take(&mut self.lossy) {
+            let Some(channel) = self.channels.get(&topic) else {
+                continue;
+            };
+            let topics = std::slice::from_ref(&topic);
+            let gap = |shape| event::gap(self.position(self.sequence), shape, "overflow", topics);
+            if !self.fanout.deliver(
+                channel.key,
+                Box::new(Shape::all().map(|shape| Some(gap(shape)))),
+            ) {
+                self.lossy.insert(topic);
+                self.next_loss_check = Some(Instant::now() + LOSS_CHECK);
+            }
+        }
+    }
+}

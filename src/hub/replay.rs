@@ -1,0 +1,224 @@
+//! The messages of a topic that are kept for a while, so that who comes back by its last id has missed
+//! nothing.
+//!
+//! Bounded by number, bytes and age for each topic, and by bytes over all of them. What is dropped raises the
+//! topic's floor: an id below that cannot be resumed from without a gap.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::Topic;
+use crate::config::Config;
+
+/// What a message takes besides its channel's name and its payload.
+const OVERHEAD: usize = 128;
+
+/// How much is kept.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    events: usize,
+    bytes: usize,
+    age: Duration,
+    /// Over all topics.
+    memory: usize,
+}
+
+impl Bounds {
+    pub(super) fn new(config: &Config) -> Self {
+        Self {
+            events: config.replay_events,
+            bytes: config.replay_bytes,
+            age: config.replay_age,
+            memory: config.replay_memory,
+        }
+    }
+}
+
+/// A message that is kept.
+#[derive(Debug, Clone)]
+pub(super) struct Kept {
+    pub(super) sequence: u64,
+    pub(super) channel: Bytes,
+    pub(super) payload: Bytes,
+    at: Instant,
+}
+
+impl Kept {
+    pub(super) fn new(sequence: u64, channel: Bytes, payload: Bytes) -> Self {
+        Self {
+            sequence,
+            channel,
+            payload,
+            at: Instant::now(),
+        }
+    }
+
+    pub(super) fn size(&self) -> usize {
+        self.channel.len() + self.payload.len() + OVERHEAD
+    }
+}
+
+/// What is kept of one topic, the oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Replay {
+    kept: VecDeque<Kept>,
+    bytes: usize,
+    /// Every message behind this number is kept.
+    floor: u64,
+}
+
+impl Replay {
+    /// Every message behind this number is kept.
+    pub(super) fn floor(&self) -> u64 {
+        self.floor
+    }
+
+    /// From here on nothing is missing: the subscription stands, at this number.
+    pub(super) fn begins_at(&mut self, sequence: u64) {
+        self.floor = sequence;
+    }
+
+    /// The messages behind a number that are kept, also those before a gap.
+    pub(super) fn after(&self, sequence: u64) -> impl Iterator<Item = &Kept> {
+        self.kept
+            .iter()
+            .filter(move |kept| kept.sequence > sequence)
+    }
+
+    fn drop_oldest(&mut self) -> usize {
+        let Some(oldest) = self.kept.pop_front() else {
+            return 0;
+        };
+        self.bytes -= oldest.size();
+        self.floor = self.floor.max(oldest.sequence);
+        oldest.size()
+    }
+}
+
+/// The bookkeeping over all topics.
+#[derive(Debug)]
+pub(super) struct Memory {
+    bounds: Bounds,
+    bytes: usize,
+    /// All kept messages by age. Some may have been dropped since.
+    by_age: VecDeque<(u64, Topic)>,
+}
+
+impl Memory {
+    pub(super) fn new(bounds: Bounds) -> Self {
+        Self {
+            bounds,
+            bytes: 0,
+            by_age: VecDeque::new(),
+        }
+    }
+
+    /// Keeps a message of a topic, dropping what its bounds do not allow any more.
+    pub(super) fn keep(&mut self, topic: &Topic, replay: &mut Replay, message: Kept) {
+        let (sequence, size) = (message.sequence, message.size());
+        replay.kept.push_back(message);
+        replay.bytes += size;
+        self.bytes += size;
+        self.by_age.push_back((sequence, topic.clone()));
+        while replay.kept.len() > self.bounds.events || replay.bytes > self.bounds.bytes {
+            self.bytes -= replay.drop_oldest();
+        }
+        self.forget_old(replay);
+    }
+
+    /// Drops what is too old of a topic.
+    pub(super) fn forget_old(&mut self, replay: &mut Replay) {
+        let is_old = |kept: &Kept| kept.at.elapsed() > self.bounds.age;
+        while replay.kept.front().is_some_and(is_old) {
+            self.bytes -= replay.drop_oldest();
+        }
+    }
+
+    /// Drops a topic's messages.
+    pub(super) fn forget(&mut self, replay: &Replay) {
+        self.bytes -= replay.bytes;
+    }
+
+    /// While more is kept than all topics together may: the topic of the oldest message, and which it is.
+    pub(super) fn over(&mut self) -> Option<(u64, Topic)> {
+        // What was dropped elsewhere must not pile up here either.
+        let too_long = self.by_age.len() > 2 * self.bounds.memory / OVERHEAD;
+        if self.bytes > self.bounds.memory || too_long {
+            self.by_age.pop_front()
+        } else {
+            None
+        }
+    }
+
+    /// Drops a message, if it is still its topic's oldest.
+    pub(super) fn drop_message(&mut self, replay: &mut Replay, sequence: u64) {
+        if replay
+            .kept
+            .front()
+            .is_some_and(|kept| kept.sequence == sequence)
+        {
+            self.bytes -= replay.drop_oldest();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn memory(events: usize, bytes: usize, memory: usize) -> Memory {
+        Memory::new(Bounds {
+            events,
+            bytes,
+            age: Duration::from_secs(60),
+            memory,
+        })
+    }
+
+    fn message(sequence: u64, size: usize) -> Kept {
+        Kept::new(sequence, Bytes::new(), vec![b'x'; size].into())
+    }
+
+    fn numbers(replay: &Replay, after: u64) -> Vec<u64> {
+        replay.after(after).map(|kept| kept.sequence).collect()
+    }
+
+    #[test]
+    fn what_is_dropped_raises_the_floor() {
+        let topic = Topic::Channel("a".into());
+        let mut memory = memory(3, 1 << 20, 1 << 20);
+        let mut replay = Replay::default();
+        replay.begins_at(10);
+        for sequence in 11..=15 {
+            memory.keep(&topic, &mut replay, message(sequence, 1));
+        }
+        assert_eq!(replay.floor(), 12);
+        assert_eq!(numbers(&replay, 13), [14, 15]);
+        assert_eq!(numbers(&replay, 0), [13, 14, 15]);
+    }
+
+    #[test]
+    fn bytes_are_bounded_for_each_and_for_all() {
+        let (a, b) = (Topic::Channel("a".into()), Topic::Channel("b".into()));
+        let mut memory = memory(100, 3 * (1000 + OVERHEAD), 4 * (1000 + OVERHEAD));
+        let (mut of_a, mut of_b) = (Replay::default(), Replay::default());
+        for sequence in 1..=4 {
+            memory.keep(&a, &mut of_a, message(sequence, 1000));
+        }
+        assert_eq!(numbers(&of_a, 0), [2, 3, 4]);
+        for sequence in 5..=6 {
+            memory.keep(&b, &mut of_b, message(sequence, 1000));
+        }
+        while let Some((sequence, topic)) = memory.over() {
+            assert_eq!(topic, a);
+            memory.drop_message(&mut of_a, sequence);
+        }
+        assert_eq!(numbers(&of_a, 0), [3, 4]);
+        assert_eq!(of_a.floor(), 2);
+        memory.forget(&of_b);
+        assert_eq!(memory.bytes, 2 * (1000 + OVERHEAD));
+    }
+}
