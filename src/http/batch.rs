@@ -9,14 +9,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::budget::Reservation;
-use super::connection::{Connection, Next};
+use super::connection::Connection;
+use super::entry::{Answer, Entry, any_unknown, plan};
 use super::handover::hand_over;
 use super::panics::{guarded, unwinding};
-use super::plan::{Apart, Ask, Decide, Listen, Respond, Step};
+use super::plan::{Apart, Ask, Step};
 use super::problem::Problem;
-use super::request::Request;
-use super::response::{Form, Response};
-use super::service::{Admitted, Trim, send_apart};
+use super::response::Form;
+use super::service::{Trim, send_apart};
 use super::table::Ready;
 use super::turn::Shared;
 use super::waiting::Waiting;
@@ -42,27 +42,6 @@ struct Work {
     entries: Vec<Entry>,
     /// Whether more whole requests may have been received.
     more: bool,
-}
-
-/// One request.
-struct Entry {
-    form: Form,
-    trim: Trim,
-    answer: Answer,
-    /// What a large body takes of the memory budget: the commands hold the body.
-    body: Option<Reservation>,
-}
-
-/// How its answer comes about.
-enum Answer {
-    Here(Response),
-    /// Of the outcomes of so many commands.
-    Asked(usize, Respond, Ticket),
-    /// The same, but they may ask for more, once, before there is an answer.
-    Between(usize, Decide, Ticket),
-    /// Of a command that blocks; it is started when all before it is answered.
-    Apart(Apart, Ticket),
-    Stream(Listen),
 }
 
 /// Serves connections that are ready.
@@ -142,7 +121,7 @@ fn gather(
         .connection
         .next(shared.limits, &shared.budget, &shared.service, now)
     {
-        let entry = plan(shared, next, commands);
+        let entry = plan(&shared.service, next, commands);
         let takes_over = matches!(entry.answer, Answer::Stream(_) | Answer::Apart(..));
         // What is behind it is taken up when it has been answered.
         let goes_on = matches!(entry.answer, Answer::Between(..));
@@ -159,57 +138,6 @@ fn gather(
     }
     work.connection.release_received();
     Some(work)
-}
-
-/// The first half of a request's way.
-fn plan(shared: &Shared, next: Next, commands: &mut Vec<Command>) -> Entry {
-    match next {
-        Next::Request(mut request, form) => {
-            let trim = shared.service.trim(&request);
-            let admitted =
-                unwinding(&trim, || shared.service.plan(&request)).and_then(|admitted| admitted);
-            let answer = match admitted {
-                Ok(Admitted::Answer(response)) => Answer::Here(response),
-                Ok(Admitted::Ask(ask, ticket)) => {
-                    let count = ask.commands.len();
-                    commands.extend(ask.commands);
-                    Answer::Asked(count, ask.respond, ticket)
-                }
-                Ok(Admitted::Rounds(rounds, ticket)) => {
-                    let count = rounds.commands.len();
-                    commands.extend(rounds.commands);
-                    Answer::Between(count, rounds.decide, ticket)
-                }
-                Ok(Admitted::Apart(apart, ticket)) => Answer::Apart(apart, ticket),
-                Ok(Admitted::Listen(listen)) => Answer::Stream(listen),
-                Err(problem) => Answer::Here(trim.problem(problem)),
-            };
-            Entry {
-                form,
-                trim,
-                answer,
-                body: request.reservation.take(),
-            }
-        }
-        Next::Refused(request, form, problem) => refused(shared, &request, form, problem),
-        Next::Fault(form, problem) => Entry {
-            form,
-            trim: shared.service.bare_trim(),
-            answer: Answer::Here(problem.into()),
-            body: None,
-        },
-    }
-}
-
-fn refused(shared: &Shared, request: &Request, form: Form, problem: Problem) -> Entry {
-    let trim = shared.service.trim(request);
-    let answer = Answer::Here(trim.problem(problem));
-    Entry {
-        form,
-        trim,
-        answer,
-        body: None,
-    }
 }
 
 impl Batch {
@@ -255,28 +183,6 @@ impl Drop for Batch {
     }
 }
 
-/// Whether nobody knows what became of one of these.
-fn any_unknown(outcomes: &[Outcome]) -> bool {
-    let unknown = |outcome: &Outcome| matches!(outcome, Err(error) if error.outcome_unknown());
-    outcomes.iter().any(unknown)
-}
-
-impl Entry {
-    /// The answer to a request whose blocking command is done.
-    fn done(waiting: Waiting, outcomes: Vec<Outcome>) -> Self {
-        let (mut form, trim, respond) = waiting.into_parts();
-        form.keep_alive &= !any_unknown(&outcomes);
-        let responded = unwinding(&trim, || respond(outcomes)).unwrap_or_else(Err);
-        let response = responded.unwrap_or_else(|problem| trim.problem(problem));
-        Self {
-            form,
-            trim,
-            answer: Answer::Here(response),
-            body: None,
-        }
-    }
-}
-
 /// The outcomes of a request's commands. They have to be taken whether or not they are answered.
 ///
 /// After an outcome that nobody knows the connection ends, and what was pipelined behind it is not taken up: it
@@ -290,11 +196,7 @@ fn take_share(outcomes: &mut VecDeque<Outcome>, count: usize, form: &mut Form) -
 impl Work {
     /// How many commands it has in the batch.
     fn commands(&self) -> usize {
-        let asked = self.entries.iter().map(|entry| match entry.answer {
-            Answer::Asked(count, ..) | Answer::Between(count, ..) => count,
-            Answer::Here(_) | Answer::Apart(..) | Answer::Stream(_) => 0,
-        });
-        asked.sum()
+        self.entries.iter().map(Entry::commands).sum()
     }
 
     fn finish(mut self, shared: &Arc<Shared>, outcomes: &mut VecDeque<Outcome>, now: Instant) {

@@ -11,6 +11,7 @@ mod budget;
 mod command_face;
 mod connection;
 mod date;
+mod entry;
 mod handlers;
 mod handover;
 mod head;

@@ -204,7 +204,7 @@ fn a_client_that_takes_nothing_of_its_answer_is_dropped() {
 
 #[test]
 fn a_client_that_takes_its_answer_slowly_gets_it_whole() {
-    let gateway = gateway_with(|config| config.write_timeout = Duration::from_secs(1));
+    let gateway = gateway_with(|config| config.write_timeout = Duration::from_secs(3));
     let value: Vec<u8> = (0..6 * 1024 * 1024_u32).map(|n| (n % 251) as u8).collect();
     gateway.put("/v1/keys/large", &value);
     let mut stream = narrow(&gateway);
@@ -221,10 +221,10 @@ fn a_client_that_takes_its_answer_slowly_gets_it_whole() {
         }
         taken.extend_from_slice(&piece[..count]);
         // The whole takes longer than the deadline, which is for its parts.
-        if began.elapsed() < Duration::from_millis(2500) {
+        if began.elapsed() < Duration::from_millis(4500) {
             std::thread::sleep(Duration::from_millis(30));
         }
     }
-    assert!(began.elapsed() > Duration::from_secs(1));
+    assert!(began.elapsed() > Duration::from_secs(3));
     assert!(taken.ends_with(&value), "{} bytes came", taken.len());
 }
