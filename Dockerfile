@@ -21,11 +21,16 @@ COPY openapi openapi
 COPY src src
 RUN cargo build --release --locked
 
-# The program and the few libraries it is linked to: libc (which resolves host names by itself), libgcc and
+# Whose certificates to trust, for Redis over TLS.
+RUN test -s /etc/ssl/certs/ca-certificates.crt \
+    || (apt-get update && apt-get install -y --no-install-recommends ca-certificates)
+
+# The program, those certificates, and the few libraries it is linked to: libc (which resolves host names by itself), libgcc and
 # the loader. No shell, no package manager, nothing set-uid: a tenth of debian:bookworm-slim, and as much
 # less to keep patched. Not linked statically, because glibc then cannot resolve host names and musl's
 # allocator is slow with threads.
 RUN mkdir /image \
+    && install -D -m 644 /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/ca-certificates.crt \
     && ldd target/release/redis-http-gateway | grep -o '/[^ ]*' | xargs cp --parents --dereference -t /image \
     && install -D target/release/redis-http-gateway /image/usr/local/bin/redis-http-gateway
 

@@ -6,6 +6,7 @@ mod access;
 mod commands;
 mod sites;
 mod streams;
+mod upstream;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -19,6 +20,10 @@ use commands::parse_command;
 pub use sites::AllowedOrigin;
 use sites::{parse_host, parse_origin};
 pub use streams::StreamFlags;
+pub use upstream::{
+    Address, Certificates, Identity, Key, Password, Place, Sentinels, Server, Tls, UpstreamFlags,
+    UpstreamUrl,
+};
 
 /// Redis over HTTP: REST routes and Server-Sent Events in front of Redis.
 ///
@@ -40,7 +45,8 @@ impl Cli {
     /// # Errors
     /// A usage error that names those that do not.
     pub fn check(&self) -> Result<(), clap::Error> {
-        let checked = self.flags.access.check();
+        let access = self.flags.access.check();
+        let checked = access.and_then(|()| self.flags.upstream.check());
         checked.map_err(|error| error.with_cmd(&Self::command()))
     }
 }
@@ -66,10 +72,9 @@ pub struct Flags {
     )]
     pub listen: SocketAddr,
 
-    /// What to serve: `embedded`, a mini-redis inside this process (in memory; GET, SET, PUBLISH and
-    /// SUBSCRIBE only), or a `redis://user:password@host:port/database` (only the host is needed).
-    #[arg(long, env = "GATEWAY_UPSTREAM", value_name = "URL", default_value = "embedded", value_parser = parse_upstream, hide_env_values = true)]
-    pub upstream: UpstreamUrl,
+    /// Which Redis to serve.
+    #[command(flatten)]
+    pub upstream: UpstreamFlags,
 
     /// Who may use it.
     #[command(flatten)]
@@ -191,15 +196,6 @@ pub struct Flags {
 /// A filter for the log, in the syntax of `tracing_subscriber::filter::Targets`.
 pub type LogFilter = tracing_subscriber::filter::Targets;
 
-/// Which Redis to serve.
-#[derive(Debug, Clone)]
-pub enum UpstreamUrl {
-    /// A mini-redis that the gateway runs itself.
-    Embedded,
-    /// A Redis server at an address, with its credentials and database.
-    Redis(Box<redis::ConnectionInfo>),
-}
-
 /// The settings after every check, as the library takes them.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -279,7 +275,7 @@ impl From<&Flags> for Config {
     fn from(flags: &Flags) -> Self {
         let bytes = |size: ByteSize| usize::try_from(size.as_u64()).unwrap_or(usize::MAX);
         Self {
-            upstream: flags.upstream.clone(),
+            upstream: flags.upstream.upstream(),
             tokens: flags.access.tokens(),
             readonly_tokens: flags.access.readonly_tokens(),
             no_auth: flags.access.no_auth,
@@ -345,31 +341,6 @@ fn parse_time(text: &str) -> Result<Duration, String> {
     }
 }
 
-impl std::str::FromStr for UpstreamUrl {
-    type Err = String;
-
-    /// Reads `embedded` or a URL. The error does not repeat what was given: it could hold a password.
-    fn from_str(text: &str) -> Result<Self, String> {
-        parse_upstream(text)
-    }
-}
-
-fn parse_upstream(text: &str) -> Result<UpstreamUrl, String> {
-    const WANTED: &str = "`embedded` or redis://[user:password@]host[:port][/database] is wanted";
-    if text == "embedded" {
-        return Ok(UpstreamUrl::Embedded);
-    }
-    if !text.starts_with("redis://") {
-        return Err(WANTED.into());
-    }
-    let info = redis::IntoConnectionInfo::into_connection_info(text);
-    match info {
-        Ok(info) => Ok(UpstreamUrl::Redis(Box::new(info))),
-        // The error's text is left out: it could repeat the password.
-        Err(_) => Err(WANTED.into()),
-    }
-}
-
 fn parse_log(text: &str) -> Result<LogFilter, String> {
     text.parse()
         .map_err(|error| format!("{error} (for example: info, or debug,mini_redis=error)"))
@@ -412,12 +383,6 @@ mod tests {
             let error = parse(&[flag, value]).expect_err(flag);
             assert!(error.contains(flag), "{flag} {value}: {error}");
         }
-    }
-
-    #[test]
-    fn a_password_is_not_repeated_in_an_error() {
-        let error = parse_upstream("redis://:s3cret@host:port/x").expect_err("no such port");
-        assert!(!error.contains("s3cret"), "{error}");
     }
 
     #[test]

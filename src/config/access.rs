@@ -142,7 +142,7 @@ fn read_tokens(path: &str) -> Result<TokenFile, String> {
 }
 
 /// Parses values that must not be repeated in errors, as those of clap's own parsers are.
-struct Secret<T>(fn(&str) -> Result<T, String>);
+pub(super) struct Secret<T>(pub(super) fn(&str) -> Result<T, String>);
 
 impl<T> Clone for Secret<T> {
     fn clone(&self) -> Self {

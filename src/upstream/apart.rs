@@ -26,8 +26,8 @@ impl Upstream {
             let shared = &upstream.shared;
             let connected =
                 tokio::time::timeout(shared.connect_timeout, shared.connector.connect());
-            let (mut connection, driver) = match connected.await {
-                Ok(Ok(connection)) => connection,
+            let mut connected = match connected.await {
+                Ok(Ok(connected)) => connected,
                 Ok(Err(error)) => {
                     tracing::warn!(%error, "cannot connect for a blocking command");
                     return Err(Error::Unreachable);
@@ -35,8 +35,8 @@ impl Upstream {
                 Err(_) => return Err(Error::Unreachable),
             };
             // However this ends, the connection ends with it.
-            let _guard = AbortOnDrop(driver);
-            let reply = connection.send_packed_commands(&pipeline, 0, 1);
+            let _guard = AbortOnDrop(connected.driver);
+            let reply = connected.connection.send_packed_commands(&pipeline, 0, 1);
             match tokio::time::timeout(shared.blocking_timeout + MARGIN, reply).await {
                 Ok(Ok(values)) => match values.into_iter().next() {
                     Some(value) => Ok(value.into()),

@@ -1,48 +1,55 @@
 //! How a connection to the upstream is made.
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use redis::aio::{MultiplexedConnection, PubSub};
-use redis::{AsyncConnectionConfig, ConnectionAddr, ConnectionInfo, RedisConnectionInfo};
-use tokio::net::TcpStream;
+use redis::{AsyncConnectionConfig, RedisConnectionInfo, RedisResult};
 use tokio::task::JoinHandle;
 
 use super::embedded::Embedded;
+use super::sentinel::Lead;
+use super::server::{RedisServer, tcp};
+use super::stream::Stream;
 use crate::command::Command;
 
 /// Makes connections to the upstream.
 #[derive(Debug, Clone)]
 pub(super) enum Connector {
     Embedded(Embedded),
-    Redis(Box<ConnectionInfo>),
+    Redis(Arc<RedisServer>),
 }
 
-/// How long a TCP connection may be silent before the kernel asks whether the other end is still there, and
-/// how often it asks then. Four unanswered questions end the connection.
-const KEEPALIVE: Duration = Duration::from_secs(30);
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// A connection for pipelines of commands.
+pub(super) struct Connected {
+    pub(super) connection: MultiplexedConnection,
+    /// The task that moves its bytes: it ends when the connection does.
+    pub(super) driver: JoinHandle<()>,
+    pub(super) lead: Lead,
+}
 
 impl Connector {
-    /// A connection for pipelines of commands, and the task that moves its bytes: it ends when the
-    /// connection does.
-    pub(super) async fn connect(
-        &self,
-    ) -> redis::RedisResult<(MultiplexedConnection, JoinHandle<()>)> {
-        let stream = self.open().await?;
+    /// A connection for pipelines of commands.
+    pub(super) async fn connect(&self) -> RedisResult<Connected> {
+        let (stream, lead) = self.open().await?;
         // The gateway's own deadlines rule, not the client's default of 500 ms.
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(None)
             .set_response_timeout(None);
-        let handshake = self.handshake();
-        let (connection, driver) =
-            MultiplexedConnection::new_with_config(&handshake, stream, config).await?;
-        Ok((connection, tokio::spawn(driver)))
+        let made = MultiplexedConnection::new_with_config(&self.handshake(), stream, config).await;
+        let (connection, driver) = made.map_err(|error| self.without_secrets(error))?;
+        Ok(Connected {
+            connection,
+            driver: tokio::spawn(driver),
+            lead,
+        })
     }
 
     /// A connection for subscriptions.
-    pub(super) async fn subscriber(&self) -> redis::RedisResult<PubSub> {
-        let stream = self.open().await?;
-        PubSub::new(&self.handshake(), stream).await
+    pub(super) async fn subscriber(&self) -> RedisResult<(PubSub, Lead)> {
+        let (stream, lead) = self.open().await?;
+        let made = PubSub::new(&self.handshake(), stream).await;
+        let connection = made.map_err(|error| self.without_secrets(error))?;
+        Ok((connection, lead))
     }
 
     /// The command that makes one round trip and changes nothing.
@@ -61,6 +68,16 @@ impl Connector {
         }
     }
 
+    /// Whether a reply says that the server is not, or no longer, the one to be connected to.
+    pub(super) fn is_left_behind(&self, reply: &redis::Value) -> bool {
+        match (self, reply) {
+            (Self::Redis(server), redis::Value::ServerError(error)) => {
+                server.sentinel().is_some() && matches!(error.code(), "READONLY" | "MASTERDOWN")
+            }
+            _ => false,
+        }
+    }
+
     /// Tells an embedded server that it did not answer as a sound one would.
     pub(super) fn report_fault(&self) {
         match self {
@@ -74,34 +91,27 @@ impl Connector {
         match self {
             // mini-redis knows no command that a handshake could use.
             Self::Embedded(_) => RedisConnectionInfo::default().set_skip_set_lib_name(),
-            Self::Redis(info) => info.redis_settings().clone(),
+            Self::Redis(server) => server.handshake(),
         }
     }
 
-    async fn open(&self) -> redis::RedisResult<TcpStream> {
-        let stream = match self {
-            Self::Embedded(server) => TcpStream::connect(server.address()).await?,
-            Self::Redis(info) => match info.addr() {
-                ConnectionAddr::Tcp(host, port) => {
-                    TcpStream::connect((host.as_str(), *port)).await?
-                }
-                other => {
-                    let other = other.to_string();
-                    let kind = redis::ErrorKind::InvalidClientConfig;
-                    return Err((kind, "this kind of address is not supported", other).into());
-                }
-            },
-        };
-        stream.set_nodelay(true)?;
-        let keepalive = socket2::TcpKeepalive::new()
-            .with_time(KEEPALIVE)
-            .with_interval(KEEPALIVE_INTERVAL)
-            .with_retries(4);
-        let socket = socket2::SockRef::from(&stream);
-        socket.set_tcp_keepalive(&keepalive)?;
-        // Keepalive does not count while something is on its way; this does.
-        #[cfg(target_os = "linux")]
-        socket.set_tcp_user_timeout(Some(KEEPALIVE))?;
-        Ok(stream)
+    async fn open(&self) -> RedisResult<(Stream, Lead)> {
+        match self {
+            Self::Embedded(server) => {
+                let stream = Box::new(tcp(server.address()).await?);
+                Ok((stream, Lead::fixed()))
+            }
+            Self::Redis(server) => {
+                let opened = server.open().await;
+                opened.map_err(|error| self.without_secrets(error))
+            }
+        }
+    }
+
+    fn without_secrets(&self, error: redis::RedisError) -> redis::RedisError {
+        match self {
+            Self::Embedded(_) => error,
+            Self::Redis(server) => server.without_secrets(error),
+        }
     }
 }

@@ -12,7 +12,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::classes::Classes;
-use super::connector::Connector;
+use super::connector::{Connected, Connector};
+use super::sentinel::Lead;
 use super::{pack, reconnect_pauses};
 use crate::config::Config;
 use crate::reply::Reply;
@@ -104,14 +105,19 @@ impl Keeper {
         loop {
             let connected = tokio::time::timeout(self.connect_timeout, self.connect()).await;
             let failure = match connected {
-                Ok(Ok((connection, mut driver))) => {
+                Ok(Ok(connected)) => {
+                    let Connected {
+                        connection,
+                        mut driver,
+                        mut lead,
+                    } = connected;
                     tracing::info!("connected to the upstream");
                     let since = tokio::time::Instant::now();
                     number += 1;
                     pauses = reconnect_pauses();
                     self.publish(Some(Live { connection, number }));
                     first_try_is_over(&mut tried);
-                    let gone = self.until_broken(&mut driver, number).await;
+                    let gone = self.until_broken(&mut driver, &mut lead, number).await;
                     self.publish(None);
                     if !gone {
                         let late = driver.abort_handle();
@@ -139,16 +145,20 @@ impl Keeper {
     }
 
     /// A connection that has answered once.
-    async fn connect(&self) -> redis::RedisResult<(MultiplexedConnection, JoinHandle<()>)> {
-        let (mut connection, driver) = self.connector.connect().await?;
+    async fn connect(&self) -> redis::RedisResult<Connected> {
+        let mut connected = self.connector.connect().await?;
         let probe = pack(&[self.connector.probe()]);
+        let connection = &mut connected.connection;
         let answered = connection.send_packed_commands(&probe, 0, 1).await;
         let answered = answered.map(|replies| replies.into_iter().next());
         match answered {
-            Ok(Some(redis::Value::ServerError(error))) => Err(error.into()),
+            // Who may not send a PING is known, and may send other things.
+            Ok(Some(redis::Value::ServerError(error))) if error.code() != "NOPERM" => {
+                Err(error.into())
+            }
             Ok(_) => {
-                self.learn(&mut connection).await?;
-                Ok((connection, driver))
+                self.learn(connection).await?;
+                Ok(connected)
             }
             Err(error) => {
                 // It took the connection and dropped it at a sound command.
@@ -176,11 +186,17 @@ impl Keeper {
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = live;
     }
 
-    /// Waits until the connection has ended (`true`) or is suspected (`false`).
-    async fn until_broken(&mut self, driver: &mut JoinHandle<()>, number: u64) -> bool {
+    /// Waits until the connection has ended (`true`), or is suspected or to the wrong server (`false`).
+    async fn until_broken(
+        &mut self,
+        driver: &mut JoinHandle<()>,
+        lead: &mut Lead,
+        number: u64,
+    ) -> bool {
         loop {
             tokio::select! {
                 _ = &mut *driver => return true,
+                () = lead.moved() => return false,
                 complaint = self.complaints.recv() => match complaint {
                     Some(suspect) if suspect == number => return false,
                     Some(_) => {}

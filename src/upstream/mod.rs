@@ -9,6 +9,9 @@ pub mod classes;
 mod connector;
 pub mod embedded;
 mod link;
+mod sentinel;
+mod server;
+mod stream;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -24,6 +27,8 @@ use crate::reply::Reply;
 use classes::{Class, Classes};
 use connector::Connector;
 use link::Link;
+pub use sentinel::Lead;
+use server::RedisServer;
 
 /// What became of one command: Redis' reply (an error of Redis' own is one too), or why there is none.
 pub type Outcome = Result<Reply, Error>;
@@ -55,11 +60,14 @@ impl Upstream {
     /// the embedded server listens; a Redis server may come later.
     ///
     /// # Errors
-    /// When the embedded server finds no port to listen on.
+    /// When the embedded server finds no port to listen on, or there are no certificates for TLS.
     pub async fn start(config: &Config) -> std::io::Result<Self> {
         let connector = match &config.upstream {
             UpstreamUrl::Embedded => Connector::Embedded(embedded::Embedded::start().await?),
-            UpstreamUrl::Redis(info) => Connector::Redis(info.clone()),
+            UpstreamUrl::Redis(server) => {
+                let server = RedisServer::new(*server.clone(), config.connect_timeout)?;
+                Connector::Redis(server)
+            }
         };
         let link = Link::start(connector.clone(), config).await;
         let guarded = match &connector {
@@ -200,6 +208,11 @@ impl Upstream {
             let replies = live.connection.send_packed_commands(&pipeline, 0, count);
             let failure = match tokio::time::timeout(shared.command_timeout, replies).await {
                 Ok(Ok(values)) if values.len() == count => {
+                    let left_behind = |value| shared.connector.is_left_behind(value);
+                    if values.iter().any(left_behind) {
+                        // After a failover: the keeper asks for the new master.
+                        link(shared).suspect(live.number);
+                    }
                     return values.into_iter().map(|value| Ok(value.into())).collect();
                 }
                 Ok(_) => Error::BrokenOff,
@@ -222,11 +235,11 @@ impl Upstream {
         self.shared.connector.probe()
     }
 
-    /// Opens a connection for subscriptions.
+    /// Opens a connection for subscriptions; the other part tells when it should lead elsewhere.
     ///
     /// # Errors
     /// Why there is none, for the log.
-    pub async fn subscriber(&self) -> redis::RedisResult<redis::aio::PubSub> {
+    pub async fn subscriber(&self) -> redis::RedisResult<(redis::aio::PubSub, Lead)> {
         self.shared.connector.subscriber().await
     }
 }

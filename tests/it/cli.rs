@@ -88,7 +88,11 @@ fn help_tells_every_flag_with_its_variable_and_its_default() {
         let defaults: Vec<_> = flag.get_default_values().iter().collect();
         match defaults[..] {
             [] => assert!(
-                is_switch || name.starts_with("allow-") || name.contains("token"),
+                is_switch
+                    || ["allow-", "upstream-"]
+                        .iter()
+                        .any(|begin| name.starts_with(begin))
+                    || name.contains("token"),
                 "--{name} has no default"
             ),
             [default] => {
@@ -129,6 +133,12 @@ fn a_wrong_value_is_a_usage_error_that_names_the_flag() {
         ("--listen", "127.0.0.1:65536"),
         ("--upstream", "http://127.0.0.1"),
         ("--upstream", "redis://"),
+        ("--upstream", "redis+cluster://127.0.0.1"),
+        ("--upstream-username", "app"),
+        ("--upstream-password-file", "/"),
+        ("--upstream-ca", "/"),
+        ("--upstream-cert", "Cargo.toml"),
+        ("--upstream-key", "Cargo.toml"),
         ("--threads", "0"),
         ("--threads", "many"),
         ("--runtime-threads", "-1"),

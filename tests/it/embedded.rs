@@ -6,7 +6,6 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use redis_http_gateway::BlockingClient;
-use redis_http_gateway::config::UpstreamUrl;
 use serde_json::json;
 
 use crate::env::{PATIENCE, TestGateway, wait_until};
@@ -103,8 +102,7 @@ fn gateway_alone() -> (TestGateway, SocketAddr) {
     let address = listener.local_addr().unwrap();
     drop(listener);
     let url = format!("redis://{address}");
-    let info = redis::IntoConnectionInfo::into_connection_info(url).unwrap();
-    let gateway = TestGateway::with(|config| config.upstream = UpstreamUrl::Redis(Box::new(info)));
+    let gateway = TestGateway::with(|config| config.upstream = url.parse().unwrap());
     (gateway, address)
 }
 

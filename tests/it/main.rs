@@ -75,3 +75,5 @@ mod streams;
 mod tidy;
 /// Tokens as settings: flags, files, and those that the program makes.
 mod tokens;
+/// The ways to a Redis server: TLS, passwords, Unix sockets, Sentinels.
+mod upstreams;

@@ -203,8 +203,7 @@ fn silent_redis() -> UpstreamUrl {
             thread::spawn(move || greet(stream.unwrap()));
         }
     });
-    let info = redis::IntoConnectionInfo::into_connection_info(format!("redis://{address}"));
-    UpstreamUrl::Redis(Box::new(info.unwrap()))
+    format!("redis://{address}").parse().unwrap()
 }
 
 /// Accepts whatever a client introduces itself with.

@@ -2,13 +2,12 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use redis_http_gateway::config::{Config, Token};
 use redis_http_gateway::gateway::Gateway;
 
-use crate::env::{Client, Program, wait_until};
+use crate::env::{Client, Program, TestFolder, wait_until};
 
 /// The headers that show the token which may do everything, and the one which may read.
 const FULL: (&str, &str) = ("Authorization", "Bearer s3cret");
@@ -92,7 +91,7 @@ fn no_auth_is_loud() {
 
 #[test]
 fn tokens_come_from_files_and_variables() {
-    let files = TokenFiles::new("sources");
+    let files = TestFolder::new();
     let full = files.write("full", "# of the shop\n\n  s3cret \r\nother\n");
     let reader = files.write("reader", "re4der");
     let mut command = Command::new(Program::path());
@@ -117,7 +116,7 @@ fn tokens_come_from_files_and_variables() {
 
 #[test]
 fn a_wrong_token_is_a_usage_error_that_keeps_it() {
-    let files = TokenFiles::new("wrong");
+    let files = TestFolder::new();
     let bad = files.write("bad", "good\ns3cret word\n");
     let empty = files.write("empty", "# none\n\n");
     let bytes = files.write("bytes", b"s3cret\xFF\n");
@@ -171,29 +170,4 @@ fn the_library_does_not_serve_others_by_mistake() {
     start(|config| config.no_auth = true).expect("it was said");
     let shown = format!("{:?}", "s3cret".parse::<Token>());
     assert!(!shown.contains("s3cret"), "{shown}");
-}
-
-/// A folder for files of tokens; gone when dropped.
-struct TokenFiles(PathBuf);
-
-impl TokenFiles {
-    fn new(name: &str) -> Self {
-        let folder = format!("gateway-tokens-{name}-{}", std::process::id());
-        let folder = std::env::temp_dir().join(folder);
-        fs::create_dir_all(&folder).unwrap();
-        Self(folder)
-    }
-
-    fn write(&self, name: &str, content: impl AsRef<[u8]>) -> String {
-        let path = self.0.join(name);
-        fs::write(&path, content).unwrap();
-        path.into_os_string().into_string().unwrap()
-    }
-}
-
-impl Drop for TokenFiles {
-    fn drop(&mut self) {
-        // It may have gone already.
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }

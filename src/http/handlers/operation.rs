@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::http::plan::{Ask, Plan, reply};
 use crate::http::problem::Problem;
 use crate::http::response::Response;
+use crate::reply::Reply;
 use crate::upstream::{Outcome, Upstream};
 
 const YAML: &str = include_str!("../../../openapi/openapi.yaml");
@@ -35,9 +36,13 @@ pub(crate) fn ready(upstream: &Upstream, with_details: bool) -> Plan {
             "version": env!("CARGO_PKG_VERSION"),
         }),
     };
-    let respond = move |outcomes: Vec<Outcome>| match reply(outcomes.into_iter().next()) {
-        Ok(_) => Ok(fresh(&ready)),
-        Err(_) => Err(Problem::new(503, "Redis does not answer")),
+    let respond = move |outcomes: Vec<Outcome>| match outcomes.into_iter().next() {
+        // Who may not send a PING may send other things.
+        Some(Ok(Reply::Error(error))) if error.code() == "NOPERM" => Ok(fresh(&ready)),
+        outcome => match reply(outcome) {
+            Ok(_) => Ok(fresh(&ready)),
+            Err(_) => Err(Problem::new(503, "Redis does not answer")),
+        },
     };
     Plan::Ask(Ask {
         commands: vec![upstream.probe()],

@@ -2,9 +2,11 @@
 //! over the wire, and waiting for a condition.
 
 mod chromium;
+mod files;
 mod http;
 mod program;
 mod redis;
+mod sentinel;
 mod sse;
 
 use std::net::{SocketAddr, TcpListener};
@@ -14,9 +16,11 @@ use redis_http_gateway::config::Config;
 use redis_http_gateway::gateway::Gateway;
 
 pub(crate) use chromium::Chromium;
+pub(crate) use files::{TestAuthority, TestFolder};
 pub(crate) use http::{Answer, Client};
 pub(crate) use program::Program;
 pub(crate) use redis::TestRedis;
+pub(crate) use sentinel::TestGroup;
 pub(crate) use sse::{Event, EventStream};
 
 /// By when anything that is waited for has to have happened. Far more than it takes.
@@ -55,7 +59,12 @@ impl TestGateway {
 
     /// In front of a Redis server.
     pub(crate) fn over(redis: &TestRedis) -> Self {
-        Self::with(|config| config.upstream = redis.url().parse().unwrap())
+        Self::at(&redis.url())
+    }
+
+    /// In front of what a URL says.
+    pub(crate) fn at(url: &str) -> Self {
+        Self::with(|config| config.upstream = url.parse().unwrap())
     }
 
     /// The gateway itself.

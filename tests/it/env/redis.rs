@@ -17,8 +17,18 @@ impl TestRedis {
         Self::with(&[])
     }
 
-    /// With these arguments besides those for the port.
+    /// With these arguments besides those for the port; `{port}` in them stands for it.
     pub(crate) fn with(args: &[&str]) -> Self {
+        let own = ["--save", "", "--appendonly", "no"];
+        Self::run(&[&own, args].concat())
+    }
+
+    /// A Sentinel with a configuration file, which it will write to.
+    pub(crate) fn sentinel(configuration: &str) -> Self {
+        Self::run(&[configuration, "--sentinel"])
+    }
+
+    fn run(args: &[&str]) -> Self {
         let args: Vec<_> = args.iter().map(|arg| (*arg).to_owned()).collect();
         // A port that was free a moment ago may be another's by now: then another is tried.
         for _ in 0..20 {
@@ -73,6 +83,13 @@ impl TestRedis {
             .to_owned()
     }
 
+    /// Stops it in its tracks (`STOP`), with all its connections, or lets it go on (`CONT`).
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        let status = Command::new("kill").args(["-s", name, &pid]).status();
+        assert!(status.unwrap().success());
+    }
+
     /// How many clients are connected, those of redis-cli not counted.
     pub(crate) fn clients(&self) -> usize {
         let list = self.cli(&["CLIENT", "LIST"]);
@@ -92,17 +109,13 @@ impl Drop for TestRedis {
 
 fn spawn(port: u16, args: &[String]) -> Child {
     let port = port.to_string();
+    let args = args.iter().map(|arg| arg.replace("{port}", &port));
+    let mut args: Vec<_> = args.collect();
+    // A configuration file has to be the first argument; of what is given twice the last counts.
+    let at = usize::from(args.first().is_some_and(|arg| !arg.starts_with("--")));
+    let place = ["--port", &port, "--bind", "127.0.0.1"].map(str::to_owned);
+    args.splice(at..at, place);
     let child = Command::new("redis-server")
-        .args([
-            "--port",
-            &port,
-            "--bind",
-            "127.0.0.1",
-            "--save",
-            "",
-            "--appendonly",
-            "no",
-        ])
         .args(args)
         .stdout(Stdio::null())
         .stderr(Stdio::null())

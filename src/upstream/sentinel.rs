@@ -1,0 +1,227 @@
+//! A master that Sentinels watch: they are asked where it is each time a connection is made, and what they
+//! say is checked, because one that was cut off does not know of the last failover. Between times one of them
+//! is asked again and again: for seconds after a failover the old master takes writes that will be lost.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use redis::{ErrorKind, RedisError, RedisResult, Value};
+use tokio::sync::watch;
+
+use super::server::{RedisServer, login};
+use super::stream::{Stream, ask};
+use crate::config::{Address, Sentinels};
+
+/// How often a Sentinel is asked whether the master has moved.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Sentinels, and which of them to ask first.
+pub(super) struct Sentinel {
+    group: Sentinels,
+    /// How long each may take to answer.
+    patience: Duration,
+    /// The last one that knew. While one is being asked it is the next, so that giving up halfway (the
+    /// deadline is outside) leads to another one.
+    first: AtomicUsize,
+    /// Where the master was when somebody last looked.
+    master: watch::Sender<Option<Address>>,
+}
+
+/// Where a connection leads, for noticing that it should lead elsewhere by now.
+#[derive(Debug)]
+pub struct Lead(Option<(Address, watch::Receiver<Option<Address>>)>);
+
+impl Lead {
+    /// Of a connection to a server that does not move.
+    pub(super) fn fixed() -> Self {
+        Self(None)
+    }
+
+    /// Resolves when the server is elsewhere. Nothing is lost when the wait is given up.
+    pub async fn moved(&mut self) {
+        if let Self(Some((here, master))) = self {
+            let elsewhere = |master: &Option<Address>| master.as_ref().is_some_and(|at| at != here);
+            // An error means that nobody looks any more.
+            if master.wait_for(elsewhere).await.is_ok() {
+                return;
+            }
+        }
+        std::future::pending().await
+    }
+}
+
+impl Sentinel {
+    pub(super) fn new(group: Sentinels, connect_timeout: Duration) -> Self {
+        // So that all can be asked in the time there is, and some is left for the master.
+        let shares = u32::try_from(group.addresses.len() + 1).unwrap_or(u32::MAX);
+        Self {
+            patience: connect_timeout / shares,
+            group,
+            first: AtomicUsize::new(0),
+            master: watch::Sender::new(None),
+        }
+    }
+
+    /// A way to the master.
+    pub(super) async fn open_master(&self, server: &RedisServer) -> RedisResult<(Stream, Lead)> {
+        let count = self.group.addresses.len();
+        let first = self.first.load(Ordering::Relaxed);
+        let mut failure = None;
+        for at in (first..first + count).map(|at| at % count) {
+            self.first.store((at + 1) % count, Ordering::Relaxed);
+            let sentinel = &self.group.addresses[at];
+            match self.follow(sentinel, server).await {
+                Ok(found) => {
+                    self.first.store(at, Ordering::Relaxed);
+                    return Ok(found);
+                }
+                Err(error) => {
+                    let error = server.without_secrets(error);
+                    tracing::debug!(%sentinel, %error, "a Sentinel was of no help");
+                    failure = Some(error);
+                }
+            }
+        }
+        Err(failure.unwrap_or_else(|| (ErrorKind::InvalidClientConfig, "no Sentinels").into()))
+    }
+
+    /// Goes where one of them says.
+    async fn follow(
+        &self,
+        sentinel: &Address,
+        server: &RedisServer,
+    ) -> RedisResult<(Stream, Lead)> {
+        let asked = async {
+            let mut stream = self.greet(sentinel, server).await?;
+            self.ask(&mut stream, server).await
+        };
+        let address = self.in_time(asked).await?;
+        let stream = visit(&address, server).await?;
+        self.found(&address);
+        let lead = Lead(Some((address, self.master.subscribe())));
+        Ok((stream, lead))
+    }
+
+    /// Looks whether the master has moved, for as long as the server is in use.
+    pub(super) async fn watch(server: std::sync::Weak<RedisServer>) {
+        let mut to_sentinel = None;
+        loop {
+            tokio::time::sleep(INTERVAL).await;
+            let Some(server) = server.upgrade() else {
+                return;
+            };
+            let Some(sentinel) = server.sentinel() else {
+                return;
+            };
+            to_sentinel = sentinel.look(&server, to_sentinel).await;
+        }
+    }
+
+    /// Asks a Sentinel once, over a stream of an earlier time if there is one; gives it back if it is good.
+    async fn look(&self, server: &Arc<RedisServer>, stream: Option<Stream>) -> Option<Stream> {
+        let at = self.first.load(Ordering::Relaxed);
+        let asked = self.in_time(async {
+            let mut stream = match stream {
+                Some(stream) => stream,
+                None => self.greet(&self.group.addresses[at], server).await?,
+            };
+            let address = self.ask(&mut stream, server).await?;
+            Ok((stream, address))
+        });
+        let Ok((stream, address)) = asked.await else {
+            // The next one may know more.
+            self.first
+                .store((at + 1) % self.group.addresses.len(), Ordering::Relaxed);
+            return None;
+        };
+        let has_moved = self.master.borrow().as_ref() != Some(&address);
+        if has_moved && self.in_time(visit(&address, server)).await.is_ok() {
+            self.found(&address);
+        }
+        Some(stream)
+    }
+
+    fn found(&self, address: &Address) {
+        self.master.send_if_modified(|master| {
+            let has_moved = master.as_ref() != Some(address);
+            if has_moved {
+                tracing::info!(%address, "the Sentinels name this master");
+                *master = Some(address.clone());
+            }
+            has_moved
+        });
+    }
+
+    async fn in_time<T>(&self, asked: impl Future<Output = RedisResult<T>>) -> RedisResult<T> {
+        let late = || Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into());
+        let done = tokio::time::timeout(self.patience, asked).await;
+        done.unwrap_or_else(|_| late())
+    }
+
+    /// A way to one of them.
+    async fn greet(&self, sentinel: &Address, server: &RedisServer) -> RedisResult<Stream> {
+        let mut stream = server.reach(sentinel).await?;
+        if let Some(login) = self.login() {
+            ask(&mut stream, &login).await?.extract_error()?;
+        }
+        Ok(stream)
+    }
+
+    /// Where one of them says that the master is.
+    async fn ask(&self, stream: &mut Stream, server: &RedisServer) -> RedisResult<Address> {
+        let mut question = redis::cmd("SENTINEL");
+        question
+            .arg("GET-MASTER-ADDR-BY-NAME")
+            .arg(&self.group.master);
+        let mut answer = ask(stream, &question).await?;
+        if let (Value::ServerError(error), None) = (&answer, self.login())
+            && error.code() == "NOAUTH"
+            && let Some(login) = server.login()
+        {
+            ask(stream, &login).await?.extract_error()?;
+            answer = ask(stream, &question).await?;
+        }
+        match answer.extract_error()? {
+            Value::Nil => Err(unexpected("no Sentinel knows a master of this name")),
+            answer => {
+                let (host, port) = redis::from_redis_value(answer)?;
+                Ok(Address { host, port })
+            }
+        }
+    }
+
+    fn login(&self) -> Option<redis::Cmd> {
+        login(&self.group.username, self.group.password.as_ref())
+    }
+}
+
+/// A way to a server that says of itself that it is a master.
+async fn visit(address: &Address, server: &RedisServer) -> RedisResult<Stream> {
+    let mut stream = server.reach(address).await?;
+    if let Some(login) = server.login() {
+        ask(&mut stream, &login).await?.extract_error()?;
+    }
+    if is_master(ask(&mut stream, &redis::cmd("ROLE")).await?)? {
+        Ok(stream)
+    } else {
+        Err(unexpected("the server that a Sentinel named is no master"))
+    }
+}
+
+/// Whether what a server says of its role is that it is a master.
+fn is_master(role: Value) -> RedisResult<bool> {
+    match role {
+        // Whoever may not ask has to believe the Sentinel.
+        Value::ServerError(error) if error.code() == "NOPERM" => Ok(true),
+        Value::Array(parts) => match parts.into_iter().next() {
+            Some(Value::BulkString(role)) => Ok(role == b"master"),
+            _ => Ok(false),
+        },
+        other => other.extract_error().map(|_| false),
+    }
+}
+
+fn unexpected(what: &'static str) -> RedisError {
+    (ErrorKind::UnexpectedReturnType, what).into()
+}

@@ -1,0 +1,180 @@
+//! A Redis server: where it is and how it is reached, over TCP, TLS or a Unix socket.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::{ErrorKind, RedisConnectionInfo, RedisError, RedisResult};
+use tokio::net::{TcpStream, ToSocketAddrs, UnixStream};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+
+use super::sentinel::{Lead, Sentinel};
+use super::stream::Stream;
+use crate::config::{Address, Password, Place, Server, Tls};
+
+/// How long a TCP connection may be silent before the kernel asks whether the other end is still there, and
+/// how often it asks then. Four unanswered questions end the connection.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// A Redis server that connections are made to.
+pub(super) struct RedisServer {
+    settings: Server,
+    tls: Option<TlsConnector>,
+    /// Who tells where the server is, if that is not in the settings.
+    sentinel: Option<Sentinel>,
+}
+
+impl RedisServer {
+    /// Makes no connection for commands yet; each will have this long to come about.
+    ///
+    /// # Errors
+    /// When there is no certificate to trust, or the one to show is not sound.
+    pub(super) fn new(settings: Server, connect_timeout: Duration) -> io::Result<Arc<Self>> {
+        let tls = settings.tls.as_ref().map(client_config).transpose()?;
+        let sentinel = match &settings.place {
+            Place::Sentinel(group) => Some(Sentinel::new(group.clone(), connect_timeout)),
+            Place::Tcp(_) | Place::Unix(_) => None,
+        };
+        let server = Arc::new(Self {
+            settings,
+            tls: tls.map(TlsConnector::from),
+            sentinel,
+        });
+        if server.sentinel.is_some() {
+            tokio::spawn(Sentinel::watch(Arc::downgrade(&server)));
+        }
+        Ok(server)
+    }
+
+    /// Who says where it is, if it can be elsewhere later.
+    pub(super) fn sentinel(&self) -> Option<&Sentinel> {
+        self.sentinel.as_ref()
+    }
+
+    /// Who the gateway says it is, and the database it asks for.
+    pub(super) fn handshake(&self) -> RedisConnectionInfo {
+        let mut info = RedisConnectionInfo::default().set_db(self.settings.database);
+        if let Some(username) = &self.settings.username {
+            info = info.set_username(username);
+        }
+        if let Some(password) = &self.settings.password {
+            info = info.set_password(password.reveal());
+        }
+        info
+    }
+
+    /// AUTH as the settings have it.
+    pub(super) fn login(&self) -> Option<redis::Cmd> {
+        login(&self.settings.username, self.settings.password.as_ref())
+    }
+
+    /// A way to the server.
+    pub(super) async fn open(&self) -> RedisResult<(Stream, Lead)> {
+        let stream: Stream = match (&self.settings.place, &self.sentinel) {
+            (_, Some(sentinel)) => return sentinel.open_master(self).await,
+            (Place::Tcp(address), None) => self.reach(address).await?,
+            (Place::Unix(path), None) => Box::new(UnixStream::connect(path).await?),
+            // Not made by `new`.
+            (Place::Sentinel(_), None) => {
+                return Err((ErrorKind::InvalidClientConfig, "no Sentinel").into());
+            }
+        };
+        Ok((stream, Lead::fixed()))
+    }
+
+    /// A way to an address, as safe as the settings want it.
+    pub(super) async fn reach(&self, address: &Address) -> RedisResult<Stream> {
+        let stream = tcp((address.host.as_str(), address.port)).await?;
+        let Some(tls) = &self.tls else {
+            return Ok(Box::new(stream));
+        };
+        let Ok(name) = ServerName::try_from(address.host.clone()) else {
+            let message = "TLS needs a host name or an address that a certificate can be for";
+            return Err((ErrorKind::InvalidClientConfig, message).into());
+        };
+        Ok(Box::new(tls.connect(name, stream).await?))
+    }
+
+    /// An error as it can be logged: servers without AUTH repeat what they did not understand.
+    pub(super) fn without_secrets(&self, error: RedisError) -> RedisError {
+        let text = error.to_string();
+        let of_sentinels = match &self.settings.place {
+            Place::Sentinel(group) => group.password.as_ref(),
+            Place::Tcp(_) | Place::Unix(_) => None,
+        };
+        let mut passwords = self.settings.password.iter().chain(of_sentinels);
+        if passwords.any(|password| text.contains(password.reveal())) {
+            let message = "the server did not take the password";
+            return (ErrorKind::AuthenticationFailed, message).into();
+        }
+        error
+    }
+}
+
+impl std::fmt::Debug for RedisServer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RedisServer")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+/// AUTH, if there is a password.
+pub(super) fn login(username: &Option<String>, password: Option<&Password>) -> Option<redis::Cmd> {
+    let password = password?;
+    let mut command = redis::cmd("AUTH");
+    if let Some(username) = username {
+        command.arg(username);
+    }
+    command.arg(password.reveal());
+    Some(command)
+}
+
+/// A TCP connection that notices when the other end is gone.
+pub(super) async fn tcp(address: impl ToSocketAddrs) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    let keepalive = socket2::TcpKeepalive::new()
+        .with_time(KEEPALIVE)
+        .with_interval(KEEPALIVE_INTERVAL)
+        .with_retries(4);
+    let socket = socket2::SockRef::from(&stream);
+    socket.set_tcp_keepalive(&keepalive)?;
+    // Keepalive does not count while something is on its way; this does.
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(KEEPALIVE))?;
+    Ok(stream)
+}
+
+fn client_config(tls: &Tls) -> io::Result<Arc<ClientConfig>> {
+    let mut roots = RootCertStore::empty();
+    if let Some(authorities) = &tls.authorities {
+        for certificate in authorities.to_vec() {
+            let added = roots.add(certificate);
+            added.map_err(|error| io::Error::other(format!("--upstream-ca: {error}")))?;
+        }
+    } else {
+        // Some systems have a few that nobody can use: those are left out.
+        let found = rustls_native_certs::load_native_certs();
+        roots.add_parsable_certificates(found.certs);
+        if roots.is_empty() {
+            let message = "this system trusts no certificates; --upstream-ca says which to trust";
+            return Err(io::Error::other(message));
+        }
+    }
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)?
+        .with_root_certificates(roots);
+    let config = match &tls.identity {
+        None => config.with_no_client_auth(),
+        Some(identity) => config
+            .with_client_auth_cert(identity.chain(), identity.key())
+            .map_err(|error| io::Error::other(format!("--upstream-cert: {error}")))?,
+    };
+    Ok(Arc::new(config))
+}
