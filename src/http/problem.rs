@@ -138,6 +138,16 @@ impl From<ServerError> for Problem {
             "ERR" if detail.starts_with("unknown command") => {
                 (501, "this Redis server does not have the command")
             }
+            // The gateway wrote the command: it is right, for a server that knows it.
+            "ERR"
+                if detail.starts_with("syntax error")
+                    || detail.starts_with("wrong number of arguments") =>
+            {
+                (
+                    501,
+                    "this Redis server does not have this option of the command",
+                )
+            }
             // An id that XADD was given.
             "ERR" if detail.contains("equal or smaller than the target stream top item") => {
                 (409, "the data that is there is in the way")

@@ -17,7 +17,7 @@ use crate::reply::Reply;
 /// DEL replies. A value that is no string by now is not the given one either.
 const WRITE: &str = "local found = redis.pcall('GET', KEYS[1])
 if found ~= (ARGV[1] == 'some' and ARGV[2]) then return -1 end
-return redis.call(ARGV[3], KEYS[1], unpack(ARGV, 4))";
+return redis.pcall(ARGV[3], KEYS[1], unpack(ARGV, 4))";
 
 /// Writes to a key by a command of it, if the conditions hold; 412 if not.
 pub(super) fn then_write(

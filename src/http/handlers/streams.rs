@@ -36,6 +36,12 @@ fn append(request: &Request, key: Bytes) -> Result<Plan, Problem> {
         r#"the body must be a JSON object of fields, at least one, such as {"temperature":21.5}"#;
     let mut query = Query::parse(&request.query)?;
     let max_length = query.number("maxlen")?;
+    if max_length == Some(0) {
+        return Err(bad(
+            "maxlen",
+            "must be at least 1, or the entry itself would go",
+        ));
+    }
     let id = query.one("id")?;
     query.finish()?;
     refuse_conditions(&request.headers)?;
