@@ -1,17 +1,17 @@
 //! The ways from sync into async code: what each kind of runtime does with the tasks spawned on it,
 //! and whether the examples do what they say.
 
-use std::collections::HashMap;
-use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock, mpsc};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Semaphore;
 
 use task_spawner::{SpawnerError, Task, TaskSpawner};
+
+use crate::env::example;
 
 #[path = "../../examples/task_spawner.rs"]
 #[allow(dead_code, reason = "its main and what only that uses")]
@@ -282,39 +282,8 @@ fn assert_in_order(output: &[String], expected: &[&str]) {
 
 /// Runs an example to its end, which has to be a good one, and returns the lines it has printed.
 fn run_example(name: &str) -> Vec<String> {
-    let output = Command::new(&EXAMPLES[name]).output().unwrap();
+    let output = Command::new(example(name)).output().unwrap();
     assert!(output.status.success(), "{output:?}");
     let text = String::from_utf8(output.stdout).unwrap();
     text.lines().map(str::to_owned).collect()
 }
-
-/// Where the examples' programs are, by name. They are built here, once, because cargo does not
-/// always build them along with this test, nor does it say where.
-static EXAMPLES: LazyLock<HashMap<String, PathBuf>> = LazyLock::new(|| {
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo
-        .args(["build", "--examples", "--offline"])
-        .args(["--message-format", "json-render-diagnostics"])
-        .current_dir(env!("CARGO_MANIFEST_DIR"));
-    // In the profile of this test, so that what has been built for it can be used again.
-    if !cfg!(debug_assertions) {
-        cargo.arg("--release");
-    }
-
-    let output = cargo.output().unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    String::from_utf8(output.stdout)
-        .unwrap()
-        .lines()
-        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
-        .filter(|artifact| artifact["target"]["kind"][0] == "example")
-        .filter_map(|artifact| {
-            let name = artifact["target"]["name"].as_str()?.to_owned();
-            Some((name, artifact["executable"].as_str()?.into()))
-        })
-        .collect()
-});

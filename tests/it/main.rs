@@ -31,6 +31,8 @@ mod crowds;
 mod deadlines;
 /// The embedded engine dies and comes back; a Redis that is away.
 mod embedded;
+/// The routes behind another server.
+mod embedding;
 /// What the tests stand on.
 mod env;
 /// Event streams as one client sees them: form, content, ids, gaps, heartbeats.
