@@ -3,10 +3,14 @@
 //!
 //! The server's own [COMMAND](https://redis.io/docs/latest/commands/command/) table says which commands block
 //! and which only read; what it does not say, namely which would change the state of a connection that
-//! others share or stop the server for others, is listed here.
+//! others share or stop the server for others, is listed in `lists` and [`DANGEROUS`].
 
 use std::collections::HashMap;
 
+use super::lists::{
+    BLOCKING, HTTP, MIXED, REPEATING, REPLICATION, SCRIPTS, STATEFUL, SUBSCRIPTION, TRANSACTION,
+    WAITS,
+};
 use crate::command::{Command, keyword};
 use crate::config::DANGEROUS;
 use crate::reply::Reply;
@@ -41,90 +45,6 @@ struct Flags {
     blocking: bool,
     has_subcommands: bool,
 }
-
-/// Commands that block, for servers that do not say so.
-const BLOCKING: &[&str] = &[
-    "BLMOVE",
-    "BLMPOP",
-    "BLPOP",
-    "BRPOP",
-    "BRPOPLPUSH",
-    "BZMPOP",
-    "BZPOPMAX",
-    "BZPOPMIN",
-];
-
-/// Commands whose replies are whatever a script makes of them: lines that are not UTF-8, arrays nested without
-/// end.
-const SCRIPTS: &[&str] = &[
-    "EVAL",
-    "EVALSHA",
-    "EVALSHA_RO",
-    "EVAL_RO",
-    "FCALL",
-    "FCALL_RO",
-    "FUNCTION",
-    "SCRIPT",
-];
-
-/// Commands whose errors repeat their arguments, besides those with subcommands, those of modules and those
-/// that the server does not have.
-const REPEATING: &[&str] = &[
-    "XACK",
-    "XAUTOCLAIM",
-    "XCLAIM",
-    "XPENDING",
-    "XREADGROUP",
-    "XSETID",
-];
-
-/// Commands that servers before Redis 7 call readonly although not all of their subcommands are.
-const MIXED: &[&str] = &["MEMORY"];
-
-/// What Redis takes for an HTTP request, and closes the connection.
-const HTTP: &[&str] = &["POST", "HOST:"];
-
-/// Commands that ask how far the writes of their own connection have come: over one of their own that means
-/// nothing, and the shared one they would block.
-const WAITS: &[&str] = &["WAIT", "WAITAOF"];
-
-/// Commands that change the state of the connection they are sent over.
-const STATEFUL: &[&str] = &[
-    "ASKING",
-    "AUTH",
-    "CLIENT CACHING",
-    "CLIENT CAPA",
-    "CLIENT IMPORT-SOURCE",
-    "CLIENT NO-EVICT",
-    "CLIENT NO-TOUCH",
-    "CLIENT REPLY",
-    "CLIENT SETINFO",
-    "CLIENT SETNAME",
-    "CLIENT TRACKING",
-    "HELLO",
-    "QUIT",
-    "READONLY",
-    "READWRITE",
-    "RESET",
-    "SCRIPT DEBUG",
-    "SELECT",
-];
-
-/// Transactions, which have a route of their own.
-const TRANSACTION: &[&str] = &["DISCARD", "EXEC", "MULTI", "UNWATCH", "WATCH"];
-
-/// Subscriptions, which have routes of their own.
-const SUBSCRIPTION: &[&str] = &[
-    "PSUBSCRIBE",
-    "PUNSUBSCRIBE",
-    "SSUBSCRIBE",
-    "SUBSCRIBE",
-    "SUNSUBSCRIBE",
-    "UNSUBSCRIBE",
-];
-
-/// What replicas say to their masters.
-const REPLICATION: &[&str] = &["PSYNC", "REPLCONF", "SYNC"];
 
 impl Classes {
     /// What is known without having asked the server.

@@ -9,6 +9,7 @@ pub mod classes;
 mod connector;
 pub mod embedded;
 mod link;
+mod lists;
 mod sentinel;
 mod server;
 mod stream;

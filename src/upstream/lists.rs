@@ -1,0 +1,86 @@
+//! Commands by name that the server's own table says too little of (see `classes`). An entry of two words is a
+//! command with its subcommand.
+
+/// Commands that block, for servers that do not say so.
+pub(super) const BLOCKING: &[&str] = &[
+    "BLMOVE",
+    "BLMPOP",
+    "BLPOP",
+    "BRPOP",
+    "BRPOPLPUSH",
+    "BZMPOP",
+    "BZPOPMAX",
+    "BZPOPMIN",
+];
+
+/// Commands whose replies are whatever a script makes of them: lines that are not UTF-8, arrays nested without
+/// end.
+pub(super) const SCRIPTS: &[&str] = &[
+    "EVAL",
+    "EVALSHA",
+    "EVALSHA_RO",
+    "EVAL_RO",
+    "FCALL",
+    "FCALL_RO",
+    "FUNCTION",
+    "SCRIPT",
+];
+
+/// Commands whose errors repeat their arguments, besides those with subcommands, those of modules and those
+/// that the server does not have.
+pub(super) const REPEATING: &[&str] = &[
+    "XACK",
+    "XAUTOCLAIM",
+    "XCLAIM",
+    "XPENDING",
+    "XREADGROUP",
+    "XSETID",
+];
+
+/// Commands that servers before Redis 7 call readonly although not all of their subcommands are.
+pub(super) const MIXED: &[&str] = &["MEMORY"];
+
+/// What Redis takes for an HTTP request, and closes the connection.
+pub(super) const HTTP: &[&str] = &["POST", "HOST:"];
+
+/// Commands that ask how far the writes of their own connection have come: over one of their own that means
+/// nothing, and the shared one they would block.
+pub(super) const WAITS: &[&str] = &["WAIT", "WAITAOF"];
+
+/// Commands that change the state of the connection they are sent over.
+pub(super) const STATEFUL: &[&str] = &[
+    "ASKING",
+    "AUTH",
+    "CLIENT CACHING",
+    "CLIENT CAPA",
+    "CLIENT IMPORT-SOURCE",
+    "CLIENT NO-EVICT",
+    "CLIENT NO-TOUCH",
+    "CLIENT REPLY",
+    "CLIENT SETINFO",
+    "CLIENT SETNAME",
+    "CLIENT TRACKING",
+    "HELLO",
+    "QUIT",
+    "READONLY",
+    "READWRITE",
+    "RESET",
+    "SCRIPT DEBUG",
+    "SELECT",
+];
+
+/// Transactions, which have a route of their own.
+pub(super) const TRANSACTION: &[&str] = &["DISCARD", "EXEC", "MULTI", "UNWATCH", "WATCH"];
+
+/// Subscriptions, which have routes of their own.
+pub(super) const SUBSCRIPTION: &[&str] = &[
+    "PSUBSCRIBE",
+    "PUNSUBSCRIBE",
+    "SSUBSCRIBE",
+    "SUBSCRIBE",
+    "SUNSUBSCRIBE",
+    "UNSUBSCRIBE",
+];
+
+/// What replicas say to their masters.
+pub(super) const REPLICATION: &[&str] = &["PSYNC", "REPLCONF", "SYNC"];
