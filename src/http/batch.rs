@@ -13,7 +13,7 @@ use super::connection::Connection;
 use super::entry::{Answer, Entry, any_unknown, plan};
 use super::handover::hand_over;
 use super::panics::{guarded, unwinding};
-use super::plan::{Apart, Ask, Step};
+use super::plan::{Apart, Ask, Lane, Step};
 use super::problem::Problem;
 use super::response::Form;
 use super::service::{Trim, send_apart};
@@ -216,6 +216,9 @@ impl Work {
                 Answer::Asked(count, respond, ticket) => {
                     let share = take_share(outcomes, count, &mut form);
                     drop(ticket);
+                    if closed {
+                        continue;
+                    }
                     let responded = unwinding(&trim, || respond(share)).unwrap_or_else(Err);
                     responded.unwrap_or_else(|problem| trim.problem(problem))
                 }
@@ -330,9 +333,12 @@ impl Work {
             table.table.look_at(key);
             table.wake();
         };
+        // Only what may block is given up with its client; all else has run, and may be asked for by one that
+        // has merely said all it has to say.
+        let blocks = apart.lane == Lane::Own;
         let parts = (form, trim, apart.respond);
         let waiting = Waiting::start(parts, held, commands, arrived, &shared.runtime);
-        self.connection.wait_for(waiting);
+        self.connection.wait_for(waiting, blocks);
         self.more = false;
         self.put_back(shared, now);
     }

@@ -69,8 +69,8 @@ pub(super) struct Connection {
 enum Phase {
     Head(HeadReader),
     Body(Box<Incoming>),
-    /// A command of the last request blocks.
-    Waiting(Box<Waiting>),
+    /// The commands of the last request went apart from those of others; whether they may block.
+    Waiting(Box<Waiting>, bool),
     /// Nothing more is taken up; what comes is thrown away until the client has closed.
     Lingering,
 }
@@ -149,7 +149,7 @@ impl Connection {
     fn wanted(&self) -> usize {
         match &self.phase {
             Phase::Body(incoming) => READ_AHEAD.max(incoming.wanted()),
-            Phase::Head(_) | Phase::Waiting(_) | Phase::Lingering => READ_AHEAD,
+            Phase::Head(_) | Phase::Waiting(..) | Phase::Lingering => READ_AHEAD,
         }
     }
 
@@ -312,7 +312,7 @@ impl Connection {
     /// Whether nothing more can come of it.
     pub(super) fn is_over(&self) -> bool {
         // Whatever else is whole in `received` has been taken up before this is asked.
-        let waits = matches!(self.phase, Phase::Waiting(_));
+        let waits = matches!(self.phase, Phase::Waiting(..));
         self.ended && self.all_sent() && !self.held_back && !waits
     }
 
@@ -331,19 +331,19 @@ impl Connection {
         self.phase = Phase::Head(HeadReader::default());
     }
 
-    /// Has the connection wait for a command that blocks.
-    pub(super) fn wait_for(&mut self, waiting: Waiting) {
-        self.phase = Phase::Waiting(Box::new(waiting));
+    /// Has the connection wait for commands that went apart, and that may block or not.
+    pub(super) fn wait_for(&mut self, waiting: Waiting, blocks: bool) {
+        self.phase = Phase::Waiting(Box::new(waiting), blocks);
     }
 
     /// Whether its client has hung up on a command that blocks.
     pub(super) fn has_given_up(&self) -> bool {
-        matches!(self.phase, Phase::Waiting(_)) && (self.closing || self.ended)
+        matches!(self.phase, Phase::Waiting(_, true)) && (self.closing || self.ended)
     }
 
-    /// The request whose blocking command is done, with its outcome.
+    /// The request whose commands went apart, with their outcomes, once these have come.
     pub(super) fn take_done(&mut self) -> Option<(Box<Waiting>, Vec<Outcome>)> {
-        let Phase::Waiting(waiting) = &self.phase else {
+        let Phase::Waiting(waiting, _) = &self.phase else {
             return None;
         };
         let outcomes = waiting.take_outcomes()?;
@@ -353,7 +353,7 @@ impl Connection {
             Phase::Lingering
         };
         match std::mem::replace(&mut self.phase, next) {
-            Phase::Waiting(waiting) => Some((waiting, outcomes)),
+            Phase::Waiting(waiting, _) => Some((waiting, outcomes)),
             other => {
                 self.phase = other;
                 None
@@ -377,8 +377,8 @@ impl Connection {
             Phase::Head(_) if self.received.is_empty() => config.idle_timeout,
             Phase::Head(_) => config.head_timeout,
             Phase::Body(_) => config.body_timeout,
-            // The command has a deadline of its own.
-            Phase::Waiting(_) => FOREVER,
+            // The commands have a deadline of their own.
+            Phase::Waiting(..) => FOREVER,
             Phase::Lingering => LINGER,
         };
         self.since + time
@@ -399,7 +399,7 @@ impl Connection {
                 let late = Problem::new(408, "the request's body did not arrive in time");
                 Some(self.refuse(incoming.request, late))
             }
-            Phase::Head(_) | Phase::Waiting(_) | Phase::Lingering => None,
+            Phase::Head(_) | Phase::Waiting(..) | Phase::Lingering => None,
         }
     }
 

@@ -91,7 +91,7 @@ pub(super) fn any_unknown(outcomes: &[Outcome]) -> bool {
 }
 
 impl Entry {
-    /// The answer to a request whose blocking command is done.
+    /// The answer to a request whose commands went apart and are done.
     pub(super) fn done(waiting: Waiting, outcomes: Vec<Outcome>) -> Self {
         let (mut form, trim, respond) = waiting.into_parts();
         form.keep_alive &= !any_unknown(&outcomes);

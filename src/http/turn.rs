@@ -321,7 +321,6 @@ impl Turn {
             config.body_timeout,
             config.write_timeout,
             config.idle_timeout,
-            LINGER,
         ];
         times.into_iter().fold(SWEEP_LONGEST, Duration::min)
     }

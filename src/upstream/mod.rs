@@ -70,11 +70,14 @@ impl Upstream {
                 Connector::Redis(server)
             }
         };
-        let link = Link::start(connector.clone(), config).await;
-        let guarded = match &connector {
-            Connector::Embedded(_) => None,
-            Connector::Redis(_) => Some(Link::start(connector.clone(), config).await),
+        let guarded = async {
+            match &connector {
+                Connector::Embedded(_) => None,
+                Connector::Redis(_) => Some(Link::start(connector.clone(), config).await),
+            }
         };
+        // At once: a Redis that is away is waited for no longer than for one of them.
+        let (link, guarded) = tokio::join!(Link::start(connector.clone(), config), guarded);
         let shared = Shared {
             connector,
             link,

@@ -359,3 +359,15 @@ fn what_a_link_could_have_a_browser_do_only_reads() {
     let read = gateway.connect().request("GET", "/get/k", &[lan], b"");
     assert_eq!(read.text(), r#"{"result":"v"}"#);
 }
+
+#[test]
+fn a_client_that_has_said_all_gets_the_answer_to_its_script() {
+    let (_redis, gateway) = start();
+    for _ in 0..20 {
+        let mut client = gateway.connect();
+        client.send_request("POST", "/", &[], br#"["EVAL","return 7",0]"#);
+        client.finish_sending();
+        assert_eq!(client.receive().text(), r#"{"result":7}"#);
+        assert_eq!(client.rest(), b"");
+    }
+}
