@@ -145,6 +145,16 @@ impl fmt::Display for Address {
     }
 }
 
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => path.display().fmt(f),
+            Self::Sentinel(group) => write!(f, "master {:?}", group.master),
+        }
+    }
+}
+
 impl std::str::FromStr for UpstreamUrl {
     type Err = String;
 

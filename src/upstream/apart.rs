@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::{Outcome, Upstream, pack};
+use super::{Outcome, Packed, Upstream};
 use crate::command::Command;
 use crate::error::Error;
 
@@ -19,13 +19,13 @@ impl Upstream {
     /// The number of such commands is bounded: one too many is [`Error::Full`] at once.
     pub fn send_own(&self, command: &Command) -> impl Future<Output = Outcome> + Send + 'static {
         let permit = std::sync::Arc::clone(&self.shared.blocking).try_acquire_owned();
-        let pipeline = pack(std::slice::from_ref(command));
+        let Packed { pipeline, count } = Packed::one(command);
         let upstream = self.clone();
         async move {
             let _permit = permit.map_err(|_| Error::Full)?;
             let shared = &upstream.shared;
-            let connected =
-                tokio::time::timeout(shared.connect_timeout, shared.connector.connect());
+            let connected = shared.node.connector().connect();
+            let connected = tokio::time::timeout(shared.connect_timeout, connected);
             let mut connected = match connected.await {
                 Ok(Ok(connected)) => connected,
                 Ok(Err(error)) => {
@@ -36,7 +36,9 @@ impl Upstream {
             };
             // However this ends, the connection ends with it.
             let _guard = AbortOnDrop(connected.driver);
-            let reply = connected.connection.send_packed_commands(&pipeline, 0, 1);
+            let reply = connected
+                .connection
+                .send_packed_commands(&pipeline, 0, count);
             match tokio::time::timeout(shared.blocking_timeout + MARGIN, reply).await {
                 Ok(Ok(values)) => match values.into_iter().next() {
                     Some(value) => Ok(value.into()),

@@ -7,10 +7,14 @@
 
 use std::collections::HashMap;
 
+use bytes::Bytes;
+
+use super::keys::KeyPlace;
 use super::lists::{
     BLOCKING, HTTP, MIXED, REPEATING, REPLICATION, SCRIPTS, STATEFUL, SUBSCRIPTION, TRANSACTION,
     WAITS,
 };
+use super::spread::Spread;
 use crate::command::{Command, keyword};
 use crate::config::DANGEROUS;
 use crate::reply::Reply;
@@ -39,11 +43,13 @@ pub struct Classes {
 }
 
 /// What the server says of a command.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 struct Flags {
     readonly: bool,
     blocking: bool,
     has_subcommands: bool,
+    key: KeyPlace,
+    spread: Spread,
 }
 
 impl Classes {
@@ -78,12 +84,16 @@ impl Classes {
                     _ => false,
                 })
             };
+            let name = String::from_utf8_lossy(name).to_ascii_uppercase();
             let flags = Flags {
-                readonly: has(b"readonly"),
+                // Servers before Redis 7 have one flag for all subcommands, whatever they do.
+                readonly: has(b"readonly") && !MIXED.contains(&&*name),
                 blocking: has(b"blocking"),
                 has_subcommands: matches!(entry.get(9), Some(Reply::Array(all)) if !all.is_empty()),
+                key: KeyPlace::from_entry(&name, entry),
+                spread: Spread::from_entry(&name, entry),
             };
-            Some((String::from_utf8_lossy(name).to_ascii_uppercase(), flags))
+            Some((name, flags))
         });
         Self {
             commands: commands.collect(),
@@ -156,16 +166,35 @@ impl Classes {
     /// Whether the server says that a command only reads; `None` where it does not know it, or was not asked.
     #[must_use]
     pub fn reads(&self, command: &Command) -> Option<bool> {
-        let name = command.name();
-        let with_subcommand = format!("{name}|{}", command.subcommand());
-        if let Some(flags) = self.commands.get(&with_subcommand) {
-            return Some(flags.readonly);
+        self.flags(command).map(|flags| flags.readonly)
+    }
+
+    /// The first key of a command, which says what node of a Cluster it is for.
+    pub(super) fn first_key<'a>(&self, command: &'a Command) -> Option<&'a Bytes> {
+        match self.flags(command) {
+            Some(flags) => flags.key.first_key(command),
+            // Where nearly all commands have it. If it is none, any node is as good.
+            None => command.args().first(),
         }
-        // Servers before Redis 7 have one flag for all subcommands, whatever they do.
-        let mixed = MIXED.contains(&name);
-        self.commands
-            .get(name)
-            .map(|flags| flags.readonly && !mixed)
+    }
+
+    /// Whether a command concerns all nodes of a Cluster.
+    pub(super) fn spread(&self, command: &Command) -> Spread {
+        match self.flags(command) {
+            Some(flags) => flags.spread,
+            None => Spread::unknown(command),
+        }
+    }
+
+    /// What the server says of a command, or of its subcommand where it says something of that.
+    fn flags(&self, command: &Command) -> Option<&Flags> {
+        let name = command.name();
+        let flags = self.commands.get(name)?;
+        if !flags.has_subcommands {
+            return Some(flags);
+        }
+        let with_subcommand = format!("{name}|{}", command.subcommand());
+        self.commands.get(&with_subcommand).or(Some(flags))
     }
 
     fn is_allowed(&self, command: &Command) -> bool {

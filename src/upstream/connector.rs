@@ -7,7 +7,7 @@ use redis::{AsyncConnectionConfig, RedisConnectionInfo, RedisResult};
 use tokio::task::JoinHandle;
 
 use super::embedded::Embedded;
-use super::sentinel::Lead;
+use super::lead::Lead;
 use super::server::{RedisServer, tcp};
 use super::stream::Stream;
 use crate::command::Command;
@@ -112,6 +112,16 @@ impl Connector {
         match self {
             Self::Embedded(_) => error,
             Self::Redis(server) => server.without_secrets(error),
+        }
+    }
+}
+
+impl std::fmt::Display for Connector {
+    /// Where it leads, for the log.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Embedded(_) => f.write_str("embedded"),
+            Self::Redis(server) => server.place().fmt(f),
         }
     }
 }

@@ -8,14 +8,14 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use super::classes::Classes;
 use super::connector::{Connected, Connector};
-use super::sentinel::Lead;
-use super::{pack, reconnect_pauses};
-use crate::config::Config;
+use super::lead::Lead;
+use super::learned::Learned;
+use super::{Packed, reconnect_pauses};
+use crate::command::Command;
 use crate::reply::Reply;
 
 /// How long a replaced connection may go on answering what was sent over it.
@@ -33,52 +33,53 @@ pub(super) struct Live {
     pub(super) number: u64,
 }
 
-/// The connection of the moment.
+/// The connection of the moment. Dropping this ends the keeper.
 #[derive(Debug)]
 pub(super) struct Link {
     current: Arc<RwLock<Option<Live>>>,
-    classes: Arc<RwLock<Arc<Classes>>>,
+    /// Whether the first attempt to connect is over.
+    tried: watch::Receiver<bool>,
     /// Numbers of connections that did not answer.
     suspects: mpsc::Sender<u64>,
 }
 
 impl Link {
-    /// Starts the keeper. Returns once the first attempt to connect has succeeded or failed.
-    pub(super) async fn start(connector: Connector, config: &Config) -> Self {
+    /// Starts the keeper. What the server says of its commands goes to `learned`, if it is to be asked.
+    pub(super) fn start(
+        connector: Connector,
+        connect_timeout: Duration,
+        learned: Option<Arc<Learned>>,
+    ) -> Self {
         let current = Arc::new(RwLock::new(None));
-        let unknown = Classes::unknown(config.allow_command.clone());
-        let classes = Arc::new(RwLock::new(Arc::new(unknown)));
         // One complaint is enough; more of them are dropped.
         let (suspects, complaints) = mpsc::channel(1);
-        let (tried, first_try) = tokio::sync::oneshot::channel();
+        let (tell_tried, tried) = watch::channel(false);
         let keeper = Keeper {
             connector,
-            connect_timeout: config.connect_timeout,
-            allow_command: config.allow_command.clone(),
+            connect_timeout,
+            learned,
             current: Arc::clone(&current),
-            classes: Arc::clone(&classes),
             complaints,
+            tried: tell_tried,
         };
-        tokio::spawn(keeper.run(tried));
-        // An error means that the keeper is gone, which shows at the first command.
-        let _ = first_try.await;
+        tokio::spawn(keeper.run());
         Self {
             current,
-            classes,
+            tried,
             suspects,
         }
+    }
+
+    /// Resolves when the first attempt to connect has succeeded or failed.
+    pub(super) async fn tried(&self) {
+        // An error means that the keeper is gone, which shows at the first command.
+        let _ = self.tried.clone().wait_for(|tried| *tried).await;
     }
 
     /// The connection, if there is one.
     pub(super) fn live(&self) -> Option<Live> {
         let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
         current.clone()
-    }
-
-    /// What is known of the server's commands.
-    pub(super) fn classes(&self) -> Arc<Classes> {
-        let classes = self.classes.read().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(&classes)
     }
 
     /// Tells the keeper that a connection of this number did not answer; it makes another.
@@ -91,67 +92,91 @@ impl Link {
 struct Keeper {
     connector: Connector,
     connect_timeout: Duration,
-    allow_command: Vec<String>,
+    learned: Option<Arc<Learned>>,
     current: Arc<RwLock<Option<Live>>>,
-    classes: Arc<RwLock<Arc<Classes>>>,
     complaints: mpsc::Receiver<u64>,
+    tried: watch::Sender<bool>,
+}
+
+/// How the time of a connection ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// It broke.
+    Broken,
+    /// It is suspected, or leads to the wrong server.
+    Replaced,
+    /// The link was dropped.
+    Unwanted,
 }
 
 impl Keeper {
-    async fn run(mut self, tried: tokio::sync::oneshot::Sender<()>) {
-        let mut tried = Some(tried);
+    async fn run(mut self) {
         let mut number = 0;
         let mut pauses = reconnect_pauses();
         loop {
             let connected = tokio::time::timeout(self.connect_timeout, self.connect()).await;
-            let failure = match connected {
+            let pause = match connected {
                 Ok(Ok(connected)) => {
-                    let Connected {
-                        connection,
-                        mut driver,
-                        mut lead,
-                    } = connected;
-                    tracing::info!("connected to the upstream");
+                    tracing::info!(upstream = %self.connector, "connected");
                     let since = tokio::time::Instant::now();
                     number += 1;
                     pauses = reconnect_pauses();
-                    self.publish(Some(Live { connection, number }));
-                    first_try_is_over(&mut tried);
-                    let gone = self.until_broken(&mut driver, &mut lead, number).await;
-                    self.publish(None);
-                    if !gone {
-                        let late = driver.abort_handle();
-                        tokio::spawn(async move {
-                            if tokio::time::timeout(GRACE, driver).await.is_err() {
-                                late.abort();
-                            }
-                        });
+                    let end = self.keep(connected, number).await;
+                    if end == End::Unwanted {
+                        return;
                     }
-                    tracing::warn!("the connection to the upstream ended");
+                    tracing::warn!(upstream = %self.connector, "the connection ended");
                     if since.elapsed() < SHORT_LIFE {
-                        tokio::time::sleep(SHORT_LIFE).await;
+                        SHORT_LIFE
+                    } else {
+                        Duration::ZERO
                     }
-                    continue;
                 }
-                Ok(Err(error)) => error.to_string(),
-                Err(_) => "no answer in time".to_owned(),
+                failed => {
+                    let failure = match failed {
+                        Ok(Err(error)) => error.to_string(),
+                        _ => "no answer in time".to_owned(),
+                    };
+                    self.tried.send_replace(true);
+                    tracing::warn!(upstream = %self.connector, %failure, "cannot connect");
+                    // The pauses never end.
+                    pauses.next().unwrap_or(self.connect_timeout)
+                }
             };
-            first_try_is_over(&mut tried);
-            tracing::warn!(%failure, "cannot connect to the upstream");
-            // The pauses never end.
-            let pause = pauses.next().unwrap_or(self.connect_timeout);
-            tokio::time::sleep(pause).await;
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.unwanted() => return,
+            }
         }
+    }
+
+    /// Publishes a connection for as long as it is good.
+    async fn keep(&mut self, connected: Connected, number: u64) -> End {
+        let Connected {
+            connection,
+            mut driver,
+            mut lead,
+        } = connected;
+        self.publish(Some(Live { connection, number }));
+        self.tried.send_replace(true);
+        let end = self.until_broken(&mut driver, &mut lead, number).await;
+        self.publish(None);
+        if end != End::Broken {
+            let late = driver.abort_handle();
+            tokio::spawn(async move {
+                if tokio::time::timeout(GRACE, driver).await.is_err() {
+                    late.abort();
+                }
+            });
+        }
+        end
     }
 
     /// A connection that has answered once.
     async fn connect(&self) -> redis::RedisResult<Connected> {
         let mut connected = self.connector.connect().await?;
-        let probe = pack(&[self.connector.probe()]);
         let connection = &mut connected.connection;
-        let answered = connection.send_packed_commands(&probe, 0, 1).await;
-        let answered = answered.map(|replies| replies.into_iter().next());
-        match answered {
+        match ask(connection, &self.connector.probe()).await {
             // Who may not send a PING is known, and may send other things.
             Ok(Some(redis::Value::ServerError(error))) if error.code() != "NOPERM" => {
                 Err(error.into())
@@ -170,15 +195,10 @@ impl Keeper {
 
     /// Asks the server what commands it has. One that does not tell is served all the same.
     async fn learn(&self, connection: &mut MultiplexedConnection) -> redis::RedisResult<()> {
-        let Some(question) = self.connector.command_table() else {
-            return Ok(());
-        };
-        let replies = connection
-            .send_packed_commands(&pack(&[question]), 0, 1)
-            .await?;
-        let reply = replies.into_iter().next().map_or(Reply::Nil, Reply::from);
-        let classes = Classes::from_reply(&reply, self.allow_command.clone());
-        *self.classes.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(classes);
+        if let (Some(learned), Some(question)) = (&self.learned, self.connector.command_table()) {
+            let reply = ask(connection, &question).await?;
+            learned.learn(&reply.map_or(Reply::Nil, Reply::from));
+        }
         Ok(())
     }
 
@@ -186,34 +206,39 @@ impl Keeper {
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = live;
     }
 
-    /// Waits until the connection has ended (`true`), or is suspected or to the wrong server (`false`).
+    /// Waits until the connection is no longer to be used.
     async fn until_broken(
         &mut self,
         driver: &mut JoinHandle<()>,
         lead: &mut Lead,
         number: u64,
-    ) -> bool {
+    ) -> End {
         loop {
             tokio::select! {
-                _ = &mut *driver => return true,
-                () = lead.moved() => return false,
+                _ = &mut *driver => return End::Broken,
+                () = lead.moved() => return End::Replaced,
                 complaint = self.complaints.recv() => match complaint {
-                    Some(suspect) if suspect == number => return false,
+                    Some(suspect) if suspect == number => return End::Replaced,
                     Some(_) => {}
-                    // The link is gone, and with it everybody who could send.
-                    None => {
-                        let _ = driver.await;
-                        return true;
-                    }
+                    None => return End::Unwanted,
                 },
             }
         }
     }
+
+    /// Resolves when the link has been dropped.
+    async fn unwanted(&mut self) {
+        // What is complained of is gone already.
+        while self.complaints.recv().await.is_some() {}
+    }
 }
 
-fn first_try_is_over(tried: &mut Option<tokio::sync::oneshot::Sender<()>>) {
-    if let Some(tried) = tried.take() {
-        // Nobody waits any more: fine.
-        let _ = tried.send(());
-    }
+/// Sends one command and waits for its reply.
+async fn ask(
+    connection: &mut MultiplexedConnection,
+    command: &Command,
+) -> redis::RedisResult<Option<redis::Value>> {
+    let Packed { pipeline, count } = Packed::one(command);
+    let replies = connection.send_packed_commands(&pipeline, 0, count).await?;
+    Ok(replies.into_iter().next())
 }

@@ -8,10 +8,16 @@ mod apart;
 pub mod classes;
 mod connector;
 pub mod embedded;
+mod keys;
+mod lead;
+mod learned;
 mod link;
 mod lists;
+mod node;
+mod packed;
 mod sentinel;
 mod server;
+mod spread;
 mod stream;
 
 use std::future::Future;
@@ -27,8 +33,11 @@ use crate::error::Error;
 use crate::reply::Reply;
 use classes::{Class, Classes};
 use connector::Connector;
-use link::Link;
-pub use sentinel::Lead;
+use embedded::Embedded;
+pub use lead::Lead;
+use learned::Learned;
+use node::{Line, Node};
+use packed::Packed;
 use server::RedisServer;
 
 /// What became of one command: Redis' reply (an error of Redis' own is one too), or why there is none.
@@ -42,10 +51,8 @@ pub struct Upstream {
 
 #[derive(Debug)]
 struct Shared {
-    connector: Connector,
-    link: Link,
-    /// For commands whose replies may break a connection. `None` with the embedded server, which has none.
-    guarded: Option<Link>,
+    node: Node,
+    learned: Arc<Learned>,
     /// Commands that hold a [`Ticket`].
     under_way: AtomicUsize,
     max_commands: usize,
@@ -64,24 +71,18 @@ impl Upstream {
     /// When the embedded server finds no port to listen on, or there are no certificates for TLS.
     pub async fn start(config: &Config) -> std::io::Result<Self> {
         let connector = match &config.upstream {
-            UpstreamUrl::Embedded => Connector::Embedded(embedded::Embedded::start().await?),
+            UpstreamUrl::Embedded => Connector::Embedded(Embedded::start().await?),
             UpstreamUrl::Redis(server) => {
                 let server = RedisServer::new(*server.clone(), config.connect_timeout)?;
                 Connector::Redis(server)
             }
         };
-        let guarded = async {
-            match &connector {
-                Connector::Embedded(_) => None,
-                Connector::Redis(_) => Some(Link::start(connector.clone(), config).await),
-            }
-        };
-        // At once: a Redis that is away is waited for no longer than for one of them.
-        let (link, guarded) = tokio::join!(Link::start(connector.clone(), config), guarded);
+        let learned = Learned::nothing(config.allow_command.clone());
+        let node = Node::start(connector, config.connect_timeout, &learned);
+        node.tried().await;
         let shared = Shared {
-            connector,
-            link,
-            guarded,
+            node,
+            learned,
             under_way: AtomicUsize::new(0),
             max_commands: config.max_commands,
             command_timeout: config.command_timeout,
@@ -97,17 +98,21 @@ impl Upstream {
     /// Resolves if the upstream is gone for good (an embedded server that cannot be started anew), with the
     /// reason. The process has to end then.
     pub async fn failed(&self) -> String {
-        match &self.shared.connector {
-            Connector::Embedded(server) => server.failed().await,
-            Connector::Redis(_) => std::future::pending().await,
+        match self.embedded() {
+            Some(server) => server.failed().await,
+            None => std::future::pending().await,
         }
     }
 
     /// Where the embedded server listens at the moment; `None` if there is none.
     #[must_use]
     pub fn embedded_address(&self) -> Option<std::net::SocketAddr> {
-        match &self.shared.connector {
-            Connector::Embedded(server) => Some(server.address()),
+        self.embedded().map(Embedded::address)
+    }
+
+    fn embedded(&self) -> Option<&Embedded> {
+        match self.shared.node.connector() {
+            Connector::Embedded(server) => Some(server),
             Connector::Redis(_) => None,
         }
     }
@@ -118,7 +123,7 @@ impl Upstream {
     /// [`Error::Refused`] or [`Error::Unsupported`] for a command that this upstream cannot take, and
     /// [`Error::Full`] when too many are under way.
     pub fn admit(&self, commands: &[Command]) -> Result<Ticket, Error> {
-        if let Connector::Embedded(_) = self.shared.connector {
+        if self.embedded().is_some() {
             commands.iter().try_for_each(embedded::admit)?;
         }
         let count = commands.len();
@@ -145,7 +150,7 @@ impl Upstream {
     /// # Errors
     /// [`Error::Refused`] or [`Error::Unsupported`] for a command that this upstream cannot take.
     pub fn class(&self, command: &Command) -> Result<Class, Error> {
-        if let Connector::Embedded(_) = self.shared.connector {
+        if self.embedded().is_some() {
             embedded::admit(command)?;
             return Ok(Class::Pooled);
         }
@@ -157,9 +162,9 @@ impl Upstream {
     /// # Errors
     /// [`Error::Refused`] for a name that this upstream cannot take.
     pub fn admit_channel(&self, channel: &[u8]) -> Result<(), Error> {
-        match self.shared.connector {
-            Connector::Embedded(_) => embedded::admit_text("channel", channel),
-            Connector::Redis(_) => Ok(()),
+        match self.embedded() {
+            Some(_) => embedded::admit_text("channel", channel),
+            None => Ok(()),
         }
     }
 
@@ -168,9 +173,9 @@ impl Upstream {
     /// # Errors
     /// [`Error::Unsupported`] where they cannot.
     pub fn admit_patterns(&self) -> Result<(), Error> {
-        match self.shared.connector {
-            Connector::Embedded(_) => Err(embedded::unsupported("PSUBSCRIBE")),
-            Connector::Redis(_) => Ok(()),
+        match self.embedded() {
+            Some(_) => Err(embedded::unsupported("PSUBSCRIBE")),
+            None => Ok(()),
         }
     }
 
@@ -182,7 +187,7 @@ impl Upstream {
         &self,
         commands: &[Command],
     ) -> impl Future<Output = Vec<Outcome>> + Send + 'static {
-        self.send_over(|shared| &shared.link, commands)
+        self.send_over(Line::Common, commands)
     }
 
     /// The same over the connection for commands whose replies may break it.
@@ -190,53 +195,29 @@ impl Upstream {
         &self,
         commands: &[Command],
     ) -> impl Future<Output = Vec<Outcome>> + Send + 'static {
-        self.send_over(
-            |shared| shared.guarded.as_ref().unwrap_or(&shared.link),
-            commands,
-        )
+        self.send_over(Line::Guarded, commands)
     }
 
     fn send_over(
         &self,
-        link: impl Fn(&Shared) -> &Link + Send + 'static,
+        line: Line,
         commands: &[Command],
     ) -> impl Future<Output = Vec<Outcome>> + Send + 'static {
-        let count = commands.len();
-        let pipeline = pack(commands);
-        let upstream = self.clone();
-        async move {
-            let shared = &upstream.shared;
-            let Some(mut live) = link(shared).live() else {
-                return vec![Err(Error::Unreachable); count];
-            };
-            let replies = live.connection.send_packed_commands(&pipeline, 0, count);
-            let failure = match tokio::time::timeout(shared.command_timeout, replies).await {
-                Ok(Ok(values)) if values.len() == count => {
-                    let left_behind = |value| shared.connector.is_left_behind(value);
-                    if values.iter().any(left_behind) {
-                        // After a failover: the keeper asks for the new master.
-                        link(shared).suspect(live.number);
-                    }
-                    return values.into_iter().map(|value| Ok(value.into())).collect();
-                }
-                Ok(_) => Error::BrokenOff,
-                Err(_) => Error::TimedOut,
-            };
-            link(shared).suspect(live.number);
-            vec![Err(failure); count]
-        }
+        let packed = Packed::all(commands);
+        let shared = Arc::clone(&self.shared);
+        async move { shared.node.send(line, packed, shared.command_timeout).await }
     }
 
     /// What is known of the server's commands.
     #[must_use]
     pub fn classes(&self) -> Arc<Classes> {
-        self.shared.link.classes()
+        self.shared.learned.classes()
     }
 
     /// The command that makes one round trip and changes nothing.
     #[must_use]
     pub fn probe(&self) -> Command {
-        self.shared.connector.probe()
+        self.shared.node.connector().probe()
     }
 
     /// Opens a connection for subscriptions; the other part tells when it should lead elsewhere.
@@ -244,7 +225,7 @@ impl Upstream {
     /// # Errors
     /// Why there is none, for the log.
     pub async fn subscriber(&self) -> redis::RedisResult<(redis::aio::PubSub, Lead)> {
-        self.shared.connector.subscriber().await
+        self.shared.node.connector().subscriber().await
     }
 }
 
@@ -261,20 +242,6 @@ impl Drop for Ticket {
             .under_way
             .fetch_sub(self.count, Ordering::Relaxed);
     }
-}
-
-fn pack(commands: &[Command]) -> redis::Pipeline {
-    let mut pipeline = redis::Pipeline::with_capacity(commands.len());
-    for command in commands {
-        let parts = command.parts();
-        let bytes = parts.iter().map(bytes::Bytes::len).sum();
-        let mut packed = redis::Cmd::with_capacity(parts.len(), bytes);
-        for part in parts {
-            packed.arg(part.as_ref());
-        }
-        pipeline.add_command(packed);
-    }
-    pipeline
 }
 
 /// How long to wait before each further attempt to reach a Redis that is away: doubling from 50 ms to 3 s,

@@ -9,6 +9,7 @@ use std::time::Duration;
 use redis::{ErrorKind, RedisError, RedisResult, Value};
 use tokio::sync::watch;
 
+use super::lead::Lead;
 use super::server::{RedisServer, login};
 use super::stream::{Stream, ask};
 use crate::config::{Address, Sentinels};
@@ -26,29 +27,6 @@ pub(super) struct Sentinel {
     first: AtomicUsize,
     /// Where the master was when somebody last looked.
     master: watch::Sender<Option<Address>>,
-}
-
-/// Where a connection leads, for noticing that it should lead elsewhere by now.
-#[derive(Debug)]
-pub struct Lead(Option<(Address, watch::Receiver<Option<Address>>)>);
-
-impl Lead {
-    /// Of a connection to a server that does not move.
-    pub(super) fn fixed() -> Self {
-        Self(None)
-    }
-
-    /// Resolves when the server is elsewhere. Nothing is lost when the wait is given up.
-    pub async fn moved(&mut self) {
-        if let Self(Some((here, master))) = self {
-            let elsewhere = |master: &Option<Address>| master.as_ref().is_some_and(|at| at != here);
-            // An error means that nobody looks any more.
-            if master.wait_for(elsewhere).await.is_ok() {
-                return;
-            }
-        }
-        std::future::pending().await
-    }
 }
 
 impl Sentinel {
@@ -99,8 +77,7 @@ impl Sentinel {
         let address = self.in_time(asked).await?;
         let stream = visit(&address, server).await?;
         self.found(&address);
-        let lead = Lead(Some((address, self.master.subscribe())));
-        Ok((stream, lead))
+        Ok((stream, self.lead(address)))
     }
 
     /// Looks whether the master has moved, for as long as the server is in use.
@@ -140,6 +117,19 @@ impl Sentinel {
             self.found(&address);
         }
         Some(stream)
+    }
+
+    /// What tells when the master is no longer here.
+    fn lead(&self, here: Address) -> Lead {
+        let mut master = self.master.subscribe();
+        Lead::until(async move {
+            let elsewhere =
+                |master: &Option<Address>| master.as_ref().is_some_and(|at| *at != here);
+            if master.wait_for(elsewhere).await.is_err() {
+                // Nobody looks any more.
+                std::future::pending().await
+            }
+        })
     }
 
     fn found(&self, address: &Address) {

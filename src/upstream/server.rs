@@ -11,7 +11,8 @@ use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-use super::sentinel::{Lead, Sentinel};
+use super::lead::Lead;
+use super::sentinel::Sentinel;
 use super::stream::Stream;
 use crate::config::{Address, Password, Place, Server, Tls};
 
@@ -48,6 +49,11 @@ impl RedisServer {
             tokio::spawn(Sentinel::watch(Arc::downgrade(&server)));
         }
         Ok(server)
+    }
+
+    /// Where it is.
+    pub(super) fn place(&self) -> &Place {
+        &self.settings.place
     }
 
     /// Who says where it is, if it can be elsewhere later.

@@ -1,0 +1,97 @@
+//! One Redis server, and the two connections to it that everybody shares.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::connector::Connector;
+use super::learned::Learned;
+use super::link::Link;
+use super::{Outcome, Packed};
+use crate::error::Error;
+
+/// A server that commands are sent to.
+#[derive(Debug)]
+pub(super) struct Node {
+    connector: Connector,
+    common: Link,
+    /// `None` with the embedded server, whose replies break nothing.
+    guarded: Option<Link>,
+}
+
+/// Which of the shared connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Line {
+    /// The one for nearly all commands.
+    Common,
+    /// The one for commands whose replies may break it.
+    Guarded,
+}
+
+impl Node {
+    /// Starts the tasks that keep the connections. What the server says of its commands goes to `learned`.
+    pub(super) fn start(
+        connector: Connector,
+        connect_timeout: Duration,
+        learned: &Arc<Learned>,
+    ) -> Self {
+        let link = |learned| Link::start(connector.clone(), connect_timeout, learned);
+        Self {
+            common: link(Some(Arc::clone(learned))),
+            guarded: match &connector {
+                Connector::Embedded(_) => None,
+                Connector::Redis(_) => Some(link(None)),
+            },
+            connector,
+        }
+    }
+
+    /// Resolves when the first attempts to connect have succeeded or failed.
+    pub(super) async fn tried(&self) {
+        self.common.tried().await;
+        if let Some(guarded) = &self.guarded {
+            guarded.tried().await;
+        }
+    }
+
+    /// The way to further connections.
+    pub(super) fn connector(&self) -> &Connector {
+        &self.connector
+    }
+
+    /// Whether there is a connection at the moment.
+    pub(super) fn is_live(&self) -> bool {
+        self.common.live().is_some()
+    }
+
+    fn link(&self, line: Line) -> &Link {
+        match (line, &self.guarded) {
+            (Line::Guarded, Some(guarded)) => guarded,
+            _ => &self.common,
+        }
+    }
+
+    /// Sends commands as one pipeline, in order; gives one outcome for each, in the same order, within this
+    /// time.
+    pub(super) async fn send(&self, line: Line, packed: Packed, limit: Duration) -> Vec<Outcome> {
+        let Packed { pipeline, count } = packed;
+        let link = self.link(line);
+        let Some(mut live) = link.live() else {
+            return vec![Err(Error::Unreachable); count];
+        };
+        let replies = live.connection.send_packed_commands(&pipeline, 0, count);
+        let failure = match tokio::time::timeout(limit, replies).await {
+            Ok(Ok(values)) if values.len() == count => {
+                let left_behind = |value| self.connector.is_left_behind(value);
+                if values.iter().any(left_behind) {
+                    // After a failover: the keeper asks for the new master.
+                    link.suspect(live.number);
+                }
+                return values.into_iter().map(|value| Ok(value.into())).collect();
+            }
+            Ok(_) => Error::BrokenOff,
+            Err(_) => Error::TimedOut,
+        };
+        link.suspect(live.number);
+        vec![Err(failure); count]
+    }
+}
