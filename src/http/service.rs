@@ -65,6 +65,7 @@ pub(super) enum Admitted {
     Rounds(Rounds, Ticket),
     Apart(Apart, Ticket),
     Listen(super::plan::Listen),
+    Watch(super::plan::Watch),
 }
 
 impl Service {
@@ -112,7 +113,7 @@ impl Service {
                 let sent = send_apart(&self.shared.upstream, &apart);
                 (apart.respond)(crate::bridge::block_on(runtime, sent))
             }
-            Admitted::Listen(_) => {
+            Admitted::Listen(_) | Admitted::Watch(_) => {
                 let detail = "event streams need the gateway's own server";
                 Err(Problem::new(501, detail))
             }
@@ -210,6 +211,7 @@ impl Service {
             Route::MultiExec => command_face::transaction(request, context)?,
             Route::Subscribe(channels) => command_face::subscribe(request, &channels)?,
             Route::Psubscribe(patterns) => command_face::psubscribe(request, &patterns)?,
+            Route::Monitor => command_face::monitor(request, context)?,
             Route::Command(segments) => command_face::path(request, &segments, context)?,
             Route::Index => operation::index(),
             Route::OpenApiYaml => operation::openapi_yaml(),
@@ -255,6 +257,7 @@ impl Service {
                 }
                 Ok(Admitted::Listen(listen))
             }
+            Plan::Watch(watch) => Ok(Admitted::Watch(watch)),
         }
     }
 }
@@ -306,6 +309,7 @@ fn is_command_face(request: &Request) -> bool {
             | Route::MultiExec
             | Route::Subscribe(_)
             | Route::Psubscribe(_)
+            | Route::Monitor
             | Route::Command(_),
         ) => true,
         _ => false,

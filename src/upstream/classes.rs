@@ -127,7 +127,7 @@ impl Classes {
             );
         }
         if name == "MONITOR" {
-            return Class::Refused("it has no end");
+            return Class::Refused("it is an event stream: /monitor");
         }
         if is_in(REPLICATION) {
             return Class::Refused("it is for replicas");

@@ -49,6 +49,8 @@ mod hashes;
 mod keys;
 /// How much a client may send.
 mod limits;
+/// `/monitor`: every command that anybody sends, as an event stream.
+mod monitor;
 /// The OpenAPI document: its two forms, its completeness, its validity.
 mod openapi;
 /// What the OpenAPI document says of answers, against answers.

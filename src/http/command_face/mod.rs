@@ -13,12 +13,13 @@ use bytes::Bytes;
 use tiny_http::Method;
 
 use super::access::Permit;
-use super::handlers::channels::{MAX_TOPICS, stream};
-use super::plan::{Apart, Ask, Lane, Plan, Respond};
+use super::handlers::channels::{self, MAX_TOPICS, stream};
+use super::plan::{Apart, Ask, Lane, Plan, Respond, Watch};
 use super::problem::Problem;
 use super::query::decode_segment;
 use super::request::Request;
 use super::response::Response;
+use crate::auth::Use;
 use crate::command::Command;
 use crate::hub::{Format, Shape, Topic};
 use crate::reply::Reply;
@@ -85,19 +86,22 @@ fn run(request: &Request, context: Context<'_>, mut command: Command) -> Result<
     let class = classify(context, &command)?;
     let mend = context.scripts.translate(&mut command);
     let respond = move |outcomes: Vec<Outcome>| match outcomes.into_iter().next() {
-        Some(Ok(reply)) => {
-            let status = if matches!(reply, Reply::Error(_)) {
-                400
-            } else {
-                200
-            };
-            let body = encoding.one(&Ok(mend.apply(reply)));
-            Ok(Response::new(status).body(encoding.media_type(), body))
-        }
+        Some(Ok(reply)) => Ok(answer(encoding, mend.apply(reply))),
         Some(Err(error)) => Err(error.into()),
         None => Err(Problem::defect()),
     };
     Ok(plan(class, vec![command], Box::new(respond)))
+}
+
+/// The answer to one command.
+fn answer(encoding: Encoding, reply: Reply) -> Response {
+    let status = if matches!(reply, Reply::Error(_)) {
+        400
+    } else {
+        200
+    };
+    let body = encoding.one(&Ok(reply));
+    Response::new(status).body(encoding.media_type(), body)
 }
 
 /// Sends commands as their class, the most careful of all their classes, asks for.
@@ -220,6 +224,27 @@ pub(super) fn subscribe(request: &Request, channels: &[Bytes]) -> Result<Plan, P
 /// `/psubscribe/{pattern}/…`.
 pub(super) fn psubscribe(request: &Request, patterns: &[Bytes]) -> Result<Plan, Problem> {
     listen(request, patterns, Topic::Pattern)
+}
+
+/// `/monitor`: every command that anybody sends to Redis.
+pub(super) fn monitor(request: &Request, context: Context<'_>) -> Result<Plan, Problem> {
+    context.permit.check_use(&Use::Monitor)?;
+    context.upstream.admit_monitor()?;
+    // It writes nothing, but slows the server down.
+    context.check_intent(&Command::new("MONITOR"))?;
+    let head = channels::head();
+    if request.method == Method::Head {
+        return Ok(Plan::Answer(head));
+    }
+    let respond = |outcomes: Vec<Outcome>| match outcomes.into_iter().next() {
+        Some(Ok(reply)) => Ok(answer(Encoding::Plain, reply)),
+        Some(Err(error)) => Err(error.into()),
+        None => Err(Problem::defect()),
+    };
+    Ok(Plan::Watch(Watch {
+        head,
+        respond: Box::new(respond),
+    }))
 }
 
 fn listen(request: &Request, names: &[Bytes], kind: fn(Bytes) -> Topic) -> Result<Plan, Problem> {
