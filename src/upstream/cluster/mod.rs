@@ -120,11 +120,19 @@ impl Cluster {
     /// Waits for a look that begins after this call, for a while.
     async fn look(&self) {
         let mut looks = self.looks.clone();
-        let now = *looks.borrow_and_update();
-        self.wish();
-        // One may be under way; it is the one after it that counts. An error means that there will be none.
-        let next = looks.wait_for(|looks| *looks >= now + 2);
-        let _ = tokio::time::timeout(NEWS, next).await;
+        looks.mark_unchanged();
+        let looked = async {
+            // One may be under way; it is the one after it that counts.
+            for _ in 0..2 {
+                self.wish();
+                if looks.changed().await.is_err() {
+                    // There will be none.
+                    return;
+                }
+            }
+        };
+        // An error means that it takes too long.
+        let _ = tokio::time::timeout(NEWS, looked).await;
     }
 
     /// A name for the one node that all of these commands go to; `None` if there is no such node.
