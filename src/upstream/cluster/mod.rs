@@ -11,6 +11,7 @@ mod scout;
 mod slot;
 mod topology;
 mod view;
+mod ways;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,8 +21,6 @@ use futures_util::future::join_all;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use super::connector::Connector;
-use super::lead::Lead;
 use super::learned::Learned;
 use super::node::{Line, Node};
 use super::server::RedisServer;
@@ -34,6 +33,7 @@ use errand::{Errand, To, errands};
 use redirect::{Redirect, Target};
 use scout::Scout;
 use view::{Member, View};
+pub(super) use ways::Way;
 
 /// How often a command is sent on at most.
 const ROUNDS: u32 = 6;
@@ -53,14 +53,6 @@ pub(super) struct Cluster {
     looks: watch::Receiver<u64>,
     /// Asks for a look.
     wishes: mpsc::Sender<()>,
-}
-
-/// A way to a connection of one's own.
-#[derive(Debug)]
-pub(super) struct Way {
-    pub(super) connector: Connector,
-    /// Whether the node has to be told ASKING before the command.
-    pub(super) asking: bool,
 }
 
 /// What one node is sent, and whose each reply is. Replies of nobody are those to ASKING.
@@ -317,81 +309,6 @@ impl Cluster {
         };
         // An error means that time is up, which the caller sees.
         let _ = tokio::time::timeout_at(deadline, ready).await;
-    }
-
-    /// The way to the node that a command is for, for a connection of one's own.
-    ///
-    /// # Errors
-    /// [`Error::Unreachable`] while nobody knows where it is.
-    pub(super) fn way(&self, command: &Command) -> Result<Way, Error> {
-        let view = self.view();
-        let slot = errand::slot(command, &self.learned.classes());
-        let member = match slot {
-            Some(slot) => view.owner(slot),
-            None => view.any(),
-        };
-        let Some(member) = member else {
-            self.wish();
-            return Err(Error::Unreachable);
-        };
-        Ok(Way {
-            connector: member.node.connector().clone(),
-            asking: false,
-        })
-    }
-
-    /// The way to the node that a reply sends a command to; `None` if it sends it nowhere.
-    pub(super) async fn redirected(
-        &self,
-        command: &Command,
-        reply: &Reply,
-        round: u32,
-    ) -> Option<Way> {
-        let redirect = Redirect::of(reply)?;
-        let slot = errand::slot(command, &self.learned.classes())?;
-        if round == ROUNDS || !redirect.is_about(slot) {
-            return None;
-        }
-        self.get_ready(std::iter::once(&redirect), round, Instant::now() + NEWS)
-            .await;
-        let view = self.view();
-        let (member, asking) = match &redirect {
-            Redirect::Later => (view.owner(slot)?, false),
-            Redirect::Moved(target) => (self.named(target, &view).or(view.owner(slot))?, false),
-            Redirect::Ask(target) => (self.named(target, &view)?, true),
-        };
-        Some(Way {
-            connector: member.node.connector().clone(),
-            asking,
-        })
-    }
-
-    /// A connection for subscriptions, which is good for as long as its node has slots. Any node is told of all
-    /// messages; which one is left to chance, so that many gateways spread.
-    ///
-    /// # Errors
-    /// Why there is none, for the log.
-    pub(super) async fn subscriber(&self) -> redis::RedisResult<(redis::aio::PubSub, Lead)> {
-        let view = self.view();
-        let live: Vec<_> = view.masters().iter().filter(|m| m.node.is_live()).collect();
-        let Some(member) = fastrand::choice(live) else {
-            self.wish();
-            let kind = redis::ErrorKind::ClusterConnectionNotFound;
-            return Err((kind, "no node of the Cluster is there").into());
-        };
-        let (address, mut later) = (member.address.clone(), self.view.clone());
-        let moved = async move {
-            if later
-                .wait_for(|view| !view.is_master(&address))
-                .await
-                .is_err()
-            {
-                // Nobody looks any more.
-                std::future::pending().await
-            }
-        };
-        let (connection, _) = member.node.connector().subscriber().await?;
-        Ok((connection, Lead::until(moved)))
     }
 
     /// The nodes that have slots, and where they are.
