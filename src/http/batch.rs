@@ -22,7 +22,7 @@ use super::turn::Shared;
 use super::waiting::Waiting;
 use crate::bridge::run_or_leave;
 use crate::command::Command;
-use crate::upstream::{Outcome, Ticket};
+use crate::upstream::{NodeNumber, Outcome, Ticket};
 
 /// Requests of one connection in one batch; its others have to wait for their turn.
 const MAX_REQUESTS: usize = 128;
@@ -32,6 +32,8 @@ pub(super) struct Batch {
     shared: Arc<Shared>,
     work: Vec<Work>,
     commands: Vec<Command>,
+    /// The one that all the commands go to; `None` if there are several.
+    node: Option<NodeNumber>,
     began: Instant,
 }
 
@@ -50,8 +52,11 @@ pub(super) fn serve(shared: &Arc<Shared>, ready: Vec<Ready>, scratch: &mut [u8],
         shared: Arc::clone(shared),
         work: Vec::new(),
         commands: Vec::new(),
+        node: None,
         began: now,
     };
+    // On a Cluster, one for each further node, so that nobody waits for a node that is not theirs.
+    let mut others = Vec::new();
     for ready in ready {
         let before = batch.commands.len();
         let key = ready.key;
@@ -64,7 +69,7 @@ pub(super) fn serve(shared: &Arc<Shared>, ready: Vec<Ready>, scratch: &mut [u8],
         }
         if let Some(work) = gathered.flatten() {
             if batch.commands.len() > before {
-                batch.work.push(work);
+                batch.take(work, before, &mut others);
             } else {
                 // Nothing to wait for.
                 guarded(shared, key, || {
@@ -72,6 +77,9 @@ pub(super) fn serve(shared: &Arc<Shared>, ready: Vec<Ready>, scratch: &mut [u8],
                 });
             }
         }
+    }
+    for other in others {
+        other.send(Duration::ZERO);
     }
     if !batch.commands.is_empty() {
         let patience = shared.pace.patience();
@@ -141,6 +149,33 @@ fn gather(
 }
 
 impl Batch {
+    /// Takes work whose commands have been added from a place on; or has another take it, if they go
+    /// elsewhere than those before them.
+    fn take(&mut self, work: Work, place: usize, others: &mut Vec<Self>) {
+        let node = self.shared.upstream.only_node(&self.commands[place..]);
+        if self.work.is_empty() {
+            self.node = node;
+        } else if node.is_none() || node != self.node {
+            let commands = self.commands.split_off(place);
+            let same = |other: &&mut Self| node.is_some() && other.node == node;
+            match others.iter_mut().find(same) {
+                Some(other) => {
+                    other.commands.extend(commands);
+                    other.work.push(work);
+                }
+                None => others.push(Self {
+                    shared: Arc::clone(&self.shared),
+                    work: vec![work],
+                    commands,
+                    node,
+                    began: self.began,
+                }),
+            }
+            return;
+        }
+        self.work.push(work);
+    }
+
     /// Sends the commands, and waits as long as it pays.
     fn send(mut self, patience: Duration) {
         let shared = Arc::clone(&self.shared);
@@ -296,6 +331,7 @@ impl Work {
             shared: Arc::clone(shared),
             work: vec![self],
             commands: ask.commands,
+            node: None,
             began: now,
         };
         batch.send(Duration::ZERO);

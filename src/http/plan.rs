@@ -52,7 +52,7 @@ pub enum Step {
 
 /// Commands that do not go among those of others, and what their outcomes mean.
 pub struct Apart {
-    /// At least one; with [`Lane::Own`] exactly one.
+    /// At least one; with [`Lane::Own`] exactly one, with [`Lane::Nodes`] none.
     pub commands: Vec<Command>,
     /// Over which connection.
     pub lane: Lane,
@@ -67,6 +67,8 @@ pub enum Lane {
     Own,
     /// The one for commands whose replies may break it.
     Guarded,
+    /// Those to all nodes of a Cluster, which are asked for a sign of life.
+    Nodes,
 }
 
 /// The second half of a route.

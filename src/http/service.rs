@@ -6,6 +6,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use futures_util::FutureExt;
+use futures_util::future::join_all;
 use tiny_http::Method;
 use tokio::runtime::Handle;
 
@@ -286,17 +288,17 @@ pub(super) fn send_apart(
     upstream: &Upstream,
     apart: &Apart,
 ) -> impl Future<Output = Vec<Outcome>> + Send + 'static {
-    let guarded = (apart.lane == Lane::Guarded).then(|| upstream.send_guarded(&apart.commands));
-    let own = match (&guarded, apart.commands.first()) {
-        (None, Some(command)) => Some(upstream.send_own(command)),
-        _ => None,
-    };
-    async move {
-        match (guarded, own) {
-            (Some(sent), _) => sent.await,
-            (None, Some(sent)) => vec![sent.await],
-            (None, None) => Vec::new(),
+    match apart.lane {
+        Lane::Own => {
+            let sent: Vec<_> = apart
+                .commands
+                .iter()
+                .map(|c| upstream.send_own(c))
+                .collect();
+            join_all(sent).boxed()
         }
+        Lane::Guarded => upstream.send_guarded(&apart.commands).boxed(),
+        Lane::Nodes => upstream.probe_nodes().map(|reply| vec![Ok(reply)]).boxed(),
     }
 }
 

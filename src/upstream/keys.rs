@@ -169,7 +169,7 @@ mod tests {
     #[test]
     fn keys_are_found_where_they_are() {
         let at = |line| key(&KeyPlace::At(2), line);
-        assert_eq!(at("BITOP AND a b").as_deref(), Some("AND"));
+        assert_eq!(at("BITOP AND a b").as_deref(), Some("a"));
         assert_eq!(at("BITOP"), None);
         let counted = KeyPlace::Counted { count: 2, first: 3 };
         assert_eq!(key(&counted, "EVAL x 1 a").as_deref(), Some("a"));

@@ -6,6 +6,7 @@
 
 mod apart;
 pub mod classes;
+mod cluster;
 mod connector;
 pub mod embedded;
 mod keys;
@@ -27,12 +28,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use backon::BackoffBuilder;
+use futures_util::future::{Either, join_all};
 
 use crate::command::Command;
-use crate::config::{Config, UpstreamUrl};
+use crate::config::{Config, Place, UpstreamUrl};
 use crate::error::Error;
 use crate::reply::Reply;
 use classes::{Class, Classes};
+use cluster::Cluster;
 use connector::Connector;
 use embedded::Embedded;
 pub use lead::Lead;
@@ -53,7 +56,7 @@ pub struct Upstream {
 
 #[derive(Debug)]
 struct Shared {
-    node: Node,
+    engine: Engine,
     learned: Arc<Learned>,
     /// Commands that hold a [`Ticket`].
     under_way: AtomicUsize,
@@ -65,6 +68,19 @@ struct Shared {
     blocking: Arc<tokio::sync::Semaphore>,
 }
 
+/// What answers commands.
+#[derive(Debug)]
+enum Engine {
+    /// One server at a time, the embedded one or another.
+    One(Arc<Node>),
+    /// The nodes of a Cluster.
+    Cluster(Arc<Cluster>),
+}
+
+/// Tells the nodes of a Cluster apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NodeNumber(usize);
+
 impl Upstream {
     /// Starts what the configuration asks for and a task that keeps a connection to it. Returns as soon as
     /// the embedded server listens; a Redis server may come later.
@@ -72,18 +88,35 @@ impl Upstream {
     /// # Errors
     /// When the embedded server finds no port to listen on, or there are no certificates for TLS.
     pub async fn start(config: &Config) -> std::io::Result<Self> {
-        let connector = match &config.upstream {
-            UpstreamUrl::Embedded => Connector::Embedded(Embedded::start().await?),
-            UpstreamUrl::Redis(server) => {
-                let server = RedisServer::new(*server.clone(), config.connect_timeout)?;
-                Connector::Redis(server)
+        let (learned, limit) = (
+            Learned::nothing(config.allow_command.clone()),
+            config.connect_timeout,
+        );
+        let engine = match &config.upstream {
+            UpstreamUrl::Embedded => {
+                let connector = Connector::Embedded(Embedded::start().await?);
+                Engine::One(Arc::new(Node::start(connector, limit, &learned)))
+            }
+            UpstreamUrl::Redis(settings) => {
+                let server = RedisServer::new(*settings.clone(), limit)?;
+                match &settings.place {
+                    Place::Cluster(seeds) => {
+                        let cluster = Cluster::start(server, seeds.clone(), limit, &learned);
+                        Engine::Cluster(Arc::new(cluster))
+                    }
+                    Place::Tcp(_) | Place::Unix(_) | Place::Sentinel(_) => {
+                        let connector = Connector::Redis(server);
+                        Engine::One(Arc::new(Node::start(connector, limit, &learned)))
+                    }
+                }
             }
         };
-        let learned = Learned::nothing(config.allow_command.clone());
-        let node = Node::start(connector, config.connect_timeout, &learned);
-        node.tried().await;
+        match &engine {
+            Engine::One(node) => node.tried().await,
+            Engine::Cluster(cluster) => cluster.tried().await,
+        }
         let shared = Shared {
-            node,
+            engine,
             learned,
             under_way: AtomicUsize::new(0),
             max_commands: config.max_commands,
@@ -113,9 +146,12 @@ impl Upstream {
     }
 
     fn embedded(&self) -> Option<&Embedded> {
-        match self.shared.node.connector() {
-            Connector::Embedded(server) => Some(server),
-            Connector::Redis(_) => None,
+        match &self.shared.engine {
+            Engine::One(node) => match node.connector() {
+                Connector::Embedded(server) => Some(server),
+                Connector::Redis(_) => None,
+            },
+            Engine::Cluster(_) => None,
         }
     }
 
@@ -205,9 +241,55 @@ impl Upstream {
         line: Line,
         commands: &[Command],
     ) -> impl Future<Output = Vec<Outcome>> + Send + 'static {
-        let packed = Packed::all(commands);
-        let shared = Arc::clone(&self.shared);
-        async move { shared.node.send(line, packed, shared.command_timeout).await }
+        let limit = self.shared.command_timeout;
+        match &self.shared.engine {
+            Engine::One(node) => {
+                let (node, packed) = (Arc::clone(node), Packed::all(commands));
+                Either::Left(async move { node.send(line, packed, limit).await })
+            }
+            Engine::Cluster(cluster) => {
+                let (cluster, commands) = (Arc::clone(cluster), commands.to_vec());
+                Either::Right(async move { cluster.send(line, commands, limit).await })
+            }
+        }
+    }
+
+    /// The node that all of these commands go to; `None` if there are several, or none. What goes to one node
+    /// does not wait for another.
+    #[must_use]
+    pub fn only_node(&self, commands: &[Command]) -> Option<NodeNumber> {
+        match &self.shared.engine {
+            Engine::One(_) => Some(NodeNumber(0)),
+            Engine::Cluster(cluster) => cluster.only_node(commands).map(NodeNumber),
+        }
+    }
+
+    /// Whether the upstream has several nodes.
+    #[must_use]
+    pub fn is_cluster(&self) -> bool {
+        matches!(self.shared.engine, Engine::Cluster(_))
+    }
+
+    /// Asks every node of a Cluster for a sign of life: a list of lists, of each node's address and its reply,
+    /// which is nil if it gave none within the command time-out. Of one server the list is empty.
+    pub fn probe_nodes(&self) -> impl Future<Output = Reply> + Send + 'static {
+        let nodes = match &self.shared.engine {
+            Engine::One(_) => Vec::new(),
+            Engine::Cluster(cluster) => cluster.nodes(),
+        };
+        let (probe, limit) = (self.probe(), self.shared.command_timeout);
+        async move {
+            let asked = nodes.into_iter().map(|(address, node)| {
+                let packed = Packed::one(&probe);
+                async move {
+                    let outcomes = node.send(Line::Common, packed, limit).await;
+                    let reply = outcomes.into_iter().next().and_then(Result::ok);
+                    let address = Reply::Bulk(address.into());
+                    Reply::Array(vec![address, reply.unwrap_or(Reply::Nil)])
+                }
+            });
+            Reply::Array(join_all(asked).await)
+        }
     }
 
     /// What is known of the server's commands.
@@ -219,7 +301,10 @@ impl Upstream {
     /// The command that makes one round trip and changes nothing.
     #[must_use]
     pub fn probe(&self) -> Command {
-        self.shared.node.connector().probe()
+        match &self.shared.engine {
+            Engine::One(node) => node.connector().probe(),
+            Engine::Cluster(_) => Command::new("PING"),
+        }
     }
 
     /// Opens a connection for subscriptions; the other part tells when it should lead elsewhere.
@@ -227,7 +312,10 @@ impl Upstream {
     /// # Errors
     /// Why there is none, for the log.
     pub async fn subscriber(&self) -> redis::RedisResult<(redis::aio::PubSub, Lead)> {
-        self.shared.node.connector().subscriber().await
+        match &self.shared.engine {
+            Engine::One(node) => node.connector().subscriber().await,
+            Engine::Cluster(cluster) => cluster.subscriber().await,
+        }
     }
 }
 

@@ -12,7 +12,8 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::lead::Lead;
 use super::stream::Stream;
-use super::{Upstream, embedded};
+use super::{Engine, Upstream, embedded};
+use crate::command::Command;
 use crate::error::Error;
 use crate::reply::ServerError;
 
@@ -60,7 +61,20 @@ impl Upstream {
             let permit = permit.map_err(|_| NoMonitor::Failed(Error::Full))?;
             let shared = &upstream.shared;
             let asked = async {
-                let (stream, lead) = shared.node.connector().enter().await?;
+                let connector = match &shared.engine {
+                    Engine::One(node) => node.connector().clone(),
+                    Engine::Cluster(cluster) => match cluster.way(&Command::new("MONITOR")) {
+                        Ok(way) => way.connector,
+                        Err(_) => {
+                            return Err((
+                                redis::ErrorKind::ClusterConnectionNotFound,
+                                "no node of the Cluster is there",
+                            )
+                                .into());
+                        }
+                    },
+                };
+                let (stream, lead) = connector.enter().await?;
                 let mut monitor = Monitor {
                     stream,
                     lead,

@@ -2,6 +2,7 @@
 //! over the wire, and waiting for a condition.
 
 mod chromium;
+mod cluster;
 mod examples;
 mod files;
 mod http;
@@ -17,6 +18,7 @@ use redis_http_gateway::config::Config;
 use redis_http_gateway::gateway::Gateway;
 
 pub(crate) use chromium::Chromium;
+pub(crate) use cluster::{KEYS, TestCluster};
 pub(crate) use examples::example;
 pub(crate) use files::{TestAuthority, TestFolder};
 pub(crate) use http::{Answer, Client};

@@ -72,7 +72,10 @@ impl TestRedis {
     /// What `redis-cli` prints for a command: the data from the other side.
     pub(crate) fn cli(&self, args: &[&str]) -> String {
         let port = self.port.to_string();
+        let mut rest = self.args.iter().skip_while(|arg| *arg != "--requirepass");
+        let password = rest.nth(1).into_iter().map(|word| ("REDISCLI_AUTH", word));
         let output = Command::new("redis-cli")
+            .envs(password)
             .args(["-p", &port])
             .args(args)
             .output();

@@ -1,0 +1,98 @@
+//! Connections of one's own to the right node of a Cluster: for commands that block, and for subscriptions.
+
+use tokio::time::Instant;
+
+use super::redirect::Redirect;
+use super::{Cluster, NEWS, ROUNDS, errand};
+use crate::command::Command;
+use crate::error::Error;
+use crate::reply::Reply;
+use crate::upstream::connector::Connector;
+use crate::upstream::lead::Lead;
+
+/// A way to a connection of one's own.
+#[derive(Debug)]
+pub(in crate::upstream) struct Way {
+    pub(in crate::upstream) connector: Connector,
+    /// Whether the node has to be told ASKING before the command.
+    pub(in crate::upstream) asking: bool,
+}
+
+impl Cluster {
+    /// The way to the node that a command is for, for a connection of one's own.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`] while nobody knows where it is.
+    pub(in crate::upstream) fn way(&self, command: &Command) -> Result<Way, Error> {
+        let view = self.view();
+        let slot = errand::slot(command, &self.learned.classes());
+        let member = match slot {
+            Some(slot) => view.owner(slot),
+            None => view.any(),
+        };
+        let Some(member) = member else {
+            self.wish();
+            return Err(Error::Unreachable);
+        };
+        Ok(Way {
+            connector: member.node.connector().clone(),
+            asking: false,
+        })
+    }
+
+    /// The way to the node that a reply sends a command to; `None` if it sends it nowhere.
+    pub(in crate::upstream) async fn redirected(
+        &self,
+        command: &Command,
+        reply: &Reply,
+        round: u32,
+    ) -> Option<Way> {
+        let redirect = Redirect::of(reply)?;
+        let slot = errand::slot(command, &self.learned.classes())?;
+        if round == ROUNDS || !redirect.is_about(slot) {
+            return None;
+        }
+        self.get_ready(std::iter::once(&redirect), round, Instant::now() + NEWS)
+            .await;
+        let view = self.view();
+        let (member, asking) = match &redirect {
+            Redirect::Later => (view.owner(slot)?, false),
+            Redirect::Moved(target) => (self.named(target, &view).or(view.owner(slot))?, false),
+            Redirect::Ask(target) => (self.named(target, &view)?, true),
+        };
+        Some(Way {
+            connector: member.node.connector().clone(),
+            asking,
+        })
+    }
+
+    /// A connection for subscriptions, which is good for as long as its node has slots. Any node is told of all
+    /// messages; which one is left to chance, so that many gateways spread.
+    ///
+    /// # Errors
+    /// Why there is none, for the log.
+    pub(in crate::upstream) async fn subscriber(
+        &self,
+    ) -> redis::RedisResult<(redis::aio::PubSub, Lead)> {
+        let view = self.view();
+        let live: Vec<_> = view.masters().iter().filter(|m| m.node.is_live()).collect();
+        let Some(member) = fastrand::choice(live) else {
+            self.wish();
+            let kind = redis::ErrorKind::ClusterConnectionNotFound;
+            return Err((kind, "no node of the Cluster is there").into());
+        };
+        let (address, mut later) = (member.address.clone(), self.view.clone());
+        let moved = async move {
+            if later
+                .wait_for(|view| !view.is_master(&address))
+                .await
+                .is_err()
+            {
+                // Nobody looks any more.
+                std::future::pending().await
+            }
+        };
+        let (connection, _) = member.node.connector().subscriber().await?;
+        Ok((connection, Lead::until(moved)))
+    }
+}
