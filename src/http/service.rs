@@ -255,6 +255,10 @@ impl Service {
                     match topic {
                         Topic::Channel(name) => self.shared.upstream.admit_channel(name)?,
                         Topic::Pattern(_) => self.shared.upstream.admit_patterns()?,
+                        Topic::Sharded(_) if !self.shared.upstream.admit_sharded()? => {
+                            return self.admit(channels::no_sharded());
+                        }
+                        Topic::Sharded(_) => {}
                     }
                 }
                 Ok(Admitted::Listen(listen))

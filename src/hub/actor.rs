@@ -17,7 +17,8 @@ use super::event;
 use super::fanout::{ChannelKey, Fanout, Order};
 use super::replay::{Bounds, Memory};
 use super::roster::{Channel, Listener, State};
-use super::source::{Happening, Source};
+use super::source::Happening;
+use super::sources::Sources;
 use super::{Message, Stats, SubscriberId, Subscription, Topic};
 use crate::config::Config;
 use crate::upstream::Upstream;
@@ -48,7 +49,7 @@ pub(super) struct Actor {
     pub(super) memory: Memory,
     /// Topics that nobody listens to any more, in the order they were left.
     lingering: VecDeque<(Instant, Topic)>,
-    source: Source,
+    pub(super) sources: Sources,
     /// Who joined when and may still be unopened, in that order.
     unopened: VecDeque<(Instant, SubscriberId)>,
     /// Channels with messages that were dropped, whose listeners have not been told.
@@ -81,7 +82,7 @@ impl Actor {
             channels: HashMap::new(),
             memory: Memory::new(Bounds::new(config)),
             lingering: VecDeque::new(),
-            source: Source::new(upstream, config),
+            sources: Sources::new(upstream, config),
             unopened: VecDeque::new(),
             lossy: HashSet::new(),
             next_loss_check: None,
@@ -109,7 +110,7 @@ impl Actor {
                     None => return self.close().await,
                 },
                 Some(id) = departures.recv() => self.leave(id),
-                happening = self.source.next() => self.on(happening),
+                happening = self.sources.next() => self.on(happening),
                 () = sleep_until(patience_ends) => self.open_the_patient(),
                 () = sleep_until(linger_ends) => self.end_lingering(),
                 () = sleep_until(self.next_loss_check) => self.tell_of_losses(),
@@ -177,7 +178,6 @@ impl Actor {
 
     /// Asks upstream for what a new subscriber misses.
     fn catch_up_with(&mut self, id: SubscriberId) {
-        self.source.open();
         let topics = self.subscribers.get(&id).map(|s| s.topics.clone());
         for topic in topics.unwrap_or_default() {
             self.ask_for(&topic);
@@ -233,12 +233,14 @@ impl Actor {
         }
     }
 
-    fn leave_channel(&mut self, topic: &Topic) {
+    pub(super) fn leave_channel(&mut self, topic: &Topic) {
         let Some(channel) = self.channels.get_mut(topic) else {
             return;
         };
         match channel.state {
-            State::Standing if self.source.unsubscribe(topic) => channel.state = State::Leaving,
+            State::Standing if self.sources.unsubscribe(topic, channel.home.as_ref()) => {
+                channel.state = State::Leaving;
+            }
             // It is looked at again when what is under way is confirmed.
             State::Subscribing | State::Leaving => {}
             State::Standing | State::Down => {
@@ -247,32 +249,31 @@ impl Actor {
                 }
             }
         }
-        if self.channels.is_empty() {
-            self.source.close();
-        }
+        self.sources.close_unused(self.channels.keys());
     }
 
-    fn ask_for(&mut self, topic: &Topic) {
+    pub(super) fn ask_for(&mut self, topic: &Topic) {
         if let Some(channel) = self.channels.get_mut(topic)
             && channel.state == State::Down
-            && self.source.subscribe(topic)
+            && let Some(home) = self.sources.subscribe(topic)
         {
             channel.state = State::Subscribing;
+            channel.home = Some(home);
         }
     }
 
     fn on(&mut self, happening: Happening) {
         match happening {
-            Happening::Message(message) => self.deliver(&message),
-            Happening::Up => {
-                let topics: Vec<_> = self.channels.keys().cloned().collect();
-                for topic in topics {
-                    self.ask_for(&topic);
-                }
+            Happening::Message(topic, message) => self.deliver(topic, &message),
+            Happening::Up => self.ask_for_all(),
+            Happening::Unreachable(home) => {
+                self.ask_for_all();
+                self.sources.give_up(&home, self.channels.keys());
             }
             Happening::Confirmed(topic) => self.confirmed(&topic),
             Happening::Refused(topic, error) => self.refused(&topic, &error),
-            Happening::Lost => self.lost(),
+            Happening::Misplaced(topic) => self.misplaced(&topic),
+            Happening::Lost(home) => self.lost(&home),
         }
     }
 
@@ -293,12 +294,7 @@ impl Actor {
                 }
             }
             State::Leaving => {
-                channel.state = State::Down;
-                if channel.listeners.is_empty() {
-                    self.leave_channel(topic);
-                } else {
-                    self.ask_for(topic);
-                }
+                self.ask_again(topic);
             }
             State::Down | State::Standing => {}
         }
@@ -348,28 +344,6 @@ impl Actor {
             {
                 self.open(id);
             }
-        }
-    }
-
-    /// Everything that was subscribed is no longer, until it is confirmed anew.
-    fn lost(&mut self) {
-        let memory = &mut self.memory;
-        self.channels.retain(|_, channel| {
-            channel.state = State::Down;
-            let stays = !channel.listeners.is_empty();
-            if !stays {
-                memory.forget(&channel.replay);
-            }
-            stays
-        });
-        for subscriber in self.subscribers.values_mut() {
-            subscriber.missing = subscriber.topics.len();
-            if subscriber.open {
-                subscriber.gap = subscriber.gap.or(Some("interrupted"));
-            }
-        }
-        if self.channels.is_empty() {
-            self.source.close();
         }
     }
 }

@@ -17,15 +17,11 @@ const LOSS_CHECK: Duration = Duration::from_millis(100);
 
 impl Actor {
     /// Keeps a message, and hands it to the fan-out, encoded once for each shape that somebody wants.
-    pub(super) fn deliver(&mut self, message: &redis::Msg) {
+    pub(super) fn deliver(&mut self, topic: Topic, message: &redis::Msg) {
         let Ok(name) = message.get_channel::<Vec<u8>>() else {
             return;
         };
         let name = Bytes::from(name);
-        let topic = match message.get_pattern::<Vec<u8>>() {
-            Ok(pattern) if message.from_pattern() => Topic::Pattern(pattern.into()),
-            _ => Topic::Channel(name.clone()),
-        };
         let Some(channel) = self.channels.get_mut(&topic) else {
             return;
         };

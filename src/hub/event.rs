@@ -124,6 +124,7 @@ pub(super) fn opening(
             let kind = match topic {
                 Topic::Channel(_) => "subscribe",
                 Topic::Pattern(_) => "psubscribe",
+                Topic::Sharded(_) => "ssubscribe",
             };
             let count = (index + 1).to_string();
             upstash(&mut out, &[kind.as_bytes(), topic.name(), count.as_bytes()]);
@@ -165,6 +166,7 @@ pub(super) fn message(
     if shape.format == Format::Upstash {
         match topic {
             Topic::Channel(_) => upstash(&mut out, &[b"message", channel, payload]),
+            Topic::Sharded(_) => upstash(&mut out, &[b"smessage", channel, payload]),
             Topic::Pattern(pattern) => upstash(&mut out, &[b"pmessage", pattern, channel, payload]),
         }
         return Encoded::new(&out);

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use super::event::Shape;
 use super::fanout::ChannelKey;
 use super::replay::Replay;
+use super::source::Home;
 use super::{SubscriberId, Topic};
 
 /// A stream, as this task sees it.
@@ -29,6 +30,8 @@ pub(super) struct Channel {
     /// How many of the listeners want each shape.
     pub(super) shapes: [usize; Shape::COUNT],
     pub(super) state: State,
+    /// Over which connection it was asked for, unless it is down.
+    pub(super) home: Option<Home>,
     /// What is kept for those who come back.
     pub(super) replay: Replay,
     /// Since when nobody listens, while it is kept for those who come back.
@@ -55,6 +58,7 @@ impl Channel {
             listeners: HashSet::new(),
             shapes: [0; Shape::COUNT],
             state: State::Down,
+            home: None,
             replay: Replay::default(),
             lingers_since: None,
         }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-/// A channel, or a pattern of channels.
+/// A channel, a pattern of channels, or a sharded channel.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Topic {
     /// A channel by its name: [SUBSCRIBE](https://redis.io/docs/latest/commands/subscribe/).
@@ -10,6 +10,9 @@ pub enum Topic {
     /// All channels that match a glob-style pattern:
     /// [PSUBSCRIBE](https://redis.io/docs/latest/commands/psubscribe/).
     Pattern(Bytes),
+    /// A sharded channel by its name, which is no other's:
+    /// [SSUBSCRIBE](https://redis.io/docs/latest/commands/ssubscribe/).
+    Sharded(Bytes),
 }
 
 impl Topic {
@@ -17,7 +20,7 @@ impl Topic {
     #[must_use]
     pub fn name(&self) -> &Bytes {
         match self {
-            Self::Channel(name) | Self::Pattern(name) => name,
+            Self::Channel(name) | Self::Pattern(name) | Self::Sharded(name) => name,
         }
     }
 }

@@ -128,7 +128,8 @@ impl Classes {
         }
         if is_in(SUBSCRIPTION) {
             return Class::Refused(
-                "subscriptions are event streams: /subscribe/… and /psubscribe/…",
+                "subscriptions are event streams: /subscribe/… and /psubscribe/…, and for sharded channels \
+                 /v1/channels/…/events?sharded=true",
             );
         }
         if name == "MONITOR" {
@@ -172,6 +173,11 @@ impl Classes {
     #[must_use]
     pub fn reads(&self, command: &Command) -> Option<bool> {
         self.flags(command).map(|flags| flags.readonly)
+    }
+
+    /// Whether the server told of its commands, and this is none of them.
+    pub(super) fn lacks(&self, name: &str) -> bool {
+        !self.commands.is_empty() && !self.commands.contains_key(name)
     }
 
     /// The first key of a command, which says what node of a Cluster it is for.

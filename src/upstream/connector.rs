@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use redis::aio::{MultiplexedConnection, PubSub};
-use redis::{AsyncConnectionConfig, RedisConnectionInfo, RedisResult, Value};
+use redis::{AsyncConnectionConfig, ProtocolVersion, RedisConnectionInfo, RedisResult, Value};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::embedded::Embedded;
 use super::lead::Lead;
 use super::server::{RedisServer, tcp};
+use super::sharded::{ShardedSink, ShardedStream};
 use super::stream::{Stream, ask};
 use crate::command::Command;
 
@@ -50,6 +52,23 @@ impl Connector {
         let made = PubSub::new(&self.handshake(), stream).await;
         let connection = made.map_err(|error| self.without_secrets(error))?;
         Ok((connection, lead))
+    }
+
+    /// A connection for sharded channels.
+    pub(super) async fn sharded_subscriber(
+        &self,
+    ) -> RedisResult<(ShardedSink, ShardedStream, Lead)> {
+        let (stream, lead) = self.open().await?;
+        let (tell, pushes) = mpsc::unbounded_channel();
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(None)
+            .set_response_timeout(None)
+            .set_push_sender(tell);
+        let handshake = self.handshake().set_protocol(ProtocolVersion::RESP3);
+        let made = MultiplexedConnection::new_with_config(&handshake, stream, config).await;
+        let (connection, driver) = made.map_err(|error| self.without_secrets(error))?;
+        let (sink, stream) = ShardedStream::new(connection, tokio::spawn(driver), pushes);
+        Ok((sink, stream, lead))
     }
 
     /// A way to the server, to which the gateway has said who it is.

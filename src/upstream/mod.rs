@@ -19,6 +19,7 @@ mod node;
 mod packed;
 mod sentinel;
 mod server;
+mod sharded;
 mod spread;
 mod stream;
 
@@ -44,6 +45,7 @@ pub use monitor::{Monitor, NoMonitor, Told};
 use node::{Line, Node};
 use packed::Packed;
 use server::RedisServer;
+pub use sharded::{Shard, ShardedSink, ShardedStream};
 
 /// What became of one command: Redis' reply (an error of Redis' own is one too), or why there is none.
 pub type Outcome = Result<Reply, Error>;

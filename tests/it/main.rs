@@ -75,6 +75,8 @@ mod restarts;
 mod resume;
 /// The published Upstash SDKs, in programs of their own.
 mod sdk;
+/// Sharded channels, over one server and over a Cluster.
+mod sharded;
 /// SIGTERM and SIGINT.
 mod shutdown;
 /// `/v1/streams` over a real Redis.

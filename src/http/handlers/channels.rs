@@ -19,8 +19,15 @@ pub(crate) const MAX_TOPICS: usize = 100;
 
 /// `POST /v1/channels/{channel}/messages`.
 pub(crate) fn publish(request: &Request, channel: Bytes) -> Result<Plan, Problem> {
-    Query::parse(&request.query)?.finish()?;
-    let command = Command::publish(channel, request.body.clone());
+    let mut query = Query::parse(&request.query)?;
+    let sharded = query.flag("sharded")?;
+    query.finish()?;
+    let message = request.body.clone();
+    let command = if sharded {
+        Command::new("SPUBLISH").arg(channel).arg(message)
+    } else {
+        Command::publish(channel, message)
+    };
     Ok(Plan::ask(command, |reply| match reply {
         Reply::Int(receivers) => Ok(Response::json(&json!({"receivers": receivers}))),
         other => Err(unexpected(&other)),
@@ -29,15 +36,21 @@ pub(crate) fn publish(request: &Request, channel: Bytes) -> Result<Plan, Problem
 
 /// `GET /v1/channels/{channel}/events`.
 pub(crate) fn events(request: &Request, channel: Bytes) -> Result<Plan, Problem> {
-    let query = Query::parse(&request.query)?;
-    listen(request, query, &[Topic::Channel(channel)], Format::Raw)
+    let mut query = Query::parse(&request.query)?;
+    let topic = kind(query.flag("sharded")?)(channel);
+    listen(request, query, &[topic], Format::Raw)
 }
 
 /// `GET /v1/events?channel=…`.
 pub(crate) fn events_of_several(request: &Request) -> Result<Plan, Problem> {
     let mut query = Query::parse(&request.query)?;
-    let channels = query.all("channel").into_iter().map(Topic::Channel);
-    let patterns = query.all("pattern").into_iter().map(Topic::Pattern);
+    let sharded = query.flag("sharded")?;
+    let patterns = query.all("pattern");
+    if sharded && !patterns.is_empty() {
+        return Err(bad("pattern", "does not go with sharded channels"));
+    }
+    let channels = query.all("channel").into_iter().map(kind(sharded));
+    let patterns = patterns.into_iter().map(Topic::Pattern);
     let mut topics: Vec<_> = channels.chain(patterns).collect();
     topics.sort();
     topics.dedup();
@@ -52,6 +65,15 @@ pub(crate) fn events_of_several(request: &Request) -> Result<Plan, Problem> {
         return Err(bad("channel", &what));
     }
     listen(request, query, &topics, Format::Json)
+}
+
+/// What is listened to by the name of a channel.
+fn kind(sharded: bool) -> fn(Bytes) -> Topic {
+    if sharded {
+        Topic::Sharded
+    } else {
+        Topic::Channel
+    }
 }
 
 fn listen(
@@ -82,6 +104,11 @@ fn listen(
     ))
 }
 
+/// Where the server has no sharded channels: it is asked for one without a name, and says so itself.
+pub(crate) fn no_sharded() -> Plan {
+    Plan::ask(Command::new("SSUBSCRIBE"), |reply| Err(unexpected(&reply)))
+}
+
 /// An event stream; of a HEAD, its head alone.
 pub(crate) fn stream(
     request: &Request,
@@ -98,6 +125,7 @@ pub(crate) fn stream(
     let topics = topics.iter().map(|topic| match topic {
         Topic::Channel(name) => Topic::Channel(copy(name)),
         Topic::Pattern(name) => Topic::Pattern(copy(name)),
+        Topic::Sharded(name) => Topic::Sharded(copy(name)),
     });
     Plan::Listen(Listen {
         topics: topics.collect(),

@@ -110,7 +110,7 @@ impl Cluster {
     }
 
     /// Waits for a look that begins after this call, for a while.
-    async fn look(&self) {
+    pub(super) async fn look(&self) {
         let mut looks = self.looks.clone();
         looks.mark_unchanged();
         let looked = async {

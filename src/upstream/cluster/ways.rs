@@ -3,12 +3,16 @@
 use tokio::time::Instant;
 
 use super::redirect::Redirect;
+use super::slot::slot_of;
+use super::view::Member;
 use super::{Cluster, NEWS, ROUNDS, errand};
 use crate::command::Command;
+use crate::config::Address;
 use crate::error::Error;
 use crate::reply::Reply;
 use crate::upstream::connector::Connector;
 use crate::upstream::lead::Lead;
+use crate::upstream::sharded::{Shard, ShardedSink, ShardedStream};
 
 /// A way to a connection of one's own.
 #[derive(Debug)]
@@ -81,9 +85,43 @@ impl Cluster {
             let kind = redis::ErrorKind::ClusterConnectionNotFound;
             return Err((kind, "no node of the Cluster is there").into());
         };
-        let (address, mut later) = (member.address.clone(), self.view.clone());
-        let moved = async move {
-            if later
+        let lead = self.lead(member.address.clone());
+        let (connection, _) = member.node.connector().subscriber().await?;
+        Ok((connection, lead))
+    }
+
+    /// Where the node is that serves the slot of a sharded channel, if that is known.
+    pub(in crate::upstream) fn home_of(&self, channel: &[u8]) -> Option<Address> {
+        let view = self.view();
+        view.owner(slot_of(channel))
+            .map(|member| member.address.clone())
+    }
+
+    /// A connection for the sharded channels of a node, which is good for as long as the node has slots.
+    ///
+    /// # Errors
+    /// Why there is none, for the log.
+    pub(in crate::upstream) async fn sharded_subscriber(
+        &self,
+        shard: &Shard,
+    ) -> redis::RedisResult<(ShardedSink, ShardedStream, Lead)> {
+        let view = self.view();
+        let is_meant = |member: &&Member| Some(&member.address) == shard.0.as_ref();
+        let Some(member) = view.masters().iter().find(is_meant) else {
+            self.wish();
+            let kind = redis::ErrorKind::ClusterConnectionNotFound;
+            return Err((kind, "the node of a sharded channel is not there").into());
+        };
+        let lead = self.lead(member.address.clone());
+        let (sink, stream, _) = member.node.connector().sharded_subscriber().await?;
+        Ok((sink, stream, lead))
+    }
+
+    /// What tells when the node at this address has no slots any more.
+    fn lead(&self, address: Address) -> Lead {
+        let mut view = self.view.clone();
+        Lead::until(async move {
+            if view
                 .wait_for(|view| !view.is_master(&address))
                 .await
                 .is_err()
@@ -91,8 +129,6 @@ impl Cluster {
                 // Nobody looks any more.
                 std::future::pending().await
             }
-        };
-        let (connection, _) = member.node.connector().subscriber().await?;
-        Ok((connection, Lead::until(moved)))
+        })
     }
 }
