@@ -247,7 +247,7 @@ fn flags_that_do_not_go_together_are_named() {
         ),
         (&["--upstream=redis://s3cret@h"], "--upstream"),
         (&["--upstream=redis://:s3cret@h/x"], "--upstream"),
-        (&["--upstream=redis+cluster://:s3cret@h"], "--upstream"),
+        (&["--upstream=redis+cluster://:s3cret@h/1"], "--upstream"),
         (
             &["--upstream=redis://h", "--upstream-password-file=s3cret"],
             "--upstream-password-file",
