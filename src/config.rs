@@ -96,8 +96,8 @@ pub struct Flags {
     #[arg(long, env = "GATEWAY_MAX_COMMANDS", value_name = "N", default_value_t = 10_000, value_parser = parse_count, allow_negative_numbers = true)]
     pub max_commands: usize,
 
-    /// Blocking commands (BLPOP, XREAD BLOCK, WAIT, …) at once; what comes on top gets a 503. Each has a
-    /// connection of its own.
+    /// Blocking commands (BLPOP, XREAD BLOCK, …) and MONITOR streams at once; what comes on top gets a 503. Each has
+    /// a connection of its own.
     #[arg(long, env = "GATEWAY_MAX_BLOCKING", value_name = "N", default_value_t = 100, value_parser = parse_count, allow_negative_numbers = true)]
     pub max_blocking: usize,
 
@@ -215,7 +215,7 @@ pub struct Config {
     pub max_connections: usize,
     /// Commands under way at once.
     pub max_commands: usize,
-    /// Commands that block, at once.
+    /// Commands that block and MONITOR streams, at once.
     pub max_blocking: usize,
     /// Bytes of a request's head; 64 KiB at most.
     pub max_head: usize,

@@ -235,7 +235,7 @@ impl Work {
     }
 
     fn finish(mut self, shared: &Arc<Shared>, outcomes: &mut VecDeque<Outcome>, now: Instant) {
-        let mut listen = None;
+        let mut endless = None;
         // Whether the connection has been given its last answer.
         let mut closed = false;
         let mut entries = std::mem::take(&mut self.entries).into_iter().peekable();
@@ -286,7 +286,7 @@ impl Work {
                     return self.wait_for(shared, apart, (form, trim), (ticket, body), now);
                 }
                 Answer::Stream(stream) => {
-                    listen = Some((stream, form, trim));
+                    endless = Some((stream, form, trim));
                     continue;
                 }
             };
@@ -303,9 +303,9 @@ impl Work {
             self.more = false;
         }
         self.connection.invite_body();
-        match listen {
-            Some((listen, form, trim)) => {
-                hand_over(shared, self.key, *self.connection, listen, form, &trim, now);
+        match endless {
+            Some((stream, form, trim)) => {
+                hand_over(shared, self.key, *self.connection, stream, form, trim, now);
             }
             None => self.put_back(shared, now),
         }

@@ -4,21 +4,25 @@ use std::io::Write;
 use std::time::Instant;
 
 use super::connection::Connection;
-use super::plan::Listen;
+use super::entry::Endless;
+use super::panics::unwinding;
+use super::plan::{Listen, Respond};
 use super::problem::Problem;
-use super::response::Form;
+use super::response::{Form, Response};
 use super::service::Trim;
 use super::turn::Shared;
-use crate::hub::{Seat, Subscription};
+use crate::hub::{Seat, Shape, Subscription, Watch};
+use crate::reply::Reply;
+use crate::upstream::NoMonitor;
 
 /// Gives the connection of a slot to the hub.
 pub(super) fn hand_over(
     shared: &Shared,
     key: usize,
     mut connection: Connection,
-    listen: Listen,
+    stream: Endless,
     form: Form,
-    trim: &Trim,
+    trim: Trim,
     now: Instant,
 ) {
     connection.becomes_stream();
@@ -28,31 +32,61 @@ pub(super) fn hand_over(
     if unwatched.is_err() {
         return;
     }
-    let (stream, mut head, place) = connection.into_parts();
-    let owes = !head.is_empty();
+    let (socket, owed, place) = connection.into_parts();
     // The end of the stream is the end of the connection.
     let form = Form {
         keep_alive: false,
         ..form
     };
-    let chunked = form.version > (1, 0);
-    trim.apply(listen.head).write(&mut head, &form);
-    let subscription = Subscription {
-        topics: listen.topics,
-        last_event_id: listen.last_event_id,
-        seat: Seat {
-            stream,
-            head: head.into(),
-            chunked,
-            shape: listen.shape,
-            place: Box::new(place),
-        },
+    let (response, shape) = match &stream {
+        Endless::Listen(listen) => (&listen.head, listen.shape),
+        Endless::Watch(watch) => (&watch.head, Shape::default()),
     };
-    if let Err(back) = shared.hub.join(subscription)
-        && !owes
-    {
-        refuse_stream(back.seat, trim, &form);
+    let mut head = owed.clone();
+    trim.apply(response.clone()).write(&mut head, &form);
+    let seat = Seat {
+        stream: socket,
+        head: head.into(),
+        chunked: form.version > (1, 0),
+        shape,
+        place: Box::new(place),
+    };
+    match stream {
+        Endless::Listen(Listen {
+            topics,
+            last_event_id,
+            ..
+        }) => {
+            let subscription = Subscription {
+                topics,
+                last_event_id,
+                seat,
+            };
+            if let Err(back) = shared.hub.join(subscription)
+                && owed.is_empty()
+            {
+                refuse_stream(back.seat, &trim, &form);
+            }
+        }
+        Endless::Watch(watch) => shared.hub.watch(Watch {
+            seat,
+            refuse: Box::new(move |failure| {
+                let mut answer = owed;
+                refusal(failure, watch.respond, &trim).write(&mut answer, &form);
+                answer.into()
+            }),
+        }),
     }
+}
+
+/// What the client is told if Redis does not tell of commands.
+fn refusal(failure: NoMonitor, respond: Respond, trim: &Trim) -> Response {
+    let outcome = match failure {
+        NoMonitor::Failed(error) => Err(error),
+        NoMonitor::Refused(error) => Ok(Reply::Error(error)),
+    };
+    let responded = unwinding(trim, || respond(vec![outcome])).unwrap_or_else(Err);
+    trim.apply(responded.unwrap_or_else(|problem| trim.problem(problem)))
 }
 
 /// The hub is busy: the client is told so as far as its socket takes it at once.

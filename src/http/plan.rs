@@ -19,6 +19,8 @@ pub enum Plan {
     Apart(Apart),
     /// By turning the connection into an event stream.
     Listen(Listen),
+    /// By turning it into a stream of every command that Redis is sent.
+    Watch(Watch),
 }
 
 /// Commands, and what their outcomes mean.
@@ -88,6 +90,14 @@ pub struct Listen {
     pub head: Response,
 }
 
+/// A stream of every command.
+pub struct Watch {
+    /// The head, without those fields that depend on the connection.
+    pub head: Response,
+    /// Takes why there is no such stream, as the outcome of MONITOR.
+    pub respond: Respond,
+}
+
 impl Plan {
     /// Asks one command, whose reply is not an error, for the response.
     pub(super) fn ask(
@@ -144,6 +154,7 @@ impl std::fmt::Debug for Plan {
             Self::Rounds(rounds) => f.debug_tuple("Rounds").field(rounds).finish(),
             Self::Apart(apart) => f.debug_tuple("Apart").field(apart).finish(),
             Self::Listen(listen) => f.debug_tuple("Listen").field(listen).finish(),
+            Self::Watch(watch) => f.debug_tuple("Watch").field(watch).finish(),
         }
     }
 }
@@ -160,6 +171,14 @@ impl std::fmt::Debug for Ask {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Ask")
             .field("commands", &self.commands)
+            .finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for Watch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Watch")
+            .field("head", &self.head)
             .finish_non_exhaustive()
     }
 }

@@ -30,6 +30,7 @@ pub(super) enum Route {
     Subscribe(Vec<Bytes>),
     /// Patterns, percent-encoded.
     Psubscribe(Vec<Bytes>),
+    Monitor,
     /// A command and its arguments, percent-encoded.
     Command(Vec<Bytes>),
 }
@@ -58,6 +59,7 @@ pub static ENDPOINTS: &[(&str, &[&str])] = &[
     ("/multi-exec", &["POST"]),
     ("/subscribe/{channels}", &["GET", "HEAD", "POST"]),
     ("/psubscribe/{patterns}", &["GET", "HEAD", "POST"]),
+    ("/monitor", &["GET", "HEAD", "POST"]),
     ("/{command}/{arguments}", &["GET", "HEAD", "POST", "PUT"]),
 ];
 
@@ -101,6 +103,7 @@ impl Route {
             [b"psubscribe", ref patterns @ ..] if !patterns.is_empty() => {
                 Self::Psubscribe(bytes_of(&path, patterns))
             }
+            [b"monitor"] => Self::Monitor,
             // None of these is a Redis command.
             [
                 b"v1" | b"healthz" | b"readyz" | b"openapi.yaml" | b"openapi.json",
@@ -133,7 +136,8 @@ impl Route {
             Self::MultiExec => 16,
             Self::Subscribe(_) => 17,
             Self::Psubscribe(_) => 18,
-            Self::Command(_) => 19,
+            Self::Monitor => 19,
+            Self::Command(_) => 20,
         };
         ENDPOINTS[place].1
     }

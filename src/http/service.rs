@@ -67,6 +67,7 @@ pub(super) enum Admitted {
     Rounds(Rounds, Ticket),
     Apart(Apart, Ticket),
     Listen(super::plan::Listen),
+    Watch(super::plan::Watch),
 }
 
 impl Service {
@@ -114,7 +115,7 @@ impl Service {
                 let sent = send_apart(&self.shared.upstream, &apart);
                 (apart.respond)(crate::bridge::block_on(runtime, sent))
             }
-            Admitted::Listen(_) => {
+            Admitted::Listen(_) | Admitted::Watch(_) => {
                 let detail = "event streams need the gateway's own server";
                 Err(Problem::new(501, detail))
             }
@@ -212,6 +213,7 @@ impl Service {
             Route::MultiExec => command_face::transaction(request, context)?,
             Route::Subscribe(channels) => command_face::subscribe(request, &channels)?,
             Route::Psubscribe(patterns) => command_face::psubscribe(request, &patterns)?,
+            Route::Monitor => command_face::monitor(request, context)?,
             Route::Command(segments) => command_face::path(request, &segments, context)?,
             Route::Index => operation::index(),
             Route::OpenApiYaml => operation::openapi_yaml(),
@@ -257,6 +259,7 @@ impl Service {
                 }
                 Ok(Admitted::Listen(listen))
             }
+            Plan::Watch(watch) => Ok(Admitted::Watch(watch)),
         }
     }
 }
@@ -308,6 +311,7 @@ fn is_command_face(request: &Request) -> bool {
             | Route::MultiExec
             | Route::Subscribe(_)
             | Route::Psubscribe(_)
+            | Route::Monitor
             | Route::Command(_),
         ) => true,
         _ => false,

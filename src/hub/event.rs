@@ -72,7 +72,7 @@ pub(super) struct Encoded {
 }
 
 impl Encoded {
-    fn new(events: &[u8]) -> Self {
+    pub(super) fn new(events: &[u8]) -> Self {
         let mut chunk = BytesMut::with_capacity(events.len() + 20);
         // A BytesMut takes whatever is written to it.
         let _ = write!(chunk, "{:x}\r\n", events.len());

@@ -10,6 +10,7 @@ mod actor;
 mod delivery;
 mod event;
 mod fanout;
+mod monitor;
 mod opening;
 mod replay;
 mod roster;
@@ -31,8 +32,10 @@ use crate::config::Config;
 use crate::upstream::Upstream;
 use actor::Actor;
 use fanout::{Fanout, Rules};
+use monitor::Monitors;
 
 pub use event::{Format, Shape};
+pub use monitor::Watch;
 pub use topic::Topic;
 
 /// Requests to the hub that may wait.
@@ -93,6 +96,7 @@ pub struct Stats {
 #[derive(Debug, Clone)]
 pub struct Hub {
     mailbox: mpsc::Sender<Message>,
+    monitors: Arc<Monitors>,
     stats: Arc<Stats>,
 }
 
@@ -120,9 +124,19 @@ impl Hub {
             heartbeat: config.heartbeat,
         };
         let fanout = Fanout::start(rules, Arc::clone(&stats), gone)?;
+        let monitors = Monitors::new(
+            config,
+            upstream.clone(),
+            runtime.clone(),
+            Arc::clone(&stats),
+        );
         let actor = Actor::new(upstream, fanout, Arc::clone(&stats), config);
         runtime.spawn(actor.run(messages, departures));
-        Ok(Self { mailbox, stats })
+        Ok(Self {
+            mailbox,
+            monitors: Arc::new(monitors),
+            stats,
+        })
     }
 
     /// Hands a connection over. Everything else, its end included, is the hub's.
@@ -138,6 +152,12 @@ impl Hub {
         }
     }
 
+    /// Hands a connection over that is to be told of every command. Everything else, its end included, is the
+    /// hub's.
+    pub fn watch(&self, watch: Watch) {
+        self.monitors.start(watch);
+    }
+
     /// Resolves when the hub's task has ended, asked or not.
     pub async fn ended(&self) {
         self.mailbox.closed().await;
@@ -145,6 +165,7 @@ impl Hub {
 
     /// Ends all streams, cleanly where the client still reads, and resolves when that is done.
     pub async fn close(&self) {
+        self.monitors.close().await;
         let (done, closed) = tokio::sync::oneshot::channel();
         if self.mailbox.send(Message::Close(done)).await.is_ok() {
             // An error means that the task has ended, which is what is waited for.

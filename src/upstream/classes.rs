@@ -11,8 +11,8 @@ use bytes::Bytes;
 
 use super::keys::KeyPlace;
 use super::lists::{
-    BLOCKING, HTTP, MIXED, REPEATING, REPLICATION, SCRIPTS, STATEFUL, SUBSCRIPTION, TRANSACTION,
-    WAITS,
+    BLOCKING, HTTP, INTRODUCING, MIXED, REPEATING, REPLICATION, SCRIPTS, STATEFUL, SUBSCRIPTION,
+    TRANSACTION, WAITS,
 };
 use super::spread::Spread;
 use crate::command::{Command, keyword};
@@ -29,6 +29,8 @@ pub enum Class {
     Guarded,
     /// Over a connection of its own: it may block.
     Blocking,
+    /// Not at all: the gateway answers it.
+    Local,
     /// Not at all, for this reason.
     Refused(&'static str),
 }
@@ -115,6 +117,9 @@ impl Classes {
         if is_in(WAITS) {
             return Class::Refused("it waits for the writes of its own connection, which has none");
         }
+        if is_in(INTRODUCING) {
+            return Class::Local;
+        }
         if is_in(STATEFUL) {
             return Class::Refused("it would change the connection that all clients share");
         }
@@ -127,7 +132,7 @@ impl Classes {
             );
         }
         if name == "MONITOR" {
-            return Class::Refused("it has no end");
+            return Class::Refused("it is an event stream: /monitor");
         }
         if is_in(REPLICATION) {
             return Class::Refused("it is for replicas");
@@ -296,6 +301,7 @@ mod tests {
         assert!(matches!(class("MIGRATE h 1 k 0 1"), Class::Refused(_)));
         assert!(matches!(class("pfselftest"), Class::Refused(_)));
         assert_eq!(class("CLUSTER SLOTS"), Class::Pooled);
+        assert_eq!(class("client setinfo LIB-NAME x"), Class::Local);
         assert_eq!(class("config set maxmemory 1"), Class::Pooled);
         assert_eq!(class("config get maxmemory"), Class::Pooled);
     }

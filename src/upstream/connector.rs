@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use redis::aio::{MultiplexedConnection, PubSub};
-use redis::{AsyncConnectionConfig, RedisConnectionInfo, RedisResult};
+use redis::{AsyncConnectionConfig, RedisConnectionInfo, RedisResult, Value};
 use tokio::task::JoinHandle;
 
 use super::embedded::Embedded;
 use super::lead::Lead;
 use super::server::{RedisServer, tcp};
-use super::stream::Stream;
+use super::stream::{Stream, ask};
 use crate::command::Command;
 
 /// Makes connections to the upstream.
@@ -50,6 +50,20 @@ impl Connector {
         let made = PubSub::new(&self.handshake(), stream).await;
         let connection = made.map_err(|error| self.without_secrets(error))?;
         Ok((connection, lead))
+    }
+
+    /// A way to the server, to which the gateway has said who it is.
+    pub(super) async fn enter(&self) -> RedisResult<(Stream, Lead)> {
+        let (mut stream, lead) = self.open().await?;
+        if let Self::Redis(server) = self
+            && let Some(login) = server.login()
+        {
+            let answer = ask(&mut stream, &login)
+                .await
+                .and_then(Value::extract_error);
+            answer.map_err(|error| self.without_secrets(error))?;
+        }
+        Ok((stream, lead))
     }
 
     /// The command that makes one round trip and changes nothing.

@@ -51,6 +51,10 @@ mod hashes;
 mod keys;
 /// How much a client may send.
 mod limits;
+/// Commands that the gateway answers itself.
+mod local_commands;
+/// `/monitor`: every command that anybody sends, as an event stream.
+mod monitor;
 /// The OpenAPI document: its two forms, its completeness, its validity.
 mod openapi;
 /// What the OpenAPI document says of answers, against answers.

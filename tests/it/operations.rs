@@ -157,6 +157,9 @@ const TRIES: &[Try] = &[
     of("psubscribe", "/psubscribe/a", 501),
     of("psubscribeHead", "/psubscribe/a", 200),
     of("psubscribePost", "/psubscribe/a", 501),
+    of("monitor", "/monitor", 501),
+    of("monitorHead", "/monitor", 501),
+    of("monitorPost", "/monitor", 501),
     of("getCommand", "/get/text", 200),
     of("getCommand", "/get/%zz", 400),
     of("headCommand", "/get/text", 200),
@@ -175,6 +178,7 @@ const TRIES: &[Try] = &[
 
 /// What takes a Redis server.
 const TRIES_OVER_REDIS: &[Try] = &[
+    of("monitor", "/monitor", 200),
     of("listKeys", "/v1/keys?match=t*&count=100", 200),
     of("getKey", "/v1/keys/hash", 409),
     of("putKey", "/v1/keys/text?get", 200).body("new"),

@@ -109,7 +109,7 @@ pub(crate) fn stream(
 
 /// The head of an event stream. Caches and proxies are told to keep their hands off it; nginx has a header
 /// of its own for that.
-fn head() -> Response {
+pub(crate) fn head() -> Response {
     Response::new(200)
         .header("Content-Type", "text/event-stream")
         .header("Cache-Control", "no-store, no-transform")
