@@ -133,7 +133,7 @@ fn a_wrong_value_is_a_usage_error_that_names_the_flag() {
         ("--listen", "127.0.0.1:65536"),
         ("--upstream", "http://127.0.0.1"),
         ("--upstream", "redis://"),
-        ("--upstream", "redis+cluster://127.0.0.1"),
+        ("--upstream", "redis+cluster://127.0.0.1/1"),
         ("--upstream-username", "app"),
         ("--upstream-password-file", "/"),
         ("--upstream-ca", "/"),

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::env::{Answer, KEYS, TestCluster, TestGateway, TestRedis, wait_until};
+use crate::env::{
+    Answer, KEYS, Program, TestAuthority, TestCluster, TestGateway, TestRedis, wait_until,
+};
 
 fn start() -> (TestCluster, TestGateway) {
     let cluster = TestCluster::start(&[]);
@@ -357,6 +359,28 @@ fn one_that_is_not_there_yet_is_waited_for() {
     let answer = send(&gateway, "/", &json!(["GET", "a"]));
     assert_eq!(answer.status, 503, "{}", answer.text());
     assert_eq!(send(&gateway, "/", &json!(["BLPOP", "a", "1"])).status, 503);
+}
+
+#[test]
+fn tls_is_spoken_with_every_node() {
+    let authority = TestAuthority::new();
+    let mut args = authority.server_args();
+    args.extend(["--tls-cluster", "yes", "--tls-replication", "yes"].map(str::to_owned));
+    let args: Vec<_> = args.iter().map(String::as_str).collect();
+    let cluster = TestCluster::start(&args);
+    let url = format!("rediss+cluster://{}", cluster.master(0).address());
+    let program = Program::start(&[
+        "--upstream",
+        &url,
+        "--upstream-ca",
+        &authority.path("ca.pem"),
+    ]);
+    let mut client = program.connect();
+    for (at, key) in KEYS.into_iter().enumerate() {
+        let answer = client.request("PUT", &format!("/v1/keys/{key}"), &[], b"value");
+        assert_eq!(answer.status, 204, "{}", program.said());
+        assert_eq!(cluster.master(at).cli(&["GET", key]), "value");
+    }
 }
 
 #[test]

@@ -3,13 +3,15 @@
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 
-use super::wait_until;
+use super::{TestFolder, wait_until};
 
 /// A redis-server process on a free port of loopback, that keeps nothing on disk; killed when dropped.
 pub(crate) struct TestRedis {
     child: Child,
     port: u16,
     args: Vec<String>,
+    /// For what a replica writes when it gets the data.
+    folder: TestFolder,
 }
 
 impl TestRedis {
@@ -30,17 +32,23 @@ impl TestRedis {
 
     fn run(args: &[&str]) -> Self {
         let args: Vec<_> = args.iter().map(|arg| (*arg).to_owned()).collect();
+        let folder = TestFolder::new();
         // A port that was free a moment ago may be another's by now: then another is tried.
         for _ in 0..20 {
             let port = free_port();
-            let mut child = spawn(port, &args);
+            let mut child = spawn(port, &folder, &args);
             let mut up = false;
             wait_until("redis-server listens or gives up", || {
                 up = TcpStream::connect(("127.0.0.1", port)).is_ok();
                 up || child.try_wait().unwrap().is_some()
             });
             if up && child.try_wait().unwrap().is_none() {
-                return Self { child, port, args };
+                return Self {
+                    child,
+                    port,
+                    args,
+                    folder,
+                };
             }
         }
         panic!("redis-server does not start");
@@ -62,7 +70,7 @@ impl TestRedis {
 
     /// Starts it anew on the same port, empty.
     pub(crate) fn restart(&mut self) {
-        self.child = spawn(self.port, &self.args);
+        self.child = spawn(self.port, &self.folder, &self.args);
         let port = self.port;
         wait_until("redis-server listens again", || {
             TcpStream::connect(("127.0.0.1", port)).is_ok()
@@ -72,11 +80,13 @@ impl TestRedis {
     /// What `redis-cli` prints for a command: the data from the other side.
     pub(crate) fn cli(&self, args: &[&str]) -> String {
         let port = self.port.to_string();
-        let mut rest = self.args.iter().skip_while(|arg| *arg != "--requirepass");
-        let password = rest.nth(1).into_iter().map(|word| ("REDISCLI_AUTH", word));
+        let given = |name: &str| self.args.iter().skip_while(move |arg| *arg != name).nth(1);
+        let password = given("--requirepass").map(|word| ("REDISCLI_AUTH", word));
+        let authority = given("--tls-ca-cert-file").map(|file| ["--tls", "--cacert", file]);
         let output = Command::new("redis-cli")
             .envs(password)
             .args(["-p", &port])
+            .args(authority.into_iter().flatten())
             .args(args)
             .output();
         let output = output.expect("redis-cli is missing: apt-get install redis-tools");
@@ -110,13 +120,14 @@ impl Drop for TestRedis {
     }
 }
 
-fn spawn(port: u16, args: &[String]) -> Child {
+fn spawn(port: u16, folder: &TestFolder, args: &[String]) -> Child {
     let port = port.to_string();
     let args = args.iter().map(|arg| arg.replace("{port}", &port));
     let mut args: Vec<_> = args.collect();
     // A configuration file has to be the first argument; of what is given twice the last counts.
     let at = usize::from(args.first().is_some_and(|arg| !arg.starts_with("--")));
-    let place = ["--port", &port, "--bind", "127.0.0.1"].map(str::to_owned);
+    let dir = folder.path("");
+    let place = ["--port", &port, "--bind", "127.0.0.1", "--dir", &dir].map(str::to_owned);
     args.splice(at..at, place);
     let child = Command::new("redis-server")
         .args(args)

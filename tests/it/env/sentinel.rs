@@ -30,7 +30,7 @@ impl TestGroup {
         let folder = TestFolder::new();
         let quorum = sentinels / 2 + 1;
         let mut configuration = format!(
-            "dir /tmp\nsentinel monitor main 127.0.0.1 {port} {quorum}\n\
+            "sentinel monitor main 127.0.0.1 {port} {quorum}\n\
              sentinel down-after-milliseconds main 1000\nsentinel failover-timeout main 2000\n"
         );
         if let Some(password) = password {
