@@ -7,13 +7,14 @@
 use std::future::Future;
 
 use bytes::{Bytes, BytesMut};
+use futures_util::future::{select_all, try_join_all};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::connector::Connector;
 use super::lead::Lead;
 use super::stream::Stream;
 use super::{Engine, Upstream, embedded};
-use crate::command::Command;
 use crate::error::Error;
 use crate::reply::ServerError;
 
@@ -23,12 +24,19 @@ const LONGEST_LINE: usize = 64 * 1024;
 /// What stands at the end of a line that was cut.
 const CUT: &[u8] = b"...";
 
-/// A connection that tells of every command. It counts among those of commands that block.
+/// Connections that tell of every command, one to each server. They count among those of commands that block.
 pub struct Monitor {
+    parts: Vec<Part>,
+    /// When the servers are others.
+    lead: Lead,
+    _permits: OwnedSemaphorePermit,
+}
+
+/// A connection to one server.
+struct Part {
     stream: Stream,
     lead: Lead,
     lines: Lines,
-    _permit: OwnedSemaphorePermit,
 }
 
 /// Why a server does not tell.
@@ -52,64 +60,46 @@ impl Upstream {
         }
     }
 
-    /// Opens a connection that tells of every command. Their number is bounded, together with that of the
-    /// commands that block: one too many is [`Error::Full`] at once.
+    /// Opens connections that tell of every command: one, or on a Cluster one to each node that has slots. Their
+    /// number is bounded, together with that of the commands that block: one too many is [`Error::Full`] at once.
     pub fn monitor(&self) -> impl Future<Output = Result<Monitor, NoMonitor>> + Send + 'static {
-        let permit = std::sync::Arc::clone(&self.shared.blocking).try_acquire_owned();
-        let upstream = self.clone();
+        let (connectors, lead) = match &self.shared.engine {
+            Engine::One(node) => (vec![node.connector().clone()], Lead::fixed()),
+            Engine::Cluster(cluster) => cluster.everywhere(),
+        };
+        let count = u32::try_from(connectors.len()).unwrap_or(u32::MAX);
+        let blocking = std::sync::Arc::clone(&self.shared.blocking);
+        let permits = blocking.try_acquire_many_owned(count);
+        let limit = self.shared.connect_timeout;
         async move {
-            let permit = permit.map_err(|_| NoMonitor::Failed(Error::Full))?;
-            let shared = &upstream.shared;
-            let asked = async {
-                let connector = match &shared.engine {
-                    Engine::One(node) => node.connector().clone(),
-                    Engine::Cluster(cluster) => match cluster.way(&Command::new("MONITOR")) {
-                        Ok(way) => way.connector,
-                        Err(_) => {
-                            return Err((
-                                redis::ErrorKind::ClusterConnectionNotFound,
-                                "no node of the Cluster is there",
-                            )
-                                .into());
-                        }
-                    },
-                };
-                let (stream, lead) = connector.enter().await?;
-                let mut monitor = Monitor {
-                    stream,
-                    lead,
-                    lines: Lines::default(),
-                    _permit: permit,
-                };
-                monitor.stream.write_all(b"*1\r\n$7\r\nMONITOR\r\n").await?;
-                monitor.stream.flush().await?;
-                let answer = monitor.next().await;
-                redis::RedisResult::Ok((monitor, answer))
-            };
-            match tokio::time::timeout(shared.connect_timeout, asked).await {
-                Ok(Ok((monitor, Some(Told::Line(_))))) => Ok(monitor),
-                Ok(Ok((_, Some(Told::Refused(error))))) => Err(NoMonitor::Refused(error)),
-                Ok(Ok((_, None))) | Err(_) => Err(NoMonitor::Failed(Error::Unreachable)),
-                Ok(Err(error)) => {
-                    tracing::warn!(%error, "cannot connect for MONITOR");
-                    Err(NoMonitor::Failed(Error::Unreachable))
-                }
+            let permits = permits.map_err(|_| NoMonitor::Failed(Error::Full))?;
+            if connectors.is_empty() {
+                return Err(NoMonitor::Failed(Error::Unreachable));
             }
+            let parts = try_join_all(connectors.iter().map(Part::open));
+            let unreachable = |_| Err(NoMonitor::Failed(Error::Unreachable));
+            let parts = tokio::time::timeout(limit, parts);
+            Ok(Monitor {
+                parts: parts.await.unwrap_or_else(unreachable)?,
+                lead,
+                _permits: permits,
+            })
         }
     }
 }
 
 impl Monitor {
-    /// Waits for the next line; `None` when there will be no more. Nothing is lost when the wait is given up.
+    /// Waits for the next line; `None` when there will be no more, from one server at least. Nothing is lost when
+    /// the wait is given up.
     pub async fn next(&mut self) -> Option<Told> {
         loop {
-            if let Some(line) = self.lines.take() {
+            if let Some(line) = self.take() {
                 return Some(line);
             }
+            let read = select_all(self.parts.iter_mut().map(|part| Box::pin(part.read())));
             tokio::select! {
-                read = self.stream.read_buf(&mut self.lines.received) => match read {
-                    Ok(0) | Err(_) => return None,
-                    Ok(_) => {}
+                (goes_on, ..) = read => if !goes_on {
+                    return None;
                 },
                 () = self.lead.moved() => return None,
             }
@@ -118,7 +108,43 @@ impl Monitor {
 
     /// A line that has been received already.
     pub fn take(&mut self) -> Option<Told> {
-        self.lines.take()
+        self.parts.iter_mut().find_map(|part| part.lines.take())
+    }
+}
+
+impl Part {
+    async fn open(connector: &Connector) -> Result<Self, NoMonitor> {
+        let asked = async {
+            let (stream, lead) = connector.enter().await?;
+            let mut part = Self {
+                stream,
+                lead,
+                lines: Lines::default(),
+            };
+            part.stream.write_all(b"*1\r\n$7\r\nMONITOR\r\n").await?;
+            part.stream.flush().await?;
+            redis::RedisResult::Ok(part)
+        };
+        let mut part = asked.await.map_err(|error| {
+            tracing::warn!(%error, "cannot connect for MONITOR");
+            NoMonitor::Failed(Error::Unreachable)
+        })?;
+        loop {
+            match part.lines.take() {
+                Some(Told::Line(_)) => return Ok(part),
+                Some(Told::Refused(error)) => return Err(NoMonitor::Refused(error)),
+                None if part.read().await => {}
+                None => return Err(NoMonitor::Failed(Error::Unreachable)),
+            }
+        }
+    }
+
+    /// Receives something; false if nothing more will come. Nothing is lost when the wait is given up.
+    async fn read(&mut self) -> bool {
+        tokio::select! {
+            read = self.stream.read_buf(&mut self.lines.received) => read.is_ok_and(|read| read > 0),
+            () = self.lead.moved() => false,
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::env::{Answer, EventStream, TestGateway, TestRedis, wait_until};
+use crate::env::{Answer, EventStream, KEYS, TestCluster, TestGateway, TestRedis, wait_until};
 
 fn start() -> (TestRedis, TestGateway) {
     let redis = TestRedis::start();
@@ -229,4 +229,29 @@ fn the_embedded_engine_has_none() {
     assert_error(&gateway.get("/monitor"), 501, "MONITOR");
     assert_error(&gateway.post("/monitor", b""), 501, "MONITOR");
     assert_eq!(gateway.request("HEAD", "/monitor", b"").status, 501);
+}
+
+#[test]
+fn of_a_cluster_all_nodes_tell() {
+    let cluster = TestCluster::start(&[]);
+    let gateway = TestGateway::at(&cluster.url());
+    let mut stream = gateway.listen("/monitor");
+    assert_eq!(stream.event().data, "\"OK\"");
+    for (at, key) in KEYS.iter().enumerate() {
+        assert!(is_watched(cluster.master(at)));
+        assert_eq!(gateway.put(&format!("/v1/keys/{key}"), b"x").status, 204);
+        wait_for(&mut stream, &format!(r#""SET" "{key}" "x""#));
+    }
+    // Another one would not be told of.
+    let joined = cluster.join();
+    let slot = cluster.slot(KEYS[0]);
+    cluster.begin_to_move(slot, cluster.master(0), &joined);
+    cluster.move_key(KEYS[0], cluster.master(0), &joined);
+    cluster.end_move(slot, &joined);
+    let get = format!("/v1/keys/{}", KEYS[0]);
+    wait_until("the new one is known", || {
+        gateway.get(&get).status == 200 && !is_watched(cluster.master(1))
+    });
+    while stream.next().is_some() {}
+    assert!(!is_watched(cluster.master(0)));
 }

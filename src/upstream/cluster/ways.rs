@@ -4,7 +4,7 @@ use tokio::time::Instant;
 
 use super::redirect::Redirect;
 use super::slot::slot_of;
-use super::view::Member;
+use super::view::{Member, View};
 use super::{Cluster, NEWS, ROUNDS, errand};
 use crate::command::Command;
 use crate::config::Address;
@@ -117,15 +117,37 @@ impl Cluster {
         Ok((sink, stream, lead))
     }
 
+    /// The ways to all nodes that have slots, and what tells when these are others.
+    pub(in crate::upstream) fn everywhere(&self) -> (Vec<Connector>, Lead) {
+        let view = self.view();
+        if view.masters().is_empty() {
+            self.wish();
+        }
+        let connectors = view.masters().iter().map(|m| m.node.connector().clone());
+        let addresses = |view: &View| {
+            let mut all: Vec<_> = view
+                .masters()
+                .iter()
+                .map(|m| m.address.to_string())
+                .collect();
+            all.sort_unstable();
+            all
+        };
+        let before = addresses(&view);
+        let lead = self.until(move |view| addresses(view) != before);
+        (connectors.collect(), lead)
+    }
+
     /// What tells when the node at this address has no slots any more.
     fn lead(&self, address: Address) -> Lead {
+        self.until(move |view| !view.is_master(&address))
+    }
+
+    /// What tells when something holds of the Cluster.
+    fn until(&self, holds: impl Fn(&View) -> bool + Send + Sync + 'static) -> Lead {
         let mut view = self.view.clone();
         Lead::until(async move {
-            if view
-                .wait_for(|view| !view.is_master(&address))
-                .await
-                .is_err()
-            {
+            if view.wait_for(|view| holds(view)).await.is_err() {
                 // Nobody looks any more.
                 std::future::pending().await
             }
