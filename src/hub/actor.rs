@@ -249,7 +249,7 @@ impl Actor {
                 }
             }
         }
-        self.sources.close_unused(self.channels.keys());
+        self.sources.close_unused(&self.channels);
     }
 
     pub(super) fn ask_for(&mut self, topic: &Topic) {
@@ -268,7 +268,7 @@ impl Actor {
             Happening::Up => self.ask_for_all(),
             Happening::Unreachable(home) => {
                 self.ask_for_all();
-                self.sources.give_up(&home, self.channels.keys());
+                self.sources.give_up(&home, &self.channels);
             }
             Happening::Confirmed(topic) => self.confirmed(&topic),
             Happening::Refused(topic, error) => self.refused(&topic, &error),

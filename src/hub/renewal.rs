@@ -71,6 +71,6 @@ impl Actor {
         }
         // What belongs to another server by now need not wait.
         self.ask_for_all();
-        self.sources.close_unused(self.channels.keys());
+        self.sources.close_unused(&self.channels);
     }
 }

@@ -57,25 +57,25 @@ impl Sources {
     }
 
     /// Gives up the connections that none of these topics, which are all, has a use for.
-    pub(super) fn close_unused<'a>(&mut self, topics: impl Iterator<Item = &'a Topic> + Clone) {
+    pub(super) fn close_unused<T>(&mut self, topics: &HashMap<Topic, T>) {
         let is_sharded = |topic: &Topic| matches!(topic, Topic::Sharded(_));
-        if self.common.is_open() && topics.clone().all(is_sharded) {
+        if self.common.is_open() && topics.keys().all(is_sharded) {
             self.common.close();
         }
-        if !self.shards.is_empty() && !topics.clone().any(is_sharded) {
+        if !self.shards.is_empty() && !topics.keys().any(is_sharded) {
             self.shards.clear();
         }
     }
 
     /// Gives up a connection that does not come about, if none of these topics waits for it: they may belong to
     /// another server by now.
-    pub(super) fn give_up<'a>(&mut self, home: &Home, mut topics: impl Iterator<Item = &'a Topic>) {
+    pub(super) fn give_up<T>(&mut self, home: &Home, topics: &HashMap<Topic, T>) {
         if let Home::Shard(shard) = home {
             let waits = |topic: &Topic| match topic {
                 Topic::Sharded(channel) => self.upstream.shard_of(channel) == *shard,
                 Topic::Channel(_) | Topic::Pattern(_) => false,
             };
-            if !topics.any(waits) {
+            if !topics.keys().any(waits) {
                 self.shards.remove(shard);
             }
         }
