@@ -9,7 +9,8 @@ use super::problem::Problem;
 use super::response::Form;
 use super::service::Trim;
 use super::turn::Shared;
-use crate::hub::{Seat, Subscription};
+use crate::hub::{Refusal, Seat, Subscription, Topic};
+use crate::reply::ServerError;
 
 /// Gives the connection of a slot to the hub.
 pub(super) fn hand_over(
@@ -37,14 +38,17 @@ pub(super) fn hand_over(
     };
     let chunked = form.version > (1, 0);
     trim.apply(listen.head).write(&mut head, &form);
+    let refusal = refusal(&listen.topics, trim, &form);
     let subscription = Subscription {
         topics: listen.topics,
         last_event_id: listen.last_event_id,
+        begin: listen.begin,
         seat: Seat {
             stream,
             head: head.into(),
             chunked,
             shape: listen.shape,
+            refusal,
             place: Box::new(place),
         },
     };
@@ -53,6 +57,19 @@ pub(super) fn hand_over(
     {
         refuse_stream(back.seat, trim, &form);
     }
+}
+
+/// What makes an answer of Redis' refusal to have a stream read, such as a key that is none.
+fn refusal(topics: &[Topic], trim: &Trim, form: &Form) -> Option<Refusal> {
+    let any = topics.iter().any(|topic| matches!(topic, Topic::Stream(_)));
+    let (trim, form) = (trim.clone(), form.clone());
+    let answer = move |error: ServerError| {
+        let mut answer = Vec::new();
+        trim.apply(trim.problem(error.into()))
+            .write(&mut answer, &form);
+        answer.into()
+    };
+    any.then(|| Box::new(answer) as Refusal)
 }
 
 /// The hub is busy: the client is told so as far as its socket takes it at once.

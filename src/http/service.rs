@@ -221,6 +221,7 @@ impl Service {
             Route::Hash(key) => hashes::hash(request, key)?,
             Route::HashField(key, field) => hashes::field(request, key, field)?,
             Route::Entries(key) => streams::entries(request, key)?,
+            Route::EntryEvents(key) => streams::events(request, key)?,
             Route::Messages(channel) => channels::publish(request, channel)?,
             Route::ChannelEvents(channel) => channels::events(request, channel)?,
             Route::Events => channels::events_of_several(request)?,
@@ -251,6 +252,7 @@ impl Service {
                     match topic {
                         Topic::Channel(name) => self.shared.upstream.admit_channel(name)?,
                         Topic::Pattern(_) => self.shared.upstream.admit_patterns()?,
+                        Topic::Stream(_) => self.shared.upstream.admit_streams()?,
                     }
                 }
                 Ok(Admitted::Listen(listen))

@@ -13,8 +13,10 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::entries::Tails;
 use super::event;
 use super::fanout::{ChannelKey, Fanout, Order};
+use super::own_ids::{Own, Pages};
 use super::replay::{Bounds, Memory};
 use super::roster::{Channel, Listener, State};
 use super::source::{Happening, Source};
@@ -49,6 +51,8 @@ pub(super) struct Actor {
     /// Topics that nobody listens to any more, in the order they were left.
     lingering: VecDeque<(Instant, Topic)>,
     source: Source,
+    pub(super) tails: Tails,
+    pub(super) pages: Pages,
     /// Who joined when and may still be unopened, in that order.
     unopened: VecDeque<(Instant, SubscriberId)>,
     /// Channels with messages that were dropped, whose listeners have not been told.
@@ -81,7 +85,9 @@ impl Actor {
             channels: HashMap::new(),
             memory: Memory::new(Bounds::new(config)),
             lingering: VecDeque::new(),
-            source: Source::new(upstream, config),
+            source: Source::new(upstream.clone(), config),
+            tails: Tails::new(upstream.clone(), config),
+            pages: Pages::new(upstream),
             unopened: VecDeque::new(),
             lossy: HashSet::new(),
             next_loss_check: None,
@@ -110,6 +116,8 @@ impl Actor {
                 },
                 Some(id) = departures.recv() => self.leave(id),
                 happening = self.source.next() => self.on(happening),
+                news = self.tails.next() => self.on_news(news),
+                Some(page) = self.pages.next() => self.take_page(page),
                 () = sleep_until(patience_ends) => self.open_the_patient(),
                 () = sleep_until(linger_ends) => self.end_lingering(),
                 () = sleep_until(self.next_loss_check) => self.tell_of_losses(),
@@ -137,11 +145,13 @@ impl Actor {
         let Subscription {
             topics,
             last_event_id,
-            seat,
+            begin,
+            mut seat,
         } = subscription;
         self.last_subscriber += 1;
         let id = self.last_subscriber;
         let shape = seat.shape;
+        let refusal = seat.refusal.take();
         // From here on a hang-up is noticed.
         self.fanout.order(Order::Add(id, seat));
         let mut missing = 0;
@@ -165,6 +175,8 @@ impl Actor {
             open: false,
             resume,
             gap,
+            own: begin.map(Own::new),
+            refusal,
         };
         self.subscribers.insert(id, subscriber);
         if missing == 0 {
@@ -177,9 +189,12 @@ impl Actor {
 
     /// Asks upstream for what a new subscriber misses.
     fn catch_up_with(&mut self, id: SubscriberId) {
-        self.source.open();
         let topics = self.subscribers.get(&id).map(|s| s.topics.clone());
-        for topic in topics.unwrap_or_default() {
+        let topics = topics.unwrap_or_default();
+        if topics.iter().any(Topic::is_subscribed) {
+            self.source.open();
+        }
+        for topic in topics {
             self.ask_for(&topic);
         }
     }
@@ -233,11 +248,12 @@ impl Actor {
         }
     }
 
-    fn leave_channel(&mut self, topic: &Topic) {
+    pub(super) fn leave_channel(&mut self, topic: &Topic) {
         let Some(channel) = self.channels.get_mut(topic) else {
             return;
         };
         match channel.state {
+            _ if !topic.is_subscribed() => self.leave_stream(topic),
             State::Standing if self.source.unsubscribe(topic) => channel.state = State::Leaving,
             // It is looked at again when what is under way is confirmed.
             State::Subscribing | State::Leaving => {}
@@ -247,17 +263,30 @@ impl Actor {
                 }
             }
         }
-        if self.channels.is_empty() {
+        self.close_unused_source();
+    }
+
+    fn close_unused_source(&mut self) {
+        if self.source.is_open() && !self.channels.keys().any(Topic::is_subscribed) {
             self.source.close();
         }
     }
 
     fn ask_for(&mut self, topic: &Topic) {
-        if let Some(channel) = self.channels.get_mut(topic)
-            && channel.state == State::Down
-            && self.source.subscribe(topic)
-        {
-            channel.state = State::Subscribing;
+        let Some(channel) = self.channels.get_mut(topic) else {
+            return;
+        };
+        if channel.state == State::Down {
+            let asked = match topic {
+                Topic::Stream(key) => {
+                    self.tails.watch(key, channel.key);
+                    true
+                }
+                Topic::Channel(_) | Topic::Pattern(_) => self.source.subscribe(topic),
+            };
+            if asked {
+                channel.state = State::Subscribing;
+            }
         }
     }
 
@@ -320,13 +349,13 @@ impl Actor {
         }
     }
 
-    fn one_more_stands(&mut self, id: SubscriberId) {
+    pub(super) fn one_more_stands(&mut self, id: SubscriberId) {
         let Some(subscriber) = self.subscribers.get_mut(&id) else {
             return;
         };
         subscriber.missing -= 1;
         if subscriber.missing == 0 {
-            if subscriber.open {
+            if subscriber.open && subscriber.own.is_none() {
                 self.tell_of_gap(id);
             } else {
                 self.open(id);
@@ -354,7 +383,10 @@ impl Actor {
     /// Everything that was subscribed is no longer, until it is confirmed anew.
     fn lost(&mut self) {
         let memory = &mut self.memory;
-        self.channels.retain(|_, channel| {
+        self.channels.retain(|topic, channel| {
+            if !topic.is_subscribed() {
+                return true;
+            }
             channel.state = State::Down;
             let stays = !channel.listeners.is_empty();
             if !stays {
@@ -363,14 +395,15 @@ impl Actor {
             stays
         });
         for subscriber in self.subscribers.values_mut() {
-            subscriber.missing = subscriber.topics.len();
-            if subscriber.open {
+            let stands = |topic| self.channels.get(topic).map(|channel| channel.state);
+            let topics = subscriber.topics.iter();
+            let missing = topics.filter(|topic| stands(topic) != Some(State::Standing));
+            subscriber.missing = missing.count();
+            if subscriber.open && subscriber.topics.iter().any(Topic::is_subscribed) {
                 subscriber.gap = subscriber.gap.or(Some("interrupted"));
             }
         }
-        if self.channels.is_empty() {
-            self.source.close();
-        }
+        self.close_unused_source();
     }
 }
 

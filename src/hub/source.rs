@@ -97,6 +97,11 @@ impl Source {
         }
     }
 
+    /// Whether there is a connection, or one on its way.
+    pub(super) fn is_open(&self) -> bool {
+        !matches!(self.connection, Connection::None)
+    }
+
     /// Gives the connection up.
     pub(super) fn close(&mut self) {
         self.connection = Connection::None;
@@ -131,6 +136,8 @@ impl Source {
                     (Request::Unsubscribe, Topic::Pattern(name)) => {
                         sink.punsubscribe(&name[..]).await
                     }
+                    // Streams are read, and not subscribed to.
+                    (_, Topic::Stream(_)) => Ok(()),
                 }
             };
             let done = tokio::time::timeout(limit, asked).await;

@@ -15,6 +15,7 @@ mod link;
 mod lists;
 mod node;
 mod packed;
+mod reader;
 mod sentinel;
 mod server;
 mod spread;
@@ -38,6 +39,7 @@ pub use lead::Lead;
 use learned::Learned;
 use node::{Line, Node};
 use packed::Packed;
+pub use reader::{Reader, Reading};
 use server::RedisServer;
 
 /// What became of one command: Redis' reply (an error of Redis' own is one too), or why there is none.
@@ -175,6 +177,17 @@ impl Upstream {
     pub fn admit_patterns(&self) -> Result<(), Error> {
         match self.embedded() {
             Some(_) => Err(embedded::unsupported("PSUBSCRIBE")),
+            None => Ok(()),
+        }
+    }
+
+    /// Checks that streams can be read.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] where they cannot.
+    pub fn admit_streams(&self) -> Result<(), Error> {
+        match self.embedded() {
+            Some(_) => Err(embedded::unsupported("XREAD")),
             None => Ok(()),
         }
     }

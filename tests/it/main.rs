@@ -71,6 +71,8 @@ mod resume;
 mod sdk;
 /// SIGTERM and SIGINT.
 mod shutdown;
+/// The entries of Redis streams as events: order, coming back, what is gone.
+mod stream_events;
 /// `/v1/streams` over a real Redis.
 mod streams;
 /// The rules of the house.
