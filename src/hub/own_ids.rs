@@ -5,9 +5,9 @@
 //! read and its last entries are kept, it is sent that and joins the others. Otherwise it catches up first
 //! (`entries::catch_up`), until what it has reaches what is at hand.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::AbortHandle;
 
 use super::actor::Actor;
@@ -34,6 +34,17 @@ pub enum Begin {
     Seen(EntryId),
     /// The client has seen something that is no entry.
     Unknown,
+}
+
+impl Begin {
+    /// Whether it begins with whatever comes next, when this is the last entry that has come.
+    fn is_now(self, end: EntryId) -> bool {
+        match self {
+            Self::Now | Self::Unknown => true,
+            Self::Behind(chosen) => chosen > end,
+            Self::Seen(_) => false,
+        }
+    }
 }
 
 /// How far a stream of entries is.
@@ -131,7 +142,7 @@ impl Actor {
     fn deliver_entry(&mut self, topic: &Topic, entry: Entry) {
         let name = entry.id.to_string().into();
         self.hand_on(topic.clone(), name, entry.fields, Some(entry.id));
-        if let Some(channel) = self.channels.get(topic) {
+        if let Some(channel) = self.channels.get_mut(topic) {
             channel.ends_at(entry.id);
         }
     }
@@ -142,6 +153,7 @@ impl Actor {
             return;
         };
         channel.replay.begins_behind(self.sequence, loss.up_to);
+        channel.ends_at(loss.up_to.max(channel.end()));
         let reason = loss.reason.text();
         for id in &channel.listeners {
             let listener = self.subscribers.get_mut(id);
@@ -230,7 +242,7 @@ impl Actor {
         }
         let (end, room) = (channel.end(), self.subscriber_buffer / 2);
         let (seen, is_seen) = match own.begin {
-            Begin::Now | Begin::Unknown => {
+            begin if begin.is_now(end) => {
                 let loss = own.loss.take().map(|(_, reason)| reason);
                 let reason = match own.begin {
                     Begin::Unknown => Some("unknown-id"),
@@ -242,6 +254,7 @@ impl Actor {
             }
             Begin::Seen(seen) => (seen, true),
             Begin::Behind(seen) => (seen, false),
+            Begin::Now | Begin::Unknown => return,
         };
         let opening = opening(is_seen.then_some(seen));
         let at_hand = channel.replay.entry_floor() <= seen && seen <= end;
@@ -256,12 +269,15 @@ impl Actor {
             let events: Vec<_> = opening.into_iter().chain(rest).collect();
             return self.join_others(id, &events);
         }
+        let Some(end) = &channel.end else {
+            return;
+        };
         let catch_up = CatchUp {
             subscriber: id,
             key: topic.name().clone(),
             seen,
             must_be_complete: is_seen,
-            end: Arc::clone(&channel.end),
+            end: end.subscribe(),
             upstream: self.pages.upstream.clone(),
             pages: self.pages.tell.clone(),
             readers: Arc::clone(&self.pages.readers),
@@ -334,7 +350,10 @@ impl Actor {
 impl Channel {
     /// The last entry of a Redis stream that was handed to the fan-out.
     fn end(&self) -> EntryId {
-        *self.end.lock().unwrap_or_else(PoisonError::into_inner)
+        self.end
+            .as_ref()
+            .map(|end| *end.borrow())
+            .unwrap_or_default()
     }
 
     /// All entries that are kept behind one, unless they are more than may well be sent at once.
@@ -347,8 +366,9 @@ impl Channel {
         Some(rest)
     }
 
-    fn ends_at(&self, id: EntryId) {
-        *self.end.lock().unwrap_or_else(PoisonError::into_inner) = id;
+    fn ends_at(&mut self, id: EntryId) {
+        let end = self.end.get_or_insert_with(|| watch::Sender::new(id));
+        end.send_replace(id);
     }
 }
 

@@ -1,8 +1,8 @@
 //! Who listens to what: the streams and the channels, as the hub's task sees them.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex};
 
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::entries::EntryId;
@@ -41,7 +41,7 @@ pub(super) struct Channel {
     /// Since when nobody listens, while it is kept for those who come back.
     pub(super) lingers_since: Option<Instant>,
     /// Of a stream: the last entry that was handed to the fan-out.
-    pub(super) end: Arc<Mutex<EntryId>>,
+    pub(super) end: Option<watch::Sender<EntryId>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +66,7 @@ impl Channel {
             state: State::Down,
             replay: Replay::default(),
             lingers_since: None,
-            end: Arc::default(),
+            end: None,
         }
     }
 }

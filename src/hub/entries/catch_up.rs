@@ -3,10 +3,11 @@
 //! A page is read when the one before has gone out to the subscriber: a slow one is waited for, and nothing is
 //! piled up for it. Nothing is read beyond where the reading for all is: that part comes to everybody.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use super::tail::{read_state, state_of};
 use super::{Entry, EntryId, FIRST_AT_ONCE, Loss, at_once, parse_all};
@@ -14,6 +15,9 @@ use crate::command::Command;
 use crate::hub::SubscriberId;
 use crate::reply::{Reply, ServerError};
 use crate::upstream::{Upstream, reconnect_pauses};
+
+/// How long a subscriber that comes from a gateway which has read further is waited with.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// A subscriber that is catching up.
 pub(in crate::hub) struct CatchUp {
@@ -24,7 +28,7 @@ pub(in crate::hub) struct CatchUp {
     /// Whether something may be missing behind that one, rather than before where it chose to begin.
     pub(in crate::hub) must_be_complete: bool,
     /// Where the reading for all is.
-    pub(in crate::hub) end: Arc<Mutex<EntryId>>,
+    pub(in crate::hub) end: watch::Receiver<EntryId>,
     pub(in crate::hub) upstream: Upstream,
     pub(in crate::hub) pages: mpsc::Sender<Page>,
     /// Bounds how many pages are read at the same time.
@@ -77,7 +81,7 @@ impl CatchUp {
             gone_out,
             refused: None,
         };
-        let _permit = self.readers.acquire().await.ok()?;
+        let permit = Arc::clone(&self.readers).acquire_owned().await.ok()?;
         let end_before = self.end();
         // The entry that was seen is read again, to know that it is still there; the state is asked for
         // afterwards, so that whatever was gone before shows in it.
@@ -88,6 +92,7 @@ impl CatchUp {
             .arg("COUNT")
             .number(*count as u64 + 1);
         let outcomes = self.upstream.send(&[range, state_of(&self.key)]).await;
+        drop(permit);
         let mut outcomes = outcomes.into_iter();
         let (range, state) = (outcomes.next()?, outcomes.next()?);
         let state = match read_state(state) {
@@ -118,6 +123,9 @@ impl CatchUp {
             page.loss = Some((0, loss));
             return Some(page);
         }
+        if self.seen > end_before && !self.is_reached().await {
+            return None;
+        }
         let end = self.end();
         let within = entries.partition_point(|entry| entry.id <= end);
         page.covered = if within < entries.len() {
@@ -147,7 +155,16 @@ impl CatchUp {
         Some(page)
     }
 
+    /// Waits until the reading for all is where the subscriber is; not for long, as the stream may be begun
+    /// anew.
+    async fn is_reached(&mut self) -> bool {
+        let seen = self.seen;
+        let reached = self.end.wait_for(|end| *end >= seen);
+        let reached = tokio::time::timeout(LONGEST_WAIT, reached).await;
+        reached.is_ok_and(|reached| reached.is_ok())
+    }
+
     fn end(&self) -> EntryId {
-        *self.end.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.end.borrow()
     }
 }
