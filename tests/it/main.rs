@@ -69,6 +69,8 @@ mod restarts;
 mod resume;
 /// The published Upstash SDKs, in programs of their own.
 mod sdk;
+/// Channels, patterns and Redis streams together on one event stream.
+mod several;
 /// SIGTERM and SIGINT.
 mod shutdown;
 /// The entries of Redis streams as events: order, coming back, what is gone.
