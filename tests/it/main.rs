@@ -75,10 +75,14 @@ mod restarts;
 mod resume;
 /// The published Upstash SDKs, in programs of their own.
 mod sdk;
+/// Channels, patterns and Redis streams together on one event stream.
+mod several;
 /// Sharded channels, over one server and over a Cluster.
 mod sharded;
 /// SIGTERM and SIGINT.
 mod shutdown;
+/// The entries of Redis streams as events: order, coming back, what is gone.
+mod stream_events;
 /// `/v1/streams` over a real Redis.
 mod streams;
 /// The rules of the house.
