@@ -19,7 +19,7 @@ pub(super) struct State {
     pub(super) first: Option<EntryId>,
     pub(super) last: Option<EntryId>,
     /// The greatest id that XDEL has deleted. Since Redis 7.
-    max_deleted: Option<EntryId>,
+    pub(super) max_deleted: Option<EntryId>,
     /// How many entries were ever added. Since Redis 7.
     pub(super) added: Option<u64>,
 }
