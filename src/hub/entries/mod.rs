@@ -1,4 +1,4 @@
-//! The entries of Redis streams: read as they come (`tail`), read up on for who comes back (`catch_up`), and
+//! The entries of Redis streams: read as they come (`tails`, `tail`, `xread`), read up on for who comes back (`catch_up`), and
 //! what a server's word on a stream says of those that are missing (`state`, `watched`).
 //!
 //! Who listens is not known here.
@@ -8,6 +8,7 @@ pub(super) mod encode;
 mod id;
 mod state;
 mod tail;
+mod tails;
 mod watched;
 mod xread;
 
@@ -19,7 +20,8 @@ use crate::reply::fields::{in_pairs, object};
 
 pub(super) use catch_up::{CatchUp, Page};
 pub use id::EntryId;
-pub(super) use tail::{News, Tails, What};
+pub(super) use tail::{News, What};
+pub(super) use tails::Tails;
 
 /// What is read from Redis at once, roughly.
 const READ_AT_ONCE: usize = 256 * 1024;

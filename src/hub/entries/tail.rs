@@ -1,4 +1,4 @@
-//! Reading streams as their entries come: a task for each place where streams are (one, but on a Cluster).
+//! Reading the streams of one place as their entries come.
 //!
 //! A stream's end is asked for once (`XINFO STREAM`); from there on it is read together with all others
 //! (`xread`). As reading alone does not show what was trimmed before it was read, or that a stream was begun anew,
@@ -14,17 +14,14 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::state::State;
+use super::tails::{Request, Settings};
 use super::watched::{Finding, Watched};
 use super::xread::{Turn, Xread};
 use super::{Entry, EntryId, FIRST_AT_ONCE, Loss, at_once, parse_all};
 use crate::command::Command;
-use crate::config::Config;
 use crate::hub::fanout::ChannelKey;
 use crate::reply::{Reply, ServerError};
 use crate::upstream::{Outcome, Reader, Upstream};
-
-/// News that may wait for the hub. Reading waits when there are more: the streams keep what is in them.
-const MAX_NEWS: usize = 64;
 
 /// How often busy streams are looked at, and how soon again after an error.
 const SOON: Duration = Duration::from_secs(1);
@@ -61,93 +58,8 @@ pub(in crate::hub) enum What {
     Elsewhere(Loss),
 }
 
-/// The hub's side: every stream that is read, wherever it is.
-pub(in crate::hub) struct Tails {
-    upstream: Upstream,
-    settings: Settings,
-    readers: HashMap<Reader, mpsc::UnboundedSender<Request>>,
-    tell: mpsc::Sender<News>,
-    news: mpsc::Receiver<News>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Settings {
-    /// How long a reading blocks.
-    block: Duration,
-    command_timeout: Duration,
-}
-
-#[derive(Debug)]
-enum Request {
-    Watch(Bytes, ChannelKey),
-    Leave(Bytes, ChannelKey),
-}
-
-impl Tails {
-    pub(in crate::hub) fn new(upstream: Upstream, config: &Config) -> Self {
-        let (tell, news) = mpsc::channel(MAX_NEWS);
-        let settings = Settings {
-            // A connection whose other end is gone without a word is found out by it.
-            block: config.heartbeat.max(AFTER_ERROR),
-            command_timeout: config.command_timeout,
-        };
-        Self {
-            upstream,
-            settings,
-            readers: HashMap::new(),
-            tell,
-            news,
-        }
-    }
-
-    /// Has a stream read for a channel, from its end on.
-    pub(in crate::hub) fn watch(&mut self, key: &Bytes, channel: ChannelKey) {
-        self.request(key, Request::Watch(key.clone(), channel));
-    }
-
-    /// The stream is read for this channel no more.
-    pub(in crate::hub) fn leave(&mut self, key: &Bytes, channel: ChannelKey) {
-        self.request(key, Request::Leave(key.clone(), channel));
-    }
-
-    /// Waits for the next news. Nothing is lost when the wait is given up.
-    pub(in crate::hub) async fn next(&mut self) -> News {
-        match self.news.recv().await {
-            Some(news) => news,
-            // This holds a sender itself.
-            None => std::future::pending().await,
-        }
-    }
-
-    fn request(&mut self, key: &[u8], request: Request) {
-        let reader = self.upstream.reader(key);
-        let requests = self.readers.entry(reader).or_insert_with_key(|reader| {
-            // Unbounded, but no more than two for each channel that comes and goes.
-            let (requests, receiver) = mpsc::unbounded_channel();
-            let tail = Tail {
-                upstream: self.upstream.clone(),
-                xread: Xread::new(
-                    reader.clone(),
-                    self.settings.block + self.settings.command_timeout,
-                ),
-                settings: self.settings,
-                asked: HashMap::new(),
-                watched: HashMap::new(),
-                looks: FuturesUnordered::new(),
-                at_once: FIRST_AT_ONCE,
-                look_at: Instant::now(),
-                look_at_all: Instant::now(),
-                tell: self.tell.clone(),
-            };
-            tokio::spawn(tail.run(receiver));
-            requests
-        });
-        // The task ends only with this.
-        let _ = requests.send(request);
-    }
-}
-
-struct Tail {
+/// The task that reads.
+pub(super) struct Tail {
     upstream: Upstream,
     settings: Settings,
     xread: Xread,
@@ -170,7 +82,28 @@ struct Looked {
 }
 
 impl Tail {
-    async fn run(mut self, mut requests: mpsc::UnboundedReceiver<Request>) {
+    pub(super) fn new(
+        upstream: Upstream,
+        reader: Reader,
+        settings: Settings,
+        tell: mpsc::Sender<News>,
+    ) -> Self {
+        Self {
+            upstream,
+            xread: Xread::new(reader, settings.block + settings.command_timeout),
+            settings,
+            asked: HashMap::new(),
+            watched: HashMap::new(),
+            looks: FuturesUnordered::new(),
+            at_once: FIRST_AT_ONCE,
+            look_at: Instant::now(),
+            look_at_all: Instant::now(),
+            tell,
+        }
+    }
+
+    /// Runs until nobody is left to ask anything of it.
+    pub(super) async fn run(mut self, mut requests: mpsc::UnboundedReceiver<Request>) {
         loop {
             if self.watched.is_empty() {
                 self.xread.close();
