@@ -1,0 +1,85 @@
+//! Fan-out compared: the gateway and nginx with nchan deliver the same messages to the same number of
+//! subscribers, in turn, over the same Redis server.
+//!
+//! `cargo bench --bench fanout` prints what each takes for it, side by side, and writes the table in
+//! `docs/benchmarks.md`; with `-- --quick` it only prints, from less work. Messages are published by HTTP to
+//! either, which hands them to Redis and delivers what Redis hands back; nchan without Redis, which does less,
+//! is shown beside them.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a benchmark on a machine that lacks something can only end"
+)]
+
+mod contender;
+mod figures;
+mod process;
+mod publisher;
+mod redis;
+mod subscribers;
+mod table;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use contender::Contender;
+use figures::{Figures, Run};
+
+/// How much is done.
+struct Plan {
+    subscribers: &'static [usize],
+    /// How long messages are published for.
+    time: Duration,
+    rounds: usize,
+}
+
+const WHOLE: Plan = Plan {
+    subscribers: &[100, 1_000, 5_000],
+    time: Duration::from_secs(5),
+    rounds: 3,
+};
+
+const QUICK: Plan = Plan {
+    subscribers: &[100, 1_000],
+    time: Duration::from_secs(2),
+    rounds: 1,
+};
+
+/// Deliveries a second, whatever the number of subscribers: about half of what the slowest contender can do
+/// on a core.
+const DELIVERIES: usize = 40_000;
+
+fn main() -> ExitCode {
+    let quick = std::env::args().any(|arg| arg == "--quick");
+    let plan = if quick { QUICK } else { WHOLE };
+    let lacking = contender::lacking();
+    if !lacking.is_empty() {
+        for (what, package) in lacking {
+            eprintln!("{what} is missing: apt-get install {package}");
+        }
+        return ExitCode::FAILURE;
+    }
+    // Each subscriber is a descriptor here, and one in the contender, which inherits the limit.
+    rlimit::increase_nofile_limit(u64::MAX).unwrap();
+    let mut sizes = Vec::new();
+    for &subscribers in plan.subscribers {
+        let rate = DELIVERIES / subscribers;
+        let mut runs = Contender::ALL.map(|_| Vec::new());
+        // Interleaved, so that what disturbs the machine for a while disturbs all of them.
+        for _ in 0..plan.rounds {
+            for (contender, runs) in Contender::ALL.iter().zip(&mut runs) {
+                let run = Run::measure(*contender, subscribers, rate, plan.time);
+                println!("{subscribers} subscribers, {}: {run}", contender.name());
+                runs.push(run);
+            }
+        }
+        let figures = runs.map(|runs| Figures::median(&runs));
+        sizes.push((subscribers, rate, figures));
+    }
+    let table = table::markdown(&sizes);
+    println!("\n{table}");
+    if !quick {
+        table::write(&table);
+    }
+    ExitCode::SUCCESS
+}
