@@ -2,7 +2,8 @@
 //! subscribers, in turn, over the same Redis server.
 //!
 //! `cargo bench --bench fanout` prints what each takes for it, side by side, and writes the table in
-//! `docs/benchmarks.md`; with `-- --quick` it only prints, from less work. Messages are published by HTTP to
+//! `docs/benchmarks.md`; with `-- --quick` it only prints, from less work, and with `-- --gateway` it measures the gateway alone, for whoever
+//! works on it. Messages are published by HTTP to
 //! either, which hands them to Redis and delivers what Redis hands back; nchan without Redis, which does less,
 //! is shown beside them.
 
@@ -51,6 +52,7 @@ const DELIVERIES: usize = 40_000;
 
 fn main() -> ExitCode {
     let quick = std::env::args().any(|arg| arg == "--quick");
+    let own_only = std::env::args().any(|arg| arg == "--gateway");
     let plan = if quick { QUICK } else { WHOLE };
     let lacking = contender::lacking();
     if !lacking.is_empty() {
@@ -68,13 +70,22 @@ fn main() -> ExitCode {
         // Interleaved, so that what disturbs the machine for a while disturbs all of them.
         for _ in 0..plan.rounds {
             for (contender, runs) in Contender::ALL.iter().zip(&mut runs) {
+                if own_only && *contender != Contender::Gateway {
+                    continue;
+                }
                 let run = Run::measure(*contender, subscribers, rate, plan.time);
                 println!("{subscribers} subscribers, {}: {run}", contender.name());
                 runs.push(run);
             }
         }
+        if own_only {
+            continue;
+        }
         let figures = runs.map(|runs| Figures::median(&runs));
         sizes.push((subscribers, rate, figures));
+    }
+    if own_only {
+        return ExitCode::SUCCESS;
     }
     let table = table::markdown(&sizes);
     println!("\n{table}");

@@ -7,6 +7,10 @@ use std::time::{Duration, Instant};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
+/// A pause after what was ready has been read. Without it this thread falls asleep after every event, and
+/// the contender pays for waking it, which it does not where subscribers are on other machines.
+const GATHERING: Duration = Duration::from_micros(500);
+
 /// Connections that listen.
 pub(crate) struct Subscribers {
     poll: Poll,
@@ -82,6 +86,7 @@ impl Subscribers {
             for event in &events {
                 self.read(event.token().0);
             }
+            std::thread::sleep(GATHERING);
         }
     }
 

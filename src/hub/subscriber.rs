@@ -124,14 +124,7 @@ impl Subscriber {
     pub(super) fn send(&mut self, now: Instant) -> Sent {
         self.blocked = false;
         while self.waiting > 0 {
-            let mut pieces = [IoSlice::new(&[]); MAX_PIECES];
-            let mut count = 0;
-            for (place, piece) in pieces.iter_mut().zip(&self.queue) {
-                let from = if count == 0 { self.taken } else { 0 };
-                *place = IoSlice::new(&piece[from..]);
-                count += 1;
-            }
-            match self.stream.write_vectored(&pieces[..count]) {
+            match self.write() {
                 Ok(0) => return Sent::Broken,
                 Ok(written) => {
                     self.last_sent = now;
@@ -150,6 +143,21 @@ impl Subscriber {
             self.queue.shrink_to_fit();
         }
         Sent::All
+    }
+
+    /// One system call's worth. For a single piece, which is the rule, `send` costs a tenth less than `writev`.
+    fn write(&mut self) -> io::Result<usize> {
+        if let ([piece], []) = self.queue.as_slices() {
+            return self.stream.write(&piece[self.taken..]);
+        }
+        let mut pieces = [IoSlice::new(&[]); MAX_PIECES];
+        let mut count = 0;
+        for (place, piece) in pieces.iter_mut().zip(&self.queue) {
+            let from = if count == 0 { self.taken } else { 0 };
+            *place = IoSlice::new(&piece[from..]);
+            count += 1;
+        }
+        self.stream.write_vectored(&pieces[..count])
     }
 
     fn advance(&mut self, written: usize) {
