@@ -9,7 +9,13 @@ use super::problem::Problem;
 use super::response::Form;
 use super::service::Trim;
 use super::turn::Shared;
-use crate::hub::{Seat, Subscription};
+use crate::hub::{Crowded, Seat, Subscription, TurnedAway};
+
+/// What a client is told for whose stream there is no room. Whoever writes a page has to know the second half.
+const TOO_MANY: &str = "there are as many event streams as there may be; an EventSource does not try again after \
+                        this answer, so make a new one in a while";
+const TOO_MANY_OF_ONE: &str = "this address has as many event streams as one may have; an EventSource does not \
+                               try again after this answer, so close another one and make a new one";
 
 /// Gives the connection of a slot to the hub.
 pub(super) fn hand_over(
@@ -45,6 +51,10 @@ pub(super) fn hand_over(
             head: head.into(),
             chunked,
             shape: listen.shape,
+            turned_away: shared
+                .config
+                .limits_subscribers()
+                .then(|| turned_away(trim, &form)),
             place: Box::new(place),
         },
     };
@@ -53,6 +63,20 @@ pub(super) fn hand_over(
     {
         refuse_stream(back.seat, trim, &form);
     }
+}
+
+/// What answers somebody for whom there is no room.
+fn turned_away(trim: &Trim, form: &Form) -> TurnedAway {
+    let (trim, form) = (trim.clone(), form.clone());
+    Box::new(move |crowded| {
+        let mut answer = Vec::new();
+        let problem = match crowded {
+            Crowded::Everywhere => Problem::new(503, TOO_MANY),
+            Crowded::Address => Problem::new(429, TOO_MANY_OF_ONE),
+        };
+        trim.apply(trim.problem(problem)).write(&mut answer, &form);
+        answer.into()
+    })
 }
 
 /// The hub is busy: the client is told so as far as its socket takes it at once.

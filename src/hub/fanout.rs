@@ -11,6 +11,7 @@ use std::sync::mpsc::{self, Sender};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use bytes::Bytes;
 use mio::{Poll, Token, Waker};
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -44,8 +45,10 @@ pub(super) enum Order {
     Send(SubscriberId, Encoded),
     /// Send one subscriber something and end its stream.
     End(SubscriberId, Encoded),
-    /// End every stream and the thread.
-    Close,
+    /// Send one subscriber this instead of an event stream.
+    Refuse(SubscriberId, Bytes),
+    /// End every stream within this time. Whoever gives orders no more ends the thread.
+    Close(Duration),
 }
 
 /// The hub's side.
@@ -71,6 +74,7 @@ pub(super) struct Rules {
     pub(super) subscriber_buffer: usize,
     pub(super) write_timeout: Duration,
     pub(super) heartbeat: Duration,
+    pub(super) max_age: Option<Duration>,
 }
 
 impl Fanout {
@@ -100,7 +104,7 @@ impl Fanout {
 
     /// Gives an order. Those for single subscribers are bounded by the number of connections.
     pub(super) fn order(&self, order: Order) {
-        // The thread ends only after Close, when nobody is left to serve.
+        // The thread ends only when no more orders can come.
         let _ = self.orders.send(order);
         if !self.bell.rung.swap(true, Ordering::AcqRel)
             && let Err(error) = self.bell.waker.wake()
@@ -121,8 +125,12 @@ impl Fanout {
         true
     }
 
-    /// Waits until the thread has ended, which [`Order::Close`] has it do.
+    /// Has the thread end every stream that is left, and waits until it has ended itself.
     pub(super) fn join(self) {
+        drop(self.orders);
+        if let Err(error) = self.bell.waker.wake() {
+            tracing::error!(%error, "cannot wake the fan-out");
+        }
         if self.thread.join().is_err() {
             tracing::error!("the fan-out panicked");
         }

@@ -7,6 +7,9 @@
 //! ready-made.
 
 mod actor;
+mod admission;
+mod clock;
+mod closing;
 mod delivery;
 mod event;
 mod fanout;
@@ -32,6 +35,7 @@ use crate::upstream::Upstream;
 use actor::Actor;
 use fanout::{Fanout, Rules};
 
+pub use admission::Crowded;
 pub use event::{Format, Shape};
 pub use topic::Topic;
 
@@ -62,9 +66,15 @@ pub struct Seat {
     pub chunked: bool,
     /// How events are to look.
     pub shape: Shape,
+    /// Makes the answer that is sent instead of the head where there are too many streams;
+    /// needed if their number is limited.
+    pub turned_away: Option<TurnedAway>,
     /// Whatever is to be given back when the stream is over.
     pub place: Box<dyn Send>,
 }
+
+/// What makes an answer for somebody for whom there is no room.
+pub type TurnedAway = Box<dyn FnOnce(Crowded) -> Bytes + Send>;
 
 impl std::fmt::Debug for Seat {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -83,6 +93,10 @@ pub struct Stats {
     pub subscribers: AtomicUsize,
     /// Channels that are subscribed to upstream, or about to be.
     pub channels: AtomicUsize,
+    /// Streams that ended for new ones.
+    pub made_room: AtomicU64,
+    /// Streams that were refused because there were too many.
+    pub turned_away: AtomicU64,
     /// Subscribers that were disconnected because they were too slow.
     pub evicted: AtomicU64,
     /// Messages that were dropped because the fan-out could not keep up.
@@ -118,6 +132,7 @@ impl Hub {
             subscriber_buffer: config.subscriber_buffer,
             write_timeout: config.write_timeout,
             heartbeat: config.heartbeat,
+            max_age: config.max_stream_age,
         };
         let fanout = Fanout::start(rules, Arc::clone(&stats), gone)?;
         let actor = Actor::new(upstream, fanout, Arc::clone(&stats), config);
@@ -143,7 +158,8 @@ impl Hub {
         self.mailbox.closed().await;
     }
 
-    /// Ends all streams, cleanly where the client still reads, and resolves when that is done.
+    /// Ends all streams, cleanly where the client still reads, and resolves when that is done. Many are spread
+    /// over most of the time that a shutdown may take, so that not all of them come back at once.
     pub async fn close(&self) {
         let (done, closed) = tokio::sync::oneshot::channel();
         if self.mailbox.send(Message::Close(done)).await.is_ok() {

@@ -41,6 +41,8 @@ pub(super) struct Subscriber {
     pub(super) listed: bool,
     /// Whether the connection ends when the queue is empty.
     pub(super) ending: bool,
+    /// When its stream is to end.
+    pub(super) ends_at: Option<Instant>,
     /// When the kernel last took anything.
     pub(super) last_sent: Instant,
     /// The connection's place among all, given back when this is dropped.
@@ -78,6 +80,7 @@ impl Subscriber {
             blocked: false,
             listed: false,
             ending: false,
+            ends_at: None,
             last_sent: now,
             _place: seat.place,
         }
@@ -107,6 +110,16 @@ impl Subscriber {
         if self.chunked && !self.ending {
             self.push_bytes(Bytes::from_static(b"0\r\n\r\n"));
         }
+        self.ending = true;
+    }
+
+    /// Appends an answer that is no event stream; the connection ends behind it.
+    pub(super) fn refuse(&mut self, answer: Bytes) {
+        if self.ending {
+            return;
+        }
+        self.head = None;
+        self.push_bytes(answer);
         self.ending = true;
     }
 
