@@ -47,6 +47,8 @@ mod framing;
 mod hashes;
 /// `/v1/keys`: values, conditions, negotiation.
 mod keys;
+/// The life of event streams: how many there may be, how long they last, how they end.
+mod lifecycle;
 /// How much a client may send.
 mod limits;
 /// The OpenAPI document: its two forms, its completeness, its validity.
