@@ -5,6 +5,8 @@
     reason = "a test says what it expects by unwrapping it, in its helpers too"
 )]
 
+/// Large audiences of event streams: that come and go, that stall, and whose Redis goes away.
+mod audiences;
 /// Tokens in requests: who is asked for one, how it is shown, what each allows.
 mod auth;
 /// The blocking client and subscriber against mini-redis, and against servers that misbehave.
