@@ -16,7 +16,10 @@ const NCHAN: &str = "/usr/lib/nginx/modules/ngx_nchan_module.so";
 /// Somebody who delivers messages to subscribers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Contender {
+    /// The gateway, with messages published in Redis, as by any program that uses Redis.
     Gateway,
+    /// The gateway, with messages published by HTTP, which is the only way to publish with nchan.
+    GatewayByHttp,
     /// nginx with nchan, which has its messages stored in and announced by Redis.
     NchanOverRedis,
     /// nginx with nchan by itself.
@@ -28,7 +31,16 @@ pub(crate) struct Serving {
     pub(crate) process: Process,
     pub(crate) address: SocketAddr,
     pub(crate) listen_path: &'static str,
-    pub(crate) publish_path: &'static str,
+    pub(crate) way: Way,
+}
+
+/// A way to publish.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Way {
+    /// A POST to this path.
+    Http(SocketAddr, &'static str),
+    /// A PUBLISH in Redis.
+    Redis(SocketAddr),
 }
 
 /// What is not on this machine, each with its Debian package.
@@ -51,11 +63,17 @@ pub(crate) fn lacking() -> Vec<(&'static str, &'static str)> {
 }
 
 impl Contender {
-    pub(crate) const ALL: [Self; 3] = [Self::Gateway, Self::NchanOverRedis, Self::NchanAlone];
+    pub(crate) const ALL: [Self; 4] = [
+        Self::Gateway,
+        Self::GatewayByHttp,
+        Self::NchanOverRedis,
+        Self::NchanAlone,
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Gateway => "gateway",
+            Self::GatewayByHttp => "gateway, by HTTP",
             Self::NchanOverRedis => "nchan over Redis",
             Self::NchanAlone => "nchan without Redis",
         }
@@ -64,7 +82,12 @@ impl Contender {
     /// Starts it, and waits until it serves.
     pub(crate) fn start(self, redis: &Redis) -> Serving {
         match self {
-            Self::Gateway => start_gateway(redis),
+            Self::Gateway => {
+                let mut serving = start_gateway(redis);
+                serving.way = Way::Redis(redis.address());
+                serving
+            }
+            Self::GatewayByHttp => start_gateway(redis),
             Self::NchanOverRedis => {
                 let url = format!("redis://{}", redis.address());
                 let server = format!("upstream redis {{ nchan_redis_server {url}; }}");
@@ -93,11 +116,12 @@ fn start_gateway(redis: &Redis) -> Serving {
     let stdout = process.stdout();
     BufReader::new(stdout).read_line(&mut line).unwrap();
     let address = line.trim_end().strip_prefix("listening on http://");
+    let address = address.unwrap().parse().unwrap();
     Serving {
         process,
-        address: address.unwrap().parse().unwrap(),
+        address,
         listen_path: "/v1/channels/a/events",
-        publish_path: "/v1/channels/a/messages",
+        way: Way::Http(address, "/v1/channels/a/messages"),
     }
 }
 
@@ -158,7 +182,7 @@ http {{
         process,
         address,
         listen_path: "/listen",
-        publish_path: "/publish",
+        way: Way::Http(address, "/publish"),
     }
 }
 

@@ -1,15 +1,30 @@
 //! What is measured of a run, and of several runs.
 
 use std::fmt;
+use std::io::Write;
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use crate::contender::Contender;
-use crate::publisher;
+use crate::publisher::{self, Messages};
 use crate::redis::Redis;
 use crate::subscribers::Subscribers;
 
 /// How long what was published may take to arrive.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What is done in a run.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Work {
+    pub(crate) subscribers: usize,
+    /// Messages a second.
+    pub(crate) rate: usize,
+    pub(crate) time: Duration,
+    /// Bytes of a message.
+    pub(crate) size: usize,
+    /// Further subscribers, who never read.
+    pub(crate) silent: usize,
+}
 
 /// What one run took.
 pub(crate) struct Run {
@@ -29,27 +44,44 @@ pub(crate) struct Run {
 
 impl Run {
     /// Starts a contender over a Redis server of its own, and has it deliver.
-    pub(crate) fn measure(contender: Contender, count: usize, rate: usize, time: Duration) -> Self {
+    pub(crate) fn measure(contender: Contender, work: Work) -> Self {
         let redis = Redis::start();
         let serving = contender.start(&redis);
         let (address, process) = (serving.address, &serving.process);
         let origin = Instant::now();
-        let apart = Duration::from_secs(1) / u32::try_from(rate).unwrap();
-        let messages = rate * usize::try_from(time.as_secs()).unwrap();
+        let count = work.subscribers;
+        let messages = Messages {
+            count: work.rate * usize::try_from(work.time.as_secs()).unwrap(),
+            apart: Duration::from_secs(1) / u32::try_from(work.rate).unwrap(),
+            size: work.size,
+        };
+        let expected = messages.count * count;
         // One of each first, so that what is made once is not counted to the subscribers.
         let mut first = Subscribers::open(address, serving.listen_path, 1, origin);
-        publisher::publish(address, serving.publish_path, 1, apart, origin);
+        let one = Messages {
+            count: 1,
+            ..messages
+        };
+        publisher::publish(serving.way, one, origin);
         first.receive(1, PATIENCE);
         drop(first);
         let (memory, descriptors) = (process.memory(), process.descriptors());
+        let silent = (0..work.silent).map(|_| {
+            let mut stream = TcpStream::connect(address).unwrap();
+            let path = serving.listen_path;
+            write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+            stream
+        });
+        let silent: Vec<_> = silent.collect();
         let mut all = Subscribers::open(address, serving.listen_path, count, origin);
         let descriptors = process.descriptors() - descriptors;
         let cpu = process.cpu();
         std::thread::scope(|scope| {
-            let path = serving.publish_path;
-            scope.spawn(move || publisher::publish(address, path, messages, apart, origin));
-            all.receive(messages * count, time + PATIENCE);
+            let way = serving.way;
+            scope.spawn(move || publisher::publish(way, messages, origin));
+            all.receive(expected, work.time + PATIENCE);
         });
+        drop(silent);
         let cpu = process.cpu() - cpu;
         let memory_after = process.memory();
         let grown = memory_after.saturating_sub(memory);
@@ -66,7 +98,7 @@ impl Run {
             memory: memory_after as f64 / 1e6,
             memory_each: grown as f64 / 1e3 / count as f64,
             descriptors_each: descriptors as f64 / count as f64,
-            lost: (messages * count).saturating_sub(delivered) as f64,
+            lost: expected.saturating_sub(delivered) as f64,
         }
     }
 }

@@ -3,9 +3,9 @@
 //!
 //! `cargo bench --bench fanout` prints what each takes for it, side by side, and writes the table in
 //! `docs/benchmarks.md`; with `-- --quick` it only prints, from less work, and with `-- --gateway` it measures the gateway alone, for whoever
-//! works on it. Messages are published by HTTP to
-//! either, which hands them to Redis and delivers what Redis hands back; nchan without Redis, which does less,
-//! is shown beside them.
+//! works on it. nchan
+//! is published to by HTTP, its only way; the gateway too, and in Redis, which is what it is for. nchan without
+//! Redis, which does less, is shown beside them.
 
 #![allow(
     clippy::unwrap_used,
@@ -24,7 +24,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use contender::Contender;
-use figures::{Figures, Run};
+use figures::{Figures, Run, Work};
 
 /// How much is done.
 struct Plan {
@@ -50,6 +50,27 @@ const QUICK: Plan = Plan {
 /// on a core.
 const DELIVERIES: usize = 40_000;
 
+/// What a hundred subscribers who never read cost a hundred who do: the gateway without them and with them.
+fn silence(plan: &Plan) -> [Figures; 2] {
+    let mut runs = [Vec::new(), Vec::new()];
+    for _ in 0..plan.rounds {
+        for (silent, runs) in [0, 100].into_iter().zip(&mut runs) {
+            let work = Work {
+                subscribers: 100,
+                rate: 200,
+                time: plan.time,
+                // Large enough that those who do not read are given up within the run.
+                size: 4_000,
+                silent,
+            };
+            let run = Run::measure(Contender::Gateway, work);
+            println!("100 subscribers beside {silent} who never read: {run}");
+            runs.push(run);
+        }
+    }
+    runs.map(|runs| Figures::median(&runs))
+}
+
 fn main() -> ExitCode {
     let quick = std::env::args().any(|arg| arg == "--quick");
     let own_only = std::env::args().any(|arg| arg == "--gateway");
@@ -65,7 +86,13 @@ fn main() -> ExitCode {
     rlimit::increase_nofile_limit(u64::MAX).unwrap();
     let mut sizes = Vec::new();
     for &subscribers in plan.subscribers {
-        let rate = DELIVERIES / subscribers;
+        let work = Work {
+            subscribers,
+            rate: DELIVERIES / subscribers,
+            time: plan.time,
+            size: 100,
+            silent: 0,
+        };
         let mut runs = Contender::ALL.map(|_| Vec::new());
         // Interleaved, so that what disturbs the machine for a while disturbs all of them.
         for _ in 0..plan.rounds {
@@ -73,7 +100,7 @@ fn main() -> ExitCode {
                 if own_only && *contender != Contender::Gateway {
                     continue;
                 }
-                let run = Run::measure(*contender, subscribers, rate, plan.time);
+                let run = Run::measure(*contender, work);
                 println!("{subscribers} subscribers, {}: {run}", contender.name());
                 runs.push(run);
             }
@@ -82,12 +109,12 @@ fn main() -> ExitCode {
             continue;
         }
         let figures = runs.map(|runs| Figures::median(&runs));
-        sizes.push((subscribers, rate, figures));
+        sizes.push((work, figures));
     }
     if own_only {
         return ExitCode::SUCCESS;
     }
-    let table = table::markdown(&sizes);
+    let table = table::markdown(&sizes, &silence(&plan));
     println!("\n{table}");
     if !quick {
         table::write(&table);

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::contender::Contender;
-use crate::figures::Figures;
+use crate::figures::{Figures, Work};
 
 const BEGIN: &str = "<!-- fanout:begin -->";
 const END: &str = "<!-- fanout:end -->";
@@ -33,33 +33,49 @@ const MEASURES: &[Measure] = &[
     ("deliveries lost", |run| run.lost, 0, false),
 ];
 
-/// The figures of each number of subscribers, side by side, with the gateway's ratio to each of the others.
-pub(crate) fn markdown(sizes: &[(usize, usize, [Figures; Contender::ALL.len()])]) -> String {
+/// Whom the gateway is compared with: who does the same work.
+const PEER: usize = 2;
+
+/// The figures of each number of subscribers, side by side, those of the gateway with their ratio to nchan's.
+pub(crate) fn markdown(
+    sizes: &[(Work, [Figures; Contender::ALL.len()])],
+    [alone, beside]: &[Figures; 2],
+) -> String {
     let mut out = format!("{}\n\n", circumstances());
-    let names = Contender::ALL.map(Contender::name);
-    let others = names[1..].iter().map(|name| format!(" {name} | ratio |"));
-    let others: String = others.collect();
     // A String takes whatever is written to it.
-    let _ = writeln!(out, "| subscribers | | {} |{others}", names[0]);
-    let _ = writeln!(out, "|---|---|---|{}", "---|---|".repeat(names.len() - 1));
-    for (count, rate, figures) in sizes {
-        let [own, others @ ..] = figures;
+    let _ = write!(out, "| subscribers | |");
+    for (place, contender) in Contender::ALL.iter().enumerate() {
+        let ratio = if place < PEER { " ratio |" } else { "" };
+        let _ = write!(out, " {} |{ratio}", contender.name());
+    }
+    let columns = 2 + Contender::ALL.len() + PEER;
+    let _ = writeln!(out, "\n{}|", "|---".repeat(columns));
+    for (work, figures) in sizes {
         for (line, &(name, value, digits, ratio)) in MEASURES.iter().enumerate() {
             let label = match line {
-                0 => format!("**{count}**, {rate} messages/s"),
+                0 => format!("**{}**, {} messages/s", work.subscribers, work.rate),
                 _ => String::new(),
             };
-            let _ = write!(out, "| {label} | {name} | {:.digits$} |", value(own));
-            for other in others {
-                let other = value(other);
-                let _ = write!(out, " {other:.digits$} |");
-                let shown = ratio && other > 0.0;
-                let ratio = shown.then(|| format!("{:.2}", value(own) / other));
-                let _ = write!(out, " {} |", ratio.unwrap_or_default());
+            let _ = write!(out, "| {label} | {name} |");
+            let peer = value(&figures[PEER]);
+            for (place, figures) in figures.iter().enumerate() {
+                let value = value(figures);
+                let _ = write!(out, " {value:.digits$} |");
+                if place < PEER {
+                    let shown = ratio && peer > 0.0;
+                    let ratio = shown.then(|| format!("{:.2}", value / peer));
+                    let _ = write!(out, " {} |", ratio.unwrap_or_default());
+                }
             }
             out.push('\n');
         }
     }
+    let _ = writeln!(
+        out,
+        "\nRatios are to nchan over Redis. A hundred subscribers of 200 messages a second of 4 KB each have a p99 of \
+         {:.2} ms; beside a hundred who never read, and are given up, {:.2} ms.",
+        alone.p99, beside.p99
+    );
     out
 }
 
