@@ -2,7 +2,7 @@
 //!
 //! [`Hub`] is what threads hold: they hand a connection over, and never hear of it again. Behind it a task
 //! owns the upstream subscriber connection (`source`) and knows who listens to what (`actor`, `roster`);
-//! a thread of its own writes to the sockets (`fanout`, `writer`, `subscriber`). Events are encoded once for
+//! threads of their own write to the sockets (`fanout`, `lane`, `writer`, `subscriber`). Events are encoded once for
 //! all who get them (`event`). The hub does not know HTTP: the head that a stream begins with comes
 //! ready-made.
 
@@ -13,6 +13,7 @@ mod closing;
 mod delivery;
 mod event;
 mod fanout;
+mod lane;
 mod opening;
 mod replay;
 mod roster;
@@ -134,7 +135,7 @@ impl Hub {
             heartbeat: config.heartbeat,
             max_age: config.max_stream_age,
         };
-        let fanout = Fanout::start(rules, Arc::clone(&stats), gone)?;
+        let fanout = Fanout::start(config.fanout_threads, rules, &stats, &gone)?;
         let actor = Actor::new(upstream, fanout, Arc::clone(&stats), config);
         runtime.spawn(actor.run(messages, departures));
         Ok(Self { mailbox, stats })

@@ -16,7 +16,8 @@ use slab::Slab;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::event::{self, Encoded};
-use super::fanout::{Bell, ChannelKey, ORDERS, Order, Rules, Shapes};
+use super::fanout::{ChannelKey, Order, Rules, SharedShapes};
+use super::lane::{Bell, ORDERS};
 use super::subscriber::{Sent, Subscriber};
 use super::{Seat, Stats, SubscriberId};
 
@@ -204,7 +205,7 @@ impl Worker {
         }
     }
 
-    fn deliver(&mut self, channel: ChannelKey, shapes: &Shapes) {
+    fn deliver(&mut self, channel: ChannelKey, shapes: &SharedShapes) {
         let Some(audience) = self.channels.get_mut(&channel) else {
             return;
         };
