@@ -154,6 +154,12 @@ impl Hub {
         }
     }
 
+    /// Whether the hub takes nobody up any more, because it is at its end.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.mailbox.is_closed()
+    }
+
     /// Resolves when the hub's task has ended, asked or not.
     pub async fn ended(&self) {
         self.mailbox.closed().await;

@@ -104,6 +104,10 @@ impl Worker {
                     continue;
                 }
                 if event.is_read_closed() || event.is_error() {
+                    let subscriber = self.subscribers.get(place);
+                    if subscriber.is_some_and(Subscriber::was_given_up) {
+                        self.stats.evicted.fetch_add(1, Ordering::Relaxed);
+                    }
                     self.drop_subscriber(place);
                 } else if event.is_writable() {
                     self.room(place);
