@@ -40,8 +40,8 @@ pub use admission::Crowded;
 pub use event::{Format, Shape};
 pub use topic::Topic;
 
-/// Requests to the hub that may wait.
-const MAILBOX: usize = 1024;
+/// A mailbox cannot be larger.
+const MAX_MAILBOX: usize = tokio::sync::Semaphore::MAX_PERMITS;
 
 /// Names a subscriber between the hub's parts.
 type SubscriberId = u64;
@@ -126,7 +126,9 @@ impl Hub {
     /// When the operating system gives no thread or poller.
     pub fn start(config: &Config, upstream: Upstream, runtime: &Handle) -> io::Result<Self> {
         let stats = Arc::new(Stats::default());
-        let (mailbox, messages) = mpsc::channel(MAILBOX);
+        // There is room for every connection: when thousands of browsers come back at once, after a restart, a
+        // refusal would end their streams for good.
+        let (mailbox, messages) = mpsc::channel(config.max_connections.min(MAX_MAILBOX));
         // Unbounded, but no more than one for each connection.
         let (gone, departures) = mpsc::unbounded_channel();
         let rules = Rules {
