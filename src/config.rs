@@ -243,6 +243,8 @@ pub struct Config {
     pub shutdown_timeout: Duration,
     /// Silence on a stream before a comment.
     pub heartbeat: Duration,
+    /// Threads that write to event streams.
+    pub fanout_threads: usize,
     /// Event streams at once.
     pub max_subscribers: Option<usize>,
     /// Event streams at once of one client address.
@@ -310,6 +312,7 @@ impl From<&Flags> for Config {
             connect_timeout: flags.connect_timeout,
             shutdown_timeout: flags.shutdown_timeout,
             heartbeat: flags.streams.heartbeat,
+            fanout_threads: flags.streams.fanout_threads,
             max_subscribers: flags.streams.max_subscribers,
             max_subscribers_per_address: flags.streams.max_subscribers_per_address,
             max_stream_age: flags.streams.max_stream_age,

@@ -36,7 +36,7 @@ struct Plan {
 
 const WHOLE: Plan = Plan {
     subscribers: &[100, 1_000, 5_000],
-    time: Duration::from_secs(5),
+    time: Duration::from_secs(4),
     rounds: 3,
 };
 

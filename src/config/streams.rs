@@ -14,6 +14,11 @@ pub struct StreamFlags {
     #[arg(long, env = "GATEWAY_HEARTBEAT", value_name = "TIME", default_value = "15s", value_parser = parse_time)]
     pub heartbeat: Duration,
 
+    /// Threads that share the event streams and write to them. One serves some 100,000 events a second; more pay where
+    /// there are more cores than two.
+    #[arg(long, env = "GATEWAY_FANOUT_THREADS", value_name = "N", default_value_t = 1, value_parser = parse_count, allow_negative_numbers = true)]
+    pub fanout_threads: usize,
+
     /// Event streams at once. For one more, the oldest ends whose client comes back by itself, as browsers do;
     /// if none has lasted for --retry, the new one gets a 503. Without it, --max-connections is the limit.
     #[arg(long, env = "GATEWAY_MAX_SUBSCRIBERS", value_name = "N", value_parser = parse_count, allow_negative_numbers = true)]

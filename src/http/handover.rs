@@ -1,6 +1,7 @@
 //! How a connection becomes an event stream: its socket and its place go to the hub, its slot is freed.
 
 use std::io::Write;
+use std::net::{Shutdown, TcpStream};
 use std::time::Instant;
 
 use super::connection::Connection;
@@ -18,6 +19,8 @@ use crate::upstream::NoMonitor;
 /// What a client is told for whose stream there is no room. Whoever writes a page has to know the second half.
 const TOO_MANY: &str = "there are as many event streams as there may be; an EventSource does not try again after \
                         this answer, so make a new one in a while";
+const BUSY: &str = "too many event streams are being opened; an EventSource does not try again after this answer, so \
+                    make a new one in a while";
 const TOO_MANY_OF_ONE: &str = "this address has as many event streams as one may have; an EventSource does not \
                                try again after this answer, so close another one and make a new one";
 
@@ -80,7 +83,11 @@ pub(super) fn hand_over(
             if let Err(back) = shared.hub.join(subscription)
                 && !owes
             {
-                refuse_stream(back.seat, &trim, &form);
+                if shared.hub.has_ended() {
+                    end_stream(&back.seat);
+                } else {
+                    refuse_stream(&back.seat, &trim, &form);
+                }
             }
         }
         Endless::Watch(watch) => shared.hub.watch(Watch {
@@ -119,13 +126,23 @@ fn refusal(owed: Vec<u8>, trim: &Trim, form: &Form) -> Refusal {
     })
 }
 
-/// The hub is busy: the client is told so as far as its socket takes it at once.
-fn refuse_stream(seat: Seat, trim: &Trim, form: &Form) {
+/// The gateway is at its end: the client gets a stream that ends at once, so that it comes back, to another one.
+fn end_stream(seat: &Seat) {
+    let end: &[u8] = if seat.chunked { b"0\r\n\r\n" } else { b"" };
+    send_at_once(&seat.stream, &[&seat.head, end].concat());
+}
+
+/// The hub is busy: the client is told so.
+fn refuse_stream(seat: &Seat, trim: &Trim, form: &Form) {
     let mut answer = Vec::new();
-    let busy = Problem::new(503, "too many event streams are being opened; try again");
+    let busy = Problem::new(503, BUSY);
     trim.apply(trim.problem(busy)).write(&mut answer, form);
-    let mut stream = seat.stream;
+    send_at_once(&seat.stream, &answer);
+}
+
+/// Sends as much as the socket takes at once, and ends the connection.
+fn send_at_once(mut stream: &TcpStream, answer: &[u8]) {
     // A client that is gone, or takes nothing, is not told.
-    let _ = stream.write(&answer);
-    let _ = stream.shutdown(std::net::Shutdown::Write);
+    let _ = stream.write(answer);
+    let _ = stream.shutdown(Shutdown::Write);
 }

@@ -122,7 +122,7 @@ impl Actor {
                     Some(Message::Join(subscription)) => self.join(subscription),
                     // Until they have ended, streams go on.
                     Some(Message::Close(done)) => {
-                        self.fanout.order(Order::Close(self.closing_time));
+                        self.fanout.close(self.closing_time);
                         closing = Some(done);
                     }
                     None => return self.end(mailbox, closing).await,

@@ -2,7 +2,7 @@
 //!
 //! [`Hub`] is what threads hold: they hand a connection over, and never hear of it again. Behind it a task
 //! owns the upstream subscriber connection (`source`) and knows who listens to what (`actor`, `roster`);
-//! a thread of its own writes to the sockets (`fanout`, `writer`, `subscriber`). Events are encoded once for
+//! threads of their own write to the sockets (`fanout`, `lane`, `writer`, `subscriber`). Events are encoded once for
 //! all who get them (`event`). Entries of Redis streams come by another way (`entries`), and may keep their own ids
 //! (`own_ids`). The hub does not know HTTP: the head that a stream begins with comes
 //! ready-made.
@@ -15,6 +15,7 @@ mod delivery;
 mod entries;
 mod event;
 mod fanout;
+mod lane;
 mod monitor;
 mod opening;
 mod own_ids;
@@ -50,8 +51,8 @@ pub use monitor::Watch;
 pub use own_ids::Begin;
 pub use topic::Topic;
 
-/// Requests to the hub that may wait.
-const MAILBOX: usize = 1024;
+/// A mailbox cannot be larger.
+const MAX_MAILBOX: usize = tokio::sync::Semaphore::MAX_PERMITS;
 
 /// Names a subscriber between the hub's parts.
 type SubscriberId = u64;
@@ -148,7 +149,9 @@ impl Hub {
     /// When the operating system gives no thread or poller.
     pub fn start(config: &Config, upstream: Upstream, runtime: &Handle) -> io::Result<Self> {
         let stats = Arc::new(Stats::default());
-        let (mailbox, messages) = mpsc::channel(MAILBOX);
+        // There is room for every connection: when thousands of browsers come back at once, after a restart, a
+        // refusal would end their streams for good.
+        let (mailbox, messages) = mpsc::channel(config.max_connections.min(MAX_MAILBOX));
         // Unbounded, but no more than one for each connection.
         let (gone, departures) = mpsc::unbounded_channel();
         let rules = Rules {
@@ -157,7 +160,7 @@ impl Hub {
             heartbeat: config.heartbeat,
             max_age: config.max_stream_age,
         };
-        let fanout = Fanout::start(rules, Arc::clone(&stats), gone)?;
+        let fanout = Fanout::start(config.fanout_threads, rules, &stats, &gone)?;
         let monitors = Monitors::new(
             config,
             upstream.clone(),
@@ -190,6 +193,12 @@ impl Hub {
     /// hub's.
     pub fn watch(&self, watch: Watch) {
         self.monitors.start(watch);
+    }
+
+    /// Whether the hub takes nobody up any more, because it is at its end.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.mailbox.is_closed()
     }
 
     /// Resolves when the hub's task has ended, asked or not.

@@ -15,8 +15,8 @@ use super::event::{Encoded, Shape};
 use super::fanout::ChannelKey;
 use super::{Seat, SubscriberId};
 
-/// What the kernel holds for one subscriber (it doubles the number). By default it would take up to 4 MiB
-/// before a stalled one is noticed.
+/// What the kernel holds for one subscriber (it doubles the number), besides what waits here. By default it
+/// would take up to 4 MiB before a stalled one is noticed.
 const SEND_BUFFER: usize = 64 * 1024;
 
 /// Pieces in one system call.
@@ -88,6 +88,12 @@ impl Subscriber {
             gone_out: None,
             _place: seat.place,
         }
+    }
+
+    /// Whether the kernel has ended the connection because nothing was taken for too long.
+    pub(super) fn was_given_up(&self) -> bool {
+        let error = self.stream.take_error().ok().flatten();
+        error.is_some_and(|error| error.kind() == io::ErrorKind::TimedOut)
     }
 
     /// Has the head sent, if it has not been.

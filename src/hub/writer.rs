@@ -16,7 +16,8 @@ use slab::Slab;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::event::{self, Encoded};
-use super::fanout::{Bell, ChannelKey, ORDERS, Order, Rules, Shapes};
+use super::fanout::{ChannelKey, Order, Rules, SharedShapes};
+use super::lane::{Bell, ORDERS};
 use super::subscriber::{Sent, Subscriber};
 use super::{Seat, Stats, SubscriberId};
 
@@ -103,6 +104,10 @@ impl Worker {
                     continue;
                 }
                 if event.is_read_closed() || event.is_error() {
+                    let subscriber = self.subscribers.get(place);
+                    if subscriber.is_some_and(Subscriber::was_given_up) {
+                        self.stats.evicted.fetch_add(1, Ordering::Relaxed);
+                    }
                     self.drop_subscriber(place);
                 } else if event.is_writable() {
                     self.room(place);
@@ -210,7 +215,7 @@ impl Worker {
         }
     }
 
-    fn deliver(&mut self, channel: ChannelKey, shapes: &Shapes) {
+    fn deliver(&mut self, channel: ChannelKey, shapes: &SharedShapes) {
         let Some(audience) = self.channels.get_mut(&channel) else {
             return;
         };

@@ -33,7 +33,7 @@ fn a_tenth_comes_back_every_second_and_nobody_misses_anything() {
     const SUBSCRIBERS: usize = 1_000;
     const EACH: usize = 50;
     let redis = TestRedis::start();
-    let program = Program::start(&["--upstream", &redis.url()]);
+    let program = Program::start(&["--upstream", &redis.url(), "--fanout-threads", "3"]);
     let paths = (0..SUBSCRIBERS).map(|n| format!("/v1/channels/c{}/events", n % CHANNELS));
     let mut audience = Audience::open(program.address, paths);
     let complete: Vec<_> = (0..EACH).map(|n| n.to_string()).collect();
