@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 pub use access::{AccessFlags, Token, TokenFile};
@@ -46,7 +47,9 @@ impl Cli {
     /// A usage error that names those that do not.
     pub fn check(&self) -> Result<(), clap::Error> {
         let access = self.flags.access.check();
-        let checked = access.and_then(|()| self.flags.upstream.check());
+        let checked = access
+            .and_then(|()| self.flags.upstream.check())
+            .and_then(|()| self.flags.check_cache());
         checked.map_err(|error| error.with_cmd(&Self::command()))
     }
 }
@@ -136,6 +139,12 @@ pub struct Flags {
     )]
     pub subscriber_buffer: ByteSize,
 
+    /// Memory for values that GET has read, to answer GET from without asking Redis, which tells when they change;
+    /// none are kept without it. For one Redis server (or its Sentinels), not for the embedded one or a
+    /// Cluster.
+    #[arg(long, env = "GATEWAY_CLIENT_CACHE", value_name = "SIZE", value_parser = parse_cache_size)]
+    pub client_cache: Option<ByteSize>,
+
     /// Time for a request's head to arrive, from its first byte.
     #[arg(long, env = "GATEWAY_HEAD_TIMEOUT", value_name = "TIME", default_value = "10s", value_parser = parse_time)]
     pub head_timeout: Duration,
@@ -193,6 +202,17 @@ pub struct Flags {
     pub log: LogFilter,
 }
 
+impl Flags {
+    fn check_cache(&self) -> Result<(), clap::Error> {
+        if self.client_cache.is_none() || self.upstream.url.is_one_server() {
+            return Ok(());
+        }
+        let message =
+            "--client-cache is for one Redis server or its Sentinels, and --upstream names none\n";
+        Err(clap::Error::raw(ErrorKind::ArgumentConflict, message))
+    }
+}
+
 /// A filter for the log, in the syntax of `tracing_subscriber::filter::Targets`.
 pub type LogFilter = tracing_subscriber::filter::Targets;
 
@@ -225,6 +245,8 @@ pub struct Config {
     pub max_buffered: usize,
     /// Bytes that may wait for one subscriber.
     pub subscriber_buffer: usize,
+    /// Bytes of the client cache, if there is one.
+    pub client_cache: Option<usize>,
     /// From a head's first byte to its last.
     pub head_timeout: Duration,
     /// From the end of a head to the end of its body.
@@ -288,6 +310,7 @@ impl From<&Flags> for Config {
             max_body: bytes(flags.max_body),
             max_buffered: bytes(flags.max_buffered),
             subscriber_buffer: bytes(flags.subscriber_buffer),
+            client_cache: flags.client_cache.map(bytes),
             head_timeout: flags.head_timeout,
             body_timeout: flags.body_timeout,
             idle_timeout: flags.idle_timeout,
@@ -322,6 +345,17 @@ fn parse_head_size(text: &str) -> Result<ByteSize, String> {
     match text.parse() {
         Ok(size) if (SMALLEST_HEAD..=LARGEST_HEAD).contains(&size) => Ok(size),
         Ok(_) => Err("a size from 256B to 64KiB is wanted".into()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Less would hold next to nothing.
+const SMALLEST_CACHE: ByteSize = ByteSize::mib(1);
+
+fn parse_cache_size(text: &str) -> Result<ByteSize, String> {
+    match text.parse() {
+        Ok(size) if size >= SMALLEST_CACHE => Ok(size),
+        Ok(_) => Err("a size from 1MiB up is wanted".into()),
         Err(error) => Err(error),
     }
 }

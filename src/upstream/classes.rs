@@ -15,6 +15,7 @@ use super::lists::{
     WAITS,
 };
 use super::spread::Spread;
+use super::written::{Writing, Written};
 use crate::command::{Command, keyword};
 use crate::config::DANGEROUS;
 use crate::reply::Reply;
@@ -50,6 +51,7 @@ struct Flags {
     has_subcommands: bool,
     key: KeyPlace,
     spread: Spread,
+    writing: Writing,
 }
 
 impl Classes {
@@ -92,6 +94,7 @@ impl Classes {
                 has_subcommands: matches!(entry.get(9), Some(Reply::Array(all)) if !all.is_empty()),
                 key: KeyPlace::from_entry(&name, entry),
                 spread: Spread::from_entry(&name, entry),
+                writing: Writing::from_entry(&name, entry, has),
             };
             Some((name, flags))
         });
@@ -184,6 +187,18 @@ impl Classes {
             Some(flags) => flags.spread,
             None => Spread::unknown(command),
         }
+    }
+
+    /// What commands may change.
+    pub(super) fn written(&self, commands: &[Command]) -> Written {
+        let each = commands.iter().map(|command| {
+            let writing = match self.flags(command) {
+                Some(flags) => flags.writing,
+                None => Writing::unknown(command.name()),
+            };
+            writing.of(command)
+        });
+        Written::all(each)
     }
 
     /// What the server says of a command, or of its subcommand where it says something of that.

@@ -5,6 +5,7 @@
 //! server is an address that the gateway itself serves. Nothing here knows HTTP.
 
 mod apart;
+mod cache;
 pub mod classes;
 mod connector;
 pub mod embedded;
@@ -19,6 +20,7 @@ mod sentinel;
 mod server;
 mod spread;
 mod stream;
+mod written;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -31,6 +33,8 @@ use crate::command::Command;
 use crate::config::{Config, UpstreamUrl};
 use crate::error::Error;
 use crate::reply::Reply;
+use cache::Cache;
+pub use cache::CacheStats;
 use classes::{Class, Classes};
 use connector::Connector;
 use embedded::Embedded;
@@ -51,7 +55,9 @@ pub struct Upstream {
 
 #[derive(Debug)]
 struct Shared {
-    node: Node,
+    node: Arc<Node>,
+    /// `None` unless it is wanted.
+    cache: Option<Cache>,
     learned: Arc<Learned>,
     /// Commands that hold a [`Ticket`].
     under_way: AtomicUsize,
@@ -68,8 +74,16 @@ impl Upstream {
     /// the embedded server listens; a Redis server may come later.
     ///
     /// # Errors
-    /// When the embedded server finds no port to listen on, or there are no certificates for TLS.
+    /// When the embedded server finds no port to listen on, there are no certificates for TLS, or a client cache is
+    /// asked for with something that is not one Redis server.
     pub async fn start(config: &Config) -> std::io::Result<Self> {
+        if config.client_cache.is_some() && !config.upstream.is_one_server() {
+            let message = "a client cache is for one Redis server";
+            return Err(std::io::Error::new(
+                std::io::ErrorKind::InvalidInput,
+                message,
+            ));
+        }
         let connector = match &config.upstream {
             UpstreamUrl::Embedded => Connector::Embedded(Embedded::start().await?),
             UpstreamUrl::Redis(server) => {
@@ -79,9 +93,15 @@ impl Upstream {
         };
         let learned = Learned::nothing(config.allow_command.clone());
         let node = Node::start(connector, config.connect_timeout, &learned);
+        let node = Arc::new(node);
         node.tried().await;
+        let cache = config.client_cache.map(|limit| {
+            let times = (config.connect_timeout, config.command_timeout);
+            Cache::start(limit, &node, times.0, times.1)
+        });
         let shared = Shared {
             node,
+            cache,
             learned,
             under_way: AtomicUsize::new(0),
             max_commands: config.max_commands,
@@ -138,11 +158,23 @@ impl Upstream {
         let ticket = Ticket {
             shared: Arc::clone(&self.shared),
             count,
+            _write: self.shared.begin_write(commands),
         };
         if before + count > self.shared.max_commands {
             return Err(Error::Full);
         }
         Ok(ticket)
+    }
+
+    /// The reply to a command, where it is known without asking.
+    pub fn known(&self, command: &Command) -> Option<Reply> {
+        self.shared.cache.as_ref()?.known(command)
+    }
+
+    /// What there is to say of the client cache, if there is one.
+    #[must_use]
+    pub fn cache_stats(&self) -> Option<CacheStats> {
+        self.shared.cache.as_ref().map(Cache::stats)
     }
 
     /// How a command is to be sent, if at all.
@@ -229,11 +261,21 @@ impl Upstream {
     }
 }
 
-/// Commands under way; they are counted until this is dropped.
+impl Shared {
+    /// Has the cache know of what these commands may write.
+    fn begin_write(&self, commands: &[Command]) -> Option<cache::Write> {
+        let cache = self.cache.as_ref()?;
+        cache.begin_write(self.learned.classes().written(commands))
+    }
+}
+
+/// Commands under way; they are counted, and what they write is not read from the cache, until this is dropped.
+/// That has to be after their replies, and before anybody is told of these.
 #[derive(Debug)]
 pub struct Ticket {
     shared: Arc<Shared>,
     count: usize,
+    _write: Option<cache::Write>,
 }
 
 impl Drop for Ticket {

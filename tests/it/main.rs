@@ -19,6 +19,8 @@ mod browser;
 mod bytes;
 /// The program as a command: flags, variables, output, exit codes, signals.
 mod cli;
+/// `--client-cache`: what is answered without Redis, and that it is never what it should not be.
+mod client_cache;
 /// Every command that the server has, sent once right and once wrong.
 mod command_table;
 /// The command face over a real Redis.

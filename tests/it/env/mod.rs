@@ -7,6 +7,7 @@ mod files;
 mod http;
 mod program;
 mod redis;
+mod relay;
 mod sentinel;
 mod sse;
 
@@ -22,6 +23,7 @@ pub(crate) use files::{TestAuthority, TestFolder};
 pub(crate) use http::{Answer, Client};
 pub(crate) use program::Program;
 pub(crate) use redis::TestRedis;
+pub(crate) use relay::{Delays, Relay};
 pub(crate) use sentinel::TestGroup;
 pub(crate) use sse::{Event, EventStream};
 
