@@ -3,6 +3,7 @@
 //! Every default is here. Past this file settings are trusted and never looked at as text again.
 
 mod access;
+mod client_cache;
 mod commands;
 mod sites;
 mod streams;
@@ -12,10 +13,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 pub use access::{AccessFlags, Token, TokenFile};
+pub use client_cache::CacheFlags;
 pub use commands::DANGEROUS;
 use commands::parse_command;
 pub use sites::AllowedOrigin;
@@ -46,10 +47,11 @@ impl Cli {
     /// # Errors
     /// A usage error that names those that do not.
     pub fn check(&self) -> Result<(), clap::Error> {
-        let access = self.flags.access.check();
+        let flags = &self.flags;
+        let access = flags.access.check();
         let checked = access
-            .and_then(|()| self.flags.upstream.check())
-            .and_then(|()| self.flags.check_cache());
+            .and_then(|()| flags.upstream.check())
+            .and_then(|()| flags.client_cache.check(&flags.upstream.url));
         checked.map_err(|error| error.with_cmd(&Self::command()))
     }
 }
@@ -139,11 +141,9 @@ pub struct Flags {
     )]
     pub subscriber_buffer: ByteSize,
 
-    /// Memory for values that GET has read, to answer GET from without asking Redis, which tells when they change;
-    /// none are kept without it. For one Redis server (or its Sentinels), not for the embedded one or a
-    /// Cluster.
-    #[arg(long, env = "GATEWAY_CLIENT_CACHE", value_name = "SIZE", value_parser = parse_cache_size)]
-    pub client_cache: Option<ByteSize>,
+    /// The cache of values.
+    #[command(flatten)]
+    pub client_cache: CacheFlags,
 
     /// Time for a request's head to arrive, from its first byte.
     #[arg(long, env = "GATEWAY_HEAD_TIMEOUT", value_name = "TIME", default_value = "10s", value_parser = parse_time)]
@@ -200,17 +200,6 @@ pub struct Flags {
     /// info,redis_http_gateway::hub=debug.
     #[arg(long, env = "GATEWAY_LOG", value_name = "FILTER", default_value = "info,mini_redis=error", value_parser = parse_log)]
     pub log: LogFilter,
-}
-
-impl Flags {
-    fn check_cache(&self) -> Result<(), clap::Error> {
-        if self.client_cache.is_none() || self.upstream.url.is_one_server() {
-            return Ok(());
-        }
-        let message =
-            "--client-cache is for one Redis server or its Sentinels, and --upstream names none\n";
-        Err(clap::Error::raw(ErrorKind::ArgumentConflict, message))
-    }
 }
 
 /// A filter for the log, in the syntax of `tracing_subscriber::filter::Targets`.
@@ -310,7 +299,7 @@ impl From<&Flags> for Config {
             max_body: bytes(flags.max_body),
             max_buffered: bytes(flags.max_buffered),
             subscriber_buffer: bytes(flags.subscriber_buffer),
-            client_cache: flags.client_cache.map(bytes),
+            client_cache: flags.client_cache.size(),
             head_timeout: flags.head_timeout,
             body_timeout: flags.body_timeout,
             idle_timeout: flags.idle_timeout,
@@ -345,17 +334,6 @@ fn parse_head_size(text: &str) -> Result<ByteSize, String> {
     match text.parse() {
         Ok(size) if (SMALLEST_HEAD..=LARGEST_HEAD).contains(&size) => Ok(size),
         Ok(_) => Err("a size from 256B to 64KiB is wanted".into()),
-        Err(error) => Err(error),
-    }
-}
-
-/// Less would hold next to nothing.
-const SMALLEST_CACHE: ByteSize = ByteSize::mib(1);
-
-fn parse_cache_size(text: &str) -> Result<ByteSize, String> {
-    match text.parse() {
-        Ok(size) if size >= SMALLEST_CACHE => Ok(size),
-        Ok(_) => Err("a size from 1MiB up is wanted".into()),
         Err(error) => Err(error),
     }
 }

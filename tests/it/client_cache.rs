@@ -1,35 +1,8 @@
 //! `--client-cache`: what is answered without Redis, and that it is never what it should not be.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::env::{Client, Delays, Program, Relay, TestGateway, TestGroup, TestRedis, wait_until};
-
-/// How long clients write and read at the same time.
-const WHILE: Duration = Duration::from_secs(3);
-
-fn over(url: &str) -> TestGateway {
-    TestGateway::with(|config| {
-        config.upstream = url.parse().unwrap();
-        config.client_cache = Some(1 << 20);
-    })
-}
-
-fn hits(gateway: &TestGateway) -> u64 {
-    gateway.gateway().upstream().cache_stats().unwrap().hits
-}
-
-/// Asks for a key until the answer comes from the cache.
-fn warm(gateway: &TestGateway, key: &str) {
-    let mut client = gateway.connect();
-    let path = format!("/v1/keys/{key}");
-    wait_until("the cache answers", || {
-        let before = hits(gateway);
-        client.request("GET", &path, &[], b"");
-        hits(gateway) > before
-    });
-}
+use crate::env::{Delays, Program, Relay, TestGateway, TestGroup, TestRedis, wait_until};
 
 /// How many GETs the server has run.
 fn gets(redis: &TestRedis) -> u64 {
@@ -43,9 +16,9 @@ fn gets(redis: &TestRedis) -> u64 {
 #[test]
 fn hits_do_not_reach_the_server() {
     let redis = TestRedis::start();
-    let gateway = over(&redis.url());
+    let gateway = TestGateway::with_cache(&redis.url());
     redis.cli(&["SET", "k", "value"]);
-    warm(&gateway, "k");
+    gateway.warm_cache("k");
     let before = gets(&redis);
     let mut client = gateway.connect();
     for _ in 0..100 {
@@ -64,7 +37,7 @@ fn hits_do_not_reach_the_server() {
         }
     }
     assert_eq!(gets(&redis), before);
-    assert!(hits(&gateway) >= 500);
+    assert!(gateway.cache_hits() >= 500);
     // Other commands are none of its business.
     for answer in [
         client.request("POST", "/pipeline", &[], br#"[["GET","k"],["GET","k"]]"#),
@@ -97,7 +70,7 @@ fn without_it_nothing_is_kept_or_tracked() {
 #[test]
 fn a_change_by_others_is_seen() {
     let redis = TestRedis::start();
-    let gateway = over(&redis.url());
+    let gateway = TestGateway::with_cache(&redis.url());
     let mut client = gateway.connect();
     let mut read = || client.request("GET", "/v1/keys/k", &[], b"");
     type Change = (&'static [&'static str], Option<&'static str>);
@@ -117,7 +90,7 @@ fn a_change_by_others_is_seen() {
     ];
     for (change, then) in changes {
         redis.cli(&["MSET", "k", "first", "other", "other"]);
-        warm(&gateway, "k");
+        gateway.warm_cache("k");
         wait_until("the first value is there", || read().body == b"first");
         redis.cli(change);
         wait_until("the change is seen", || {
@@ -132,7 +105,7 @@ fn a_change_by_others_is_seen() {
     }
     // That a key is not there is known as well, and ends as well.
     redis.cli(&["DEL", "k"]);
-    warm(&gateway, "k");
+    gateway.warm_cache("k");
     assert_eq!(read().status, 404);
     redis.cli(&["SET", "k", "b"]);
     wait_until("the key is there", || read().body == b"b");
@@ -149,145 +122,13 @@ fn a_value_is_not_kept_beyond_its_expiry() {
     let redis = TestRedis::start();
     // The server removes nothing by itself, and so tells of nothing.
     redis.cli(&["DEBUG", "SET-ACTIVE-EXPIRE", "0"]);
-    let gateway = over(&redis.url());
+    let gateway = TestGateway::with_cache(&redis.url());
     redis.cli(&["SET", "k", "value", "PX", "300"]);
     let mut client = gateway.connect();
     wait_until("it expires", || {
         client.request("GET", "/v1/keys/k", &[], b"").status == 404
     });
-    assert!(hits(&gateway) > 0);
-}
-
-/// Writes a value to a key in one of many ways.
-fn write(client: &mut Client, way: usize, key: &str, value: u64) {
-    let set = format!(r#"["SET","{key}","{value}"]"#);
-    let post = |client: &mut Client, path: &str, body: String| {
-        let answer = client.request("POST", path, &[], body.as_bytes());
-        assert_eq!(answer.status, 200, "{body}: {answer:?}");
-        assert!(!answer.text().contains("error"), "{body}: {answer:?}");
-    };
-    match way % 10 {
-        0 => {
-            let path = format!("/v1/keys/{key}");
-            let answer = client.request("PUT", &path, &[], value.to_string().as_bytes());
-            assert_eq!(answer.status, 204);
-        }
-        1 => post(client, "/", set),
-        2 => post(client, "/pipeline", format!(r#"[["PING"],{set}]"#)),
-        3 => post(client, "/multi-exec", format!(r#"[["TIME"],{set}]"#)),
-        4 => {
-            // A key of which the server is not told.
-            let script = format!("return redis.call('SET','{key}','{value}')");
-            post(client, "/", format!(r#"["EVAL","{script}","0"]"#));
-        }
-        5 => {
-            let rename = format!(r#"["RENAME","from:{key}","{key}"]"#);
-            let body = format!(r#"[["SET","from:{key}","{value}"],{rename}]"#);
-            post(client, "/pipeline", body);
-        }
-        6 => post(
-            client,
-            "/",
-            format!(r#"["MSET","x:{key}","0","{key}","{value}"]"#),
-        ),
-        7 => post(client, &format!("/set/{key}/{value}"), String::new()),
-        8 => {
-            let copy = format!(r#"["COPY","from:{key}","{key}","REPLACE"]"#);
-            let body = format!(r#"[["SET","from:{key}","{value}"],{copy}]"#);
-            post(client, "/multi-exec", body);
-        }
-        _ => {
-            // The read right behind the write, before that is answered.
-            let put = format!(
-                "PUT /v1/keys/{key} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{value}",
-                value.to_string().len()
-            );
-            let get = format!("GET /v1/keys/{key} HTTP/1.1\r\nHost: localhost\r\n\r\n");
-            client.send(format!("{put}{get}").as_bytes());
-            assert_eq!(client.receive().status, 204);
-            assert_eq!(client.receive().text(), value.to_string());
-        }
-    }
-}
-
-/// Has clients write and read, each its own keys, while others read them all; no client may read anything but
-/// what it wrote last.
-fn nobody_reads_their_own_old_value(gateway: &TestGateway) {
-    const WRITERS: usize = 3;
-    let over = AtomicBool::new(false);
-    let end = Instant::now() + WHILE;
-    thread::scope(|scope| {
-        for reader in 0..2 {
-            let over = &over;
-            scope.spawn(move || {
-                let mut client = gateway.connect();
-                while !over.load(Ordering::Relaxed) {
-                    for writer in 0..WRITERS {
-                        let path = format!("/v1/keys/own:{}", (writer + reader) % WRITERS);
-                        client.request("GET", &path, &[], b"");
-                    }
-                    let answer = client.request("GET", "/v1/keys/shared", &[], b"");
-                    assert!(matches!(answer.status, 200 | 404));
-                }
-            });
-        }
-        let writers: Vec<_> = (0..WRITERS)
-            .map(|writer| {
-                scope.spawn(move || {
-                    let key = format!("own:{writer}");
-                    let path = format!("/v1/keys/{key}");
-                    // Not the one that it writes over.
-                    let (mut first, mut second) = (gateway.connect(), gateway.connect());
-                    let mut value = 0;
-                    while Instant::now() < end {
-                        value += 1;
-                        let way = usize::try_from(value).unwrap() + writer;
-                        write(&mut first, way, &key, value);
-                        for look in 0..30 {
-                            let answer = second.request("GET", &path, &[], b"");
-                            let read = answer.text();
-                            assert_eq!(read, value.to_string(), "way {}, look {look}", way % 10);
-                        }
-                        // Of a key that all write, nobody reads less than it has seen.
-                        let answer = first.request("POST", "/", &[], br#"["INCR","shared"]"#);
-                        let mine = answer.json()["result"].as_u64().unwrap();
-                        for _ in 0..3 {
-                            let answer = second.request("GET", "/v1/keys/shared", &[], b"");
-                            let read: u64 = answer.text().parse().unwrap();
-                            assert!(read >= mine, "{read} after {mine}");
-                        }
-                    }
-                })
-            })
-            .collect();
-        let ends: Vec<_> = writers.into_iter().map(|writer| writer.join()).collect();
-        over.store(true, Ordering::Relaxed);
-        for end in ends {
-            end.unwrap();
-        }
-    });
-    assert!(hits(gateway) > 100, "{} hits", hits(gateway));
-}
-
-#[test]
-fn nobody_reads_their_own_old_value_next_to_redis() {
-    let redis = TestRedis::start();
-    nobody_reads_their_own_old_value(&over(&redis.url()));
-}
-
-#[test]
-fn nobody_reads_their_own_old_value_far_from_redis() {
-    let redis = TestRedis::start();
-    // What the server tells of changes comes long after the replies to the commands that made them, and a
-    // command can be overtaken by a fill that was begun after it.
-    let relay = Relay::to(
-        redis.address(),
-        Delays {
-            commands: Duration::from_millis(3),
-            tracking: Duration::from_millis(10),
-        },
-    );
-    nobody_reads_their_own_old_value(&over(&relay.url()));
+    assert!(gateway.cache_hits() > 0);
 }
 
 #[test]
@@ -300,10 +141,10 @@ fn who_has_emptied_the_database_reads_nothing() {
             tracking: Duration::from_millis(20),
         },
     );
-    let gateway = over(&relay.url());
+    let gateway = TestGateway::with_cache(&relay.url());
     for command in ["FLUSHALL", "FLUSHDB", "SWAPDB/0/1"] {
         gateway.put("/v1/keys/k", b"1");
-        warm(&gateway, "k");
+        gateway.warm_cache("k");
         assert_eq!(gateway.get("/v1/keys/k").text(), "1");
         assert_eq!(gateway.post(&format!("/{command}"), b"").status, 200);
         for _ in 0..10 {
@@ -315,7 +156,7 @@ fn who_has_emptied_the_database_reads_nothing() {
 #[test]
 fn nothing_stale_survives_a_broken_connection() {
     let redis = TestRedis::start();
-    let gateway = over(&redis.url());
+    let gateway = TestGateway::with_cache(&redis.url());
     let trackers = || {
         let list = redis.cli(&["CLIENT", "LIST"]);
         let tracks = |line: &&str| line.contains(" flags=t ");
@@ -336,7 +177,7 @@ fn nothing_stale_survives_a_broken_connection() {
         wait_until("the value is seen", || {
             gateway.get("/v1/keys/k").text() == old
         });
-        warm(&gateway, "k");
+        gateway.warm_cache("k");
         let [tracker] = &trackers()[..] else {
             panic!("there is one tracking connection");
         };
@@ -349,7 +190,7 @@ fn nothing_stale_survives_a_broken_connection() {
         wait_until("the server tracks again", || {
             trackers().first().is_some_and(|now| now != tracker)
         });
-        warm(&gateway, "k");
+        gateway.warm_cache("k");
         assert_eq!(gateway.get("/v1/keys/k").text(), new);
     }
 }
@@ -357,9 +198,9 @@ fn nothing_stale_survives_a_broken_connection() {
 #[test]
 fn a_server_that_comes_back_empty_has_nothing() {
     let mut redis = TestRedis::start();
-    let gateway = over(&redis.url());
+    let gateway = TestGateway::with_cache(&redis.url());
     gateway.put("/v1/keys/k", b"1");
-    warm(&gateway, "k");
+    gateway.warm_cache("k");
     redis.kill();
     wait_until("the gateway has seen it", || {
         gateway.get("/v1/keys/k").status == 503
@@ -371,7 +212,7 @@ fn a_server_that_comes_back_empty_has_nothing() {
         answer.status == 404
     });
     gateway.put("/v1/keys/k", b"2");
-    warm(&gateway, "k");
+    gateway.warm_cache("k");
     assert_eq!(gateway.get("/v1/keys/k").text(), "2");
 }
 
@@ -384,26 +225,26 @@ fn a_server_that_does_not_answer_is_not_stood_in_for() {
         config.command_timeout = Duration::from_millis(200);
     });
     gateway.put("/v1/keys/k", b"1");
-    warm(&gateway, "k");
+    gateway.warm_cache("k");
     redis.signal("STOP");
     // What it has to tell cannot come: within a second the cache stops to answer.
     wait_until("nothing is given away any more", || {
         matches!(gateway.get("/v1/keys/k").status, 502..=504)
     });
-    let before = hits(&gateway);
+    let before = gateway.cache_hits();
     assert_ne!(gateway.get("/v1/keys/k").status, 200);
-    assert_eq!(hits(&gateway), before);
+    assert_eq!(gateway.cache_hits(), before);
     redis.signal("CONT");
     wait_until("it answers again", || {
         gateway.get("/v1/keys/k").status == 200
     });
-    warm(&gateway, "k");
+    gateway.warm_cache("k");
 }
 
 #[test]
 fn the_bound_of_memory_holds() {
     let redis = TestRedis::start();
-    let gateway = over(&redis.url());
+    let gateway = TestGateway::with_cache(&redis.url());
     let value = vec![b'x'; 10_000];
     let mut client = gateway.connect();
     for n in 0..300 {
@@ -427,9 +268,9 @@ fn the_bound_of_memory_holds() {
 #[test]
 fn a_failover_drops_everything() {
     let group = TestGroup::start(1, None);
-    let gateway = over(&format!("redis+sentinel://{}/main", group.sentinels()));
+    let gateway = TestGateway::with_cache(&format!("redis+sentinel://{}/main", group.sentinels()));
     gateway.put("/v1/keys/k", b"before");
-    warm(&gateway, "k");
+    gateway.warm_cache("k");
     group.fail_over();
     let master = group.master();
     wait_until("the new master takes writes", || {
@@ -438,7 +279,7 @@ fn a_failover_drops_everything() {
     wait_until("the gateway follows", || {
         gateway.get("/v1/keys/k").text() == "after"
     });
-    warm(&gateway, "k");
+    gateway.warm_cache("k");
     assert_eq!(gateway.get("/v1/keys/k").text(), "after");
     gateway.put("/v1/keys/k", b"later");
     assert_eq!(gateway.get("/v1/keys/k").text(), "later");

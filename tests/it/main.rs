@@ -57,6 +57,8 @@ mod openapi;
 mod operations;
 /// Which hosts and origins may use the gateway, over sockets.
 mod origin;
+/// With `--client-cache`: nobody reads anything older than what they wrote.
+mod own_writes;
 /// Many requests on one connection.
 mod pipelining;
 /// The README: what it shows works, and what it says is so.

@@ -71,6 +71,30 @@ impl TestGateway {
         Self::with(|config| config.upstream = url.parse().unwrap())
     }
 
+    /// The same, with a small client cache.
+    pub(crate) fn with_cache(url: &str) -> Self {
+        Self::with(|config| {
+            config.upstream = url.parse().unwrap();
+            config.client_cache = Some(1 << 20);
+        })
+    }
+
+    /// How many requests the client cache has answered.
+    pub(crate) fn cache_hits(&self) -> u64 {
+        self.gateway().upstream().cache_stats().unwrap().hits
+    }
+
+    /// Asks for a key until the answer comes from the client cache.
+    pub(crate) fn warm_cache(&self, key: &str) {
+        let mut client = self.connect();
+        let path = format!("/v1/keys/{key}");
+        wait_until("the cache answers", || {
+            let before = self.cache_hits();
+            client.request("GET", &path, &[], b"");
+            self.cache_hits() > before
+        });
+    }
+
     /// The gateway itself.
     pub(crate) fn gateway(&self) -> &Gateway {
         self.gateway.as_ref().unwrap()
