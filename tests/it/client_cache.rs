@@ -286,6 +286,39 @@ fn a_failover_drops_everything() {
 }
 
 #[test]
+fn what_another_server_tells_is_not_listened_to() {
+    let (redis, other) = (TestRedis::start(), TestRedis::start());
+    let relay = Relay::parted(redis.address(), other.address(), Delays::default());
+    let program = Program::start(&["--upstream", &relay.url(), "--client-cache", "1MiB"]);
+    redis.cli(&["SET", "k", "1"]);
+    other.cli(&["SET", "k", "another"]);
+    let mut client = program.connect();
+    wait_until("it is noticed", || {
+        assert_eq!(
+            client.request("GET", "/get/k", &[], b"").json()["result"],
+            "1"
+        );
+        program.said().contains("commands go to another server")
+    });
+    let mut read = || client.request("GET", "/readyz", &[], b"").json()["client_cache"].clone();
+    assert_eq!(read()["values"], 0);
+    assert_eq!(read()["hits"], 0);
+    assert!(read()["misses"].as_u64().unwrap() > 0);
+}
+
+#[test]
+fn a_user_with_few_rights_is_enough() {
+    let redis = TestRedis::start();
+    let rights = "on >word ~* +get +set +pttl +ping +command +info +client|tracking";
+    let rights: Vec<_> = rights.split(' ').collect();
+    redis.cli(&[&["ACL", "SETUSER", "app"], &rights[..]].concat());
+    let gateway = TestGateway::with_cache(&format!("redis://app:word@{}", redis.address()));
+    gateway.put("/v1/keys/k", b"1");
+    gateway.warm_cache("k");
+    assert_eq!(gateway.get("/v1/keys/k").text(), "1");
+}
+
+#[test]
 fn it_is_for_one_server() {
     let output = std::process::Command::new(Program::path())
         .args(["--listen", "127.0.0.1:0", "--client-cache", "64MiB"])

@@ -28,7 +28,7 @@ pub(crate) fn health() -> Plan {
 /// `GET /readyz`: Redis answers. Whatever keeps it from doing so, the answer is 503: the question itself
 /// can be asked again. How it is set up is not for everybody.
 pub(crate) fn ready(upstream: &Upstream, with_details: bool) -> Plan {
-    let ready = match (with_details, upstream.embedded_address()) {
+    let mut ready = match (with_details, upstream.embedded_address()) {
         (false, _) => json!({"status": "ok"}),
         (true, address) => json!({
             "status": "ok",
@@ -36,6 +36,14 @@ pub(crate) fn ready(upstream: &Upstream, with_details: bool) -> Plan {
             "version": env!("CARGO_PKG_VERSION"),
         }),
     };
+    if with_details && let Some(cache) = upstream.cache_stats() {
+        ready["client_cache"] = json!({
+            "values": cache.values,
+            "bytes": cache.bytes,
+            "hits": cache.hits,
+            "misses": cache.misses,
+        });
+    }
     let respond = move |outcomes: Vec<Outcome>| match outcomes.into_iter().next() {
         // Who may not send a PING may send other things.
         Some(Ok(Reply::Error(error))) if error.code() == "NOPERM" => Ok(fresh(&ready)),

@@ -13,7 +13,7 @@ pub(crate) struct Relay {
 }
 
 /// How long bytes are under way.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Delays {
     /// Commands, on connections that speak RESP2.
     pub(crate) commands: Duration,
@@ -23,12 +23,17 @@ pub(crate) struct Delays {
 
 impl Relay {
     pub(crate) fn to(server: SocketAddr, delays: Delays) -> Self {
+        Self::parted(server, server, delays)
+    }
+
+    /// Connections that speak RESP3 lead to another server.
+    pub(crate) fn parted(server: SocketAddr, other: SocketAddr, delays: Delays) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         thread::spawn(move || {
             for client in listener.incoming() {
                 let client = client.unwrap();
-                thread::spawn(move || pass(client, server, delays));
+                thread::spawn(move || pass(client, [server, other], delays));
             }
         });
         Self { address }
@@ -39,13 +44,7 @@ impl Relay {
     }
 }
 
-fn pass(mut client: TcpStream, server: SocketAddr, delays: Delays) {
-    let Ok(mut server) = TcpStream::connect(server) else {
-        return;
-    };
-    for stream in [&client, &server] {
-        stream.set_nodelay(true).unwrap();
-    }
+fn pass(mut client: TcpStream, [server, other]: [SocketAddr; 2], delays: Delays) {
     // A client that wants RESP3 begins by saying so.
     let mut first = [0; 4096];
     let Ok(length) = client.read(&mut first) else {
@@ -53,6 +52,12 @@ fn pass(mut client: TcpStream, server: SocketAddr, delays: Delays) {
     };
     let first = &first[..length];
     let tracks = first.windows(5).any(|word| word == b"HELLO");
+    let Ok(mut server) = TcpStream::connect(if tracks { other } else { server }) else {
+        return;
+    };
+    for stream in [&client, &server] {
+        stream.set_nodelay(true).unwrap();
+    }
     let (there, back) = if tracks {
         (Duration::ZERO, delays.tracking)
     } else {
