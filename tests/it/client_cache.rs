@@ -119,9 +119,9 @@ fn a_change_by_others_is_seen() {
 
 #[test]
 fn a_value_is_not_kept_beyond_its_expiry() {
-    let redis = TestRedis::start();
+    let redis = TestRedis::with(&["--enable-debug-command", "yes"]);
     // The server removes nothing by itself, and so tells of nothing.
-    redis.cli(&["DEBUG", "SET-ACTIVE-EXPIRE", "0"]);
+    assert_eq!(redis.cli(&["DEBUG", "SET-ACTIVE-EXPIRE", "0"]), "OK");
     let gateway = TestGateway::with_cache(&redis.url());
     redis.cli(&["SET", "k", "value", "PX", "300"]);
     let mut client = gateway.connect();
