@@ -232,9 +232,14 @@ fn subcommands(entry: &Reply) -> &[Reply] {
 /// Whether a command, with its subcommand if need be, is in a list.
 fn is_listed(command: &Command, list: &[&str]) -> bool {
     let name = command.name();
-    list.iter().any(|entry| match entry.split_once(' ') {
-        Some((first, second)) => first == name && command.subcommand() == second,
-        None => *entry == name,
+    // Of nearly all entries the first letters tell that it is not that one: every command is looked for in all lists.
+    list.iter().any(|entry| match entry.strip_prefix(name) {
+        Some("") => true,
+        Some(rest) => {
+            let second = rest.strip_prefix(' ');
+            second.is_some_and(|second| command.subcommand() == second)
+        }
+        None => false,
     })
 }
 
