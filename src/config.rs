@@ -3,6 +3,7 @@
 //! Every default is here. Past this file settings are trusted and never looked at as text again.
 
 mod access;
+mod client_cache;
 mod commands;
 mod sites;
 mod streams;
@@ -15,6 +16,7 @@ use bytesize::ByteSize;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 pub use access::{AccessFlags, Token, TokenFile};
+pub use client_cache::CacheFlags;
 pub use commands::DANGEROUS;
 use commands::parse_command;
 pub use sites::AllowedOrigin;
@@ -45,8 +47,11 @@ impl Cli {
     /// # Errors
     /// A usage error that names those that do not.
     pub fn check(&self) -> Result<(), clap::Error> {
-        let access = self.flags.access.check();
-        let checked = access.and_then(|()| self.flags.upstream.check());
+        let flags = &self.flags;
+        let access = flags.access.check();
+        let checked = access
+            .and_then(|()| flags.upstream.check())
+            .and_then(|()| flags.client_cache.check(&flags.upstream.url));
         checked.map_err(|error| error.with_cmd(&Self::command()))
     }
 }
@@ -135,6 +140,10 @@ pub struct Flags {
         default_value = "1MiB"
     )]
     pub subscriber_buffer: ByteSize,
+
+    /// The cache of values.
+    #[command(flatten)]
+    pub client_cache: CacheFlags,
 
     /// Time for a request's head to arrive, from its first byte.
     #[arg(long, env = "GATEWAY_HEAD_TIMEOUT", value_name = "TIME", default_value = "10s", value_parser = parse_time)]
@@ -225,6 +234,8 @@ pub struct Config {
     pub max_buffered: usize,
     /// Bytes that may wait for one subscriber.
     pub subscriber_buffer: usize,
+    /// Bytes of the client cache, if there is one.
+    pub client_cache: Option<usize>,
     /// From a head's first byte to its last.
     pub head_timeout: Duration,
     /// From the end of a head to the end of its body.
@@ -303,6 +314,7 @@ impl From<&Flags> for Config {
             max_body: bytes(flags.max_body),
             max_buffered: bytes(flags.max_buffered),
             subscriber_buffer: bytes(flags.subscriber_buffer),
+            client_cache: flags.client_cache.size(),
             head_timeout: flags.head_timeout,
             body_timeout: flags.body_timeout,
             idle_timeout: flags.idle_timeout,

@@ -61,6 +61,20 @@ pub enum UpstreamUrl {
     Redis(Box<Server>),
 }
 
+impl UpstreamUrl {
+    /// Whether all commands go to one Redis server.
+    #[must_use]
+    pub fn is_one_server(&self) -> bool {
+        match self {
+            Self::Embedded => false,
+            Self::Redis(server) => match server.place {
+                Place::Tcp(_) | Place::Unix(_) | Place::Sentinel(_) => true,
+                Place::Cluster(_) => false,
+            },
+        }
+    }
+}
+
 /// Where a Redis server is, and what it asks for.
 #[derive(Debug, Clone)]
 pub struct Server {

@@ -15,6 +15,7 @@ use super::lists::{
     TRANSACTION, WAITS,
 };
 use super::spread::Spread;
+use super::written::{Writing, Written};
 use crate::command::{Command, keyword};
 use crate::config::DANGEROUS;
 use crate::reply::Reply;
@@ -52,6 +53,7 @@ struct Flags {
     has_subcommands: bool,
     key: KeyPlace,
     spread: Spread,
+    writing: Writing,
 }
 
 impl Classes {
@@ -94,6 +96,7 @@ impl Classes {
                 has_subcommands: matches!(entry.get(9), Some(Reply::Array(all)) if !all.is_empty()),
                 key: KeyPlace::from_entry(&name, entry),
                 spread: Spread::from_entry(&name, entry),
+                writing: Writing::from_entry(&name, entry, has),
             };
             Some((name, flags))
         });
@@ -197,6 +200,18 @@ impl Classes {
         }
     }
 
+    /// What commands may change.
+    pub(super) fn written(&self, commands: &[Command]) -> Written {
+        let each = commands.iter().map(|command| {
+            let writing = match self.flags(command) {
+                Some(flags) => flags.writing,
+                None => Writing::unknown(command.name()),
+            };
+            writing.of(command)
+        });
+        Written::all(each)
+    }
+
     /// What the server says of a command, or of its subcommand where it says something of that.
     fn flags(&self, command: &Command) -> Option<&Flags> {
         let name = command.name();
@@ -228,9 +243,14 @@ fn subcommands(entry: &Reply) -> &[Reply] {
 /// Whether a command, with its subcommand if need be, is in a list.
 fn is_listed(command: &Command, list: &[&str]) -> bool {
     let name = command.name();
-    list.iter().any(|entry| match entry.split_once(' ') {
-        Some((first, second)) => first == name && command.subcommand() == second,
-        None => *entry == name,
+    // Of nearly all entries the first letters tell that it is not that one: every command is looked for in all lists.
+    list.iter().any(|entry| match entry.strip_prefix(name) {
+        Some("") => true,
+        Some(rest) => {
+            let second = rest.strip_prefix(' ');
+            second.is_some_and(|second| command.subcommand() == second)
+        }
+        None => false,
     })
 }
 

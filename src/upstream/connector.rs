@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use redis::aio::{MultiplexedConnection, PubSub};
+use redis::aio::{AsyncPushSender, MultiplexedConnection, PubSub};
 use redis::{AsyncConnectionConfig, ProtocolVersion, RedisConnectionInfo, RedisResult, Value};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -32,12 +32,22 @@ pub(super) struct Connected {
 impl Connector {
     /// A connection for pipelines of commands.
     pub(super) async fn connect(&self) -> RedisResult<Connected> {
+        self.make(&self.handshake(), config()).await
+    }
+
+    /// A connection over which the server pushes what it has to tell.
+    pub(super) async fn tracking(&self, told: impl AsyncPushSender) -> RedisResult<Connected> {
+        let handshake = self.handshake().set_protocol(ProtocolVersion::RESP3);
+        self.make(&handshake, config().set_push_sender(told)).await
+    }
+
+    async fn make(
+        &self,
+        handshake: &RedisConnectionInfo,
+        config: AsyncConnectionConfig,
+    ) -> RedisResult<Connected> {
         let (stream, lead) = self.open().await?;
-        // The gateway's own deadlines rule, not the client's default of 500 ms.
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(None)
-            .set_response_timeout(None);
-        let made = MultiplexedConnection::new_with_config(&self.handshake(), stream, config).await;
+        let made = MultiplexedConnection::new_with_config(handshake, stream, config).await;
         let (connection, driver) = made.map_err(|error| self.without_secrets(error))?;
         Ok(Connected {
             connection,
@@ -147,6 +157,13 @@ impl Connector {
             Self::Redis(server) => server.without_secrets(error),
         }
     }
+}
+
+/// The gateway's own deadlines rule, not the client's default of 500 ms.
+fn config() -> AsyncConnectionConfig {
+    AsyncConnectionConfig::new()
+        .set_connection_timeout(None)
+        .set_response_timeout(None)
 }
 
 impl std::fmt::Display for Connector {

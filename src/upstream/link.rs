@@ -82,6 +82,12 @@ impl Link {
         current.clone()
     }
 
+    /// The number of the connection, if there is one.
+    pub(super) fn number(&self) -> Option<u64> {
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        current.as_ref().map(|live| live.number)
+    }
+
     /// Tells the keeper that a connection of this number did not answer; it makes another.
     pub(super) fn suspect(&self, number: u64) {
         // Full: the keeper has been told.

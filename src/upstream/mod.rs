@@ -5,6 +5,7 @@
 //! server is an address that the gateway itself serves. Nothing here knows HTTP.
 
 mod apart;
+mod cache;
 pub mod classes;
 mod cluster;
 mod connector;
@@ -23,6 +24,7 @@ mod server;
 mod sharded;
 mod spread;
 mod stream;
+mod written;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -36,6 +38,8 @@ use crate::command::Command;
 use crate::config::{Config, Place, UpstreamUrl};
 use crate::error::Error;
 use crate::reply::Reply;
+use cache::Cache;
+pub use cache::CacheStats;
 use classes::{Class, Classes};
 use cluster::Cluster;
 use connector::Connector;
@@ -61,6 +65,8 @@ pub struct Upstream {
 #[derive(Debug)]
 struct Shared {
     engine: Engine,
+    /// `None` unless it is wanted.
+    cache: Option<Cache>,
     learned: Arc<Learned>,
     /// Commands that hold a [`Ticket`].
     under_way: AtomicUsize,
@@ -90,7 +96,8 @@ impl Upstream {
     /// the embedded server listens; a Redis server may come later.
     ///
     /// # Errors
-    /// When the embedded server finds no port to listen on, or there are no certificates for TLS.
+    /// When the embedded server finds no port to listen on, there are no certificates for TLS, or a client cache is
+    /// asked for with something that is not one Redis server.
     pub async fn start(config: &Config) -> std::io::Result<Self> {
         let (learned, limit) = (
             Learned::nothing(config.allow_command.clone()),
@@ -115,12 +122,24 @@ impl Upstream {
                 }
             }
         };
+        let cache = match (config.client_cache, &engine) {
+            (None, _) => None,
+            (Some(size), Engine::One(node)) if config.upstream.is_one_server() => {
+                Some(Cache::start(size, node, limit, config.command_timeout))
+            }
+            (Some(_), _) => {
+                let message = "a client cache is for one Redis server";
+                let kind = std::io::ErrorKind::InvalidInput;
+                return Err(std::io::Error::new(kind, message));
+            }
+        };
         match &engine {
             Engine::One(node) => node.tried().await,
             Engine::Cluster(cluster) => cluster.tried().await,
         }
         let shared = Shared {
             engine,
+            cache,
             learned,
             under_way: AtomicUsize::new(0),
             max_commands: config.max_commands,
@@ -180,11 +199,23 @@ impl Upstream {
         let ticket = Ticket {
             shared: Arc::clone(&self.shared),
             count,
+            _write: self.shared.begin_write(commands),
         };
         if before + count > self.shared.max_commands {
             return Err(Error::Full);
         }
         Ok(ticket)
+    }
+
+    /// The reply to a command, where it is known without asking.
+    pub fn known(&self, command: &Command) -> Option<Reply> {
+        self.shared.cache.as_ref()?.known(command)
+    }
+
+    /// What there is to say of the client cache, if there is one.
+    #[must_use]
+    pub fn cache_stats(&self) -> Option<CacheStats> {
+        self.shared.cache.as_ref().map(Cache::stats)
     }
 
     /// How a command is to be sent, if at all.
@@ -334,11 +365,21 @@ impl Upstream {
     }
 }
 
-/// Commands under way; they are counted until this is dropped.
+impl Shared {
+    /// Has the cache know of what these commands may write.
+    fn begin_write(&self, commands: &[Command]) -> Option<cache::Write> {
+        let cache = self.cache.as_ref()?;
+        cache.begin_write(self.learned.classes().written(commands))
+    }
+}
+
+/// Commands under way; they are counted, and what they write is not read from the cache, until this is dropped.
+/// That has to be after their replies, and before anybody is told of these.
 #[derive(Debug)]
 pub struct Ticket {
     shared: Arc<Shared>,
     count: usize,
+    _write: Option<cache::Write>,
 }
 
 impl Drop for Ticket {

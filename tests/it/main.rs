@@ -21,6 +21,8 @@ mod browser;
 mod bytes;
 /// The program as a command: flags, variables, output, exit codes, signals.
 mod cli;
+/// `--client-cache`: what is answered without Redis, and that it is never what it should not be.
+mod client_cache;
 /// A Redis Cluster behind the gateway.
 mod cluster;
 /// Every command that the server has, sent once right and once wrong.
@@ -65,6 +67,8 @@ mod openapi;
 mod operations;
 /// Which hosts and origins may use the gateway, over sockets.
 mod origin;
+/// With `--client-cache`: nobody reads anything older than what they wrote.
+mod own_writes;
 /// Many requests on one connection.
 mod pipelining;
 /// The README: what it shows works, and what it says is so.

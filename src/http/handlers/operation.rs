@@ -31,7 +31,7 @@ pub(crate) fn ready(upstream: &Upstream, with_details: bool) -> Plan {
     if upstream.is_cluster() {
         return cluster_ready(with_details);
     }
-    let ready = match (with_details, upstream.embedded_address()) {
+    let mut ready = match (with_details, upstream.embedded_address()) {
         (false, _) => json!({"status": "ok"}),
         (true, address) => json!({
             "status": "ok",
@@ -39,6 +39,14 @@ pub(crate) fn ready(upstream: &Upstream, with_details: bool) -> Plan {
             "version": env!("CARGO_PKG_VERSION"),
         }),
     };
+    if with_details && let Some(cache) = upstream.cache_stats() {
+        ready["client_cache"] = json!({
+            "values": cache.values,
+            "bytes": cache.bytes,
+            "hits": cache.hits,
+            "misses": cache.misses,
+        });
+    }
     let respond = move |outcomes: Vec<Outcome>| match outcomes.into_iter().next() {
         Some(Ok(reply)) if is_sign_of_life(&reply) => Ok(fresh(&ready)),
         _ => Err(Problem::new(503, "Redis does not answer")),

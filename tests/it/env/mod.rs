@@ -9,6 +9,7 @@ mod files;
 mod http;
 mod program;
 mod redis;
+mod relay;
 mod sentinel;
 mod sse;
 
@@ -26,6 +27,7 @@ pub(crate) use files::{TestAuthority, TestFolder};
 pub(crate) use http::{Answer, Client};
 pub(crate) use program::Program;
 pub(crate) use redis::TestRedis;
+pub(crate) use relay::{Delays, Relay};
 pub(crate) use sentinel::TestGroup;
 pub(crate) use sse::{Event, EventStream};
 
@@ -71,6 +73,30 @@ impl TestGateway {
     /// In front of what a URL says.
     pub(crate) fn at(url: &str) -> Self {
         Self::with(|config| config.upstream = url.parse().unwrap())
+    }
+
+    /// The same, with a small client cache.
+    pub(crate) fn with_cache(url: &str) -> Self {
+        Self::with(|config| {
+            config.upstream = url.parse().unwrap();
+            config.client_cache = Some(1 << 20);
+        })
+    }
+
+    /// How many requests the client cache has answered.
+    pub(crate) fn cache_hits(&self) -> u64 {
+        self.gateway().upstream().cache_stats().unwrap().hits
+    }
+
+    /// Asks for a key until the answer comes from the client cache.
+    pub(crate) fn warm_cache(&self, key: &str) {
+        let mut client = self.connect();
+        let path = format!("/v1/keys/{key}");
+        wait_until("the cache answers", || {
+            let before = self.cache_hits();
+            client.request("GET", &path, &[], b"");
+            self.cache_hits() > before
+        });
     }
 
     /// The gateway itself.

@@ -1,5 +1,6 @@
 //! A Redis server of a test's own.
 
+use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 
@@ -94,6 +95,25 @@ impl TestRedis {
             .unwrap()
             .trim_end()
             .to_owned()
+    }
+
+    /// Has `redis-cli` run commands, each a line as one would type it, as a transaction.
+    pub(crate) fn transaction(&self, commands: &[&str]) {
+        let port = self.port.to_string();
+        let mut cli = Command::new("redis-cli")
+            .args(["-p", &port])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("redis-cli is missing: apt-get install redis-tools");
+        let lines = format!("MULTI\n{}\nEXEC\n", commands.join("\n"));
+        // Taken, so that its end is seen.
+        cli.stdin
+            .take()
+            .unwrap()
+            .write_all(lines.as_bytes())
+            .unwrap();
+        assert!(cli.wait().unwrap().success());
     }
 
     /// Stops it in its tracks (`STOP`), with all its connections, or lets it go on (`CONT`).
