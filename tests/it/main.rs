@@ -75,6 +75,8 @@ mod restarts;
 mod resume;
 /// The published Upstash SDKs, in programs of their own.
 mod sdk;
+/// Sentinel groups that speak TLS or have passwords of their own.
+mod sentinels;
 /// Sharded channels, over one server and over a Cluster.
 mod sharded;
 /// SIGTERM and SIGINT.
