@@ -27,6 +27,8 @@ mod command_table;
 mod commands;
 /// Writes that happen only if the value is the one that the client knows.
 mod compare_and_set;
+/// `compose.yaml` and the Dockerfile, without a container.
+mod compose;
 /// Many connections at once, and more than there may be.
 mod crowds;
 /// What a client may take its time with, and until when.
