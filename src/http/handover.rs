@@ -11,8 +11,8 @@ use super::problem::Problem;
 use super::response::{Form, Response};
 use super::service::Trim;
 use super::turn::Shared;
-use crate::hub::{Seat, Shape, Subscription, Watch};
-use crate::reply::Reply;
+use crate::hub::{Refusal, Seat, Shape, Subscription, Topic, Watch};
+use crate::reply::{Reply, ServerError};
 use crate::upstream::NoMonitor;
 
 /// Gives the connection of a slot to the hub.
@@ -44,26 +44,31 @@ pub(super) fn hand_over(
     };
     let mut head = owed.clone();
     trim.apply(response.clone()).write(&mut head, &form);
-    let seat = Seat {
+    let mut seat = Seat {
         stream: socket,
         head: head.into(),
         chunked: form.version > (1, 0),
         shape,
+        refusal: None,
         place: Box::new(place),
     };
     match stream {
         Endless::Listen(Listen {
             topics,
             last_event_id,
+            begin,
             ..
         }) => {
+            let owes = !owed.is_empty();
+            seat.refusal = refusal(&topics, owed, &trim, &form);
             let subscription = Subscription {
                 topics,
                 last_event_id,
+                begin,
                 seat,
             };
             if let Err(back) = shared.hub.join(subscription)
-                && owed.is_empty()
+                && !owes
             {
                 refuse_stream(back.seat, &trim, &form);
             }
@@ -72,7 +77,7 @@ pub(super) fn hand_over(
             seat,
             refuse: Box::new(move |failure| {
                 let mut answer = owed;
-                refusal(failure, watch.respond, &trim).write(&mut answer, &form);
+                no_monitor(failure, watch.respond, &trim).write(&mut answer, &form);
                 answer.into()
             }),
         }),
@@ -80,13 +85,27 @@ pub(super) fn hand_over(
 }
 
 /// What the client is told if Redis does not tell of commands.
-fn refusal(failure: NoMonitor, respond: Respond, trim: &Trim) -> Response {
+fn no_monitor(failure: NoMonitor, respond: Respond, trim: &Trim) -> Response {
     let outcome = match failure {
         NoMonitor::Failed(error) => Err(error),
         NoMonitor::Refused(error) => Ok(Reply::Error(error)),
     };
     let responded = unwinding(trim, || respond(vec![outcome])).unwrap_or_else(Err);
     trim.apply(responded.unwrap_or_else(|problem| trim.problem(problem)))
+}
+
+/// What makes an answer of Redis' refusal to have a stream read, such as a key that is none. What is owed goes
+/// before it.
+fn refusal(topics: &[Topic], owed: Vec<u8>, trim: &Trim, form: &Form) -> Option<Refusal> {
+    let any = topics.iter().any(|topic| matches!(topic, Topic::Stream(_)));
+    let (trim, form) = (trim.clone(), form.clone());
+    let answer = move |error: ServerError| {
+        let mut answer = owed;
+        trim.apply(trim.problem(error.into()))
+            .write(&mut answer, &form);
+        answer.into()
+    };
+    any.then(|| Box::new(answer) as Refusal)
 }
 
 /// The hub is busy: the client is told so as far as its socket takes it at once.

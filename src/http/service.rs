@@ -225,6 +225,7 @@ impl Service {
             Route::Hash(key) => hashes::hash(request, key)?,
             Route::HashField(key, field) => hashes::field(request, key, field)?,
             Route::Entries(key) => streams::entries(request, key)?,
+            Route::EntryEvents(key) => streams::events(request, key)?,
             Route::Messages(channel) => channels::publish(request, channel)?,
             Route::ChannelEvents(channel) => channels::events(request, channel)?,
             Route::Events => channels::events_of_several(request)?,
@@ -259,6 +260,7 @@ impl Service {
                             return self.admit(channels::no_sharded());
                         }
                         Topic::Sharded(_) => {}
+                        Topic::Stream(_) => self.shared.upstream.admit_streams()?,
                     }
                 }
                 Ok(Admitted::Listen(listen))

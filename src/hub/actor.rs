@@ -13,8 +13,10 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::entries::Tails;
 use super::event;
 use super::fanout::{ChannelKey, Fanout, Order};
+use super::own_ids::{Own, Pages};
 use super::replay::{Bounds, Memory};
 use super::roster::{Channel, Listener, State};
 use super::source::Happening;
@@ -50,6 +52,8 @@ pub(super) struct Actor {
     /// Topics that nobody listens to any more, in the order they were left.
     lingering: VecDeque<(Instant, Topic)>,
     pub(super) sources: Sources,
+    pub(super) tails: Tails,
+    pub(super) pages: Pages,
     /// Who joined when and may still be unopened, in that order.
     unopened: VecDeque<(Instant, SubscriberId)>,
     /// Channels with messages that were dropped, whose listeners have not been told.
@@ -82,7 +86,9 @@ impl Actor {
             channels: HashMap::new(),
             memory: Memory::new(Bounds::new(config)),
             lingering: VecDeque::new(),
-            sources: Sources::new(upstream, config),
+            sources: Sources::new(upstream.clone(), config),
+            tails: Tails::new(upstream.clone(), config),
+            pages: Pages::new(upstream),
             unopened: VecDeque::new(),
             lossy: HashSet::new(),
             next_loss_check: None,
@@ -111,6 +117,8 @@ impl Actor {
                 },
                 Some(id) = departures.recv() => self.leave(id),
                 happening = self.sources.next() => self.on(happening),
+                news = self.tails.next() => self.on_news(news),
+                Some(page) = self.pages.next() => self.take_page(page),
                 () = sleep_until(patience_ends) => self.open_the_patient(),
                 () = sleep_until(linger_ends) => self.end_lingering(),
                 () = sleep_until(self.next_loss_check) => self.tell_of_losses(),
@@ -138,11 +146,13 @@ impl Actor {
         let Subscription {
             topics,
             last_event_id,
-            seat,
+            begin,
+            mut seat,
         } = subscription;
         self.last_subscriber += 1;
         let id = self.last_subscriber;
         let shape = seat.shape;
+        let refusal = seat.refusal.take();
         // From here on a hang-up is noticed.
         self.fanout.order(Order::Add(id, seat));
         let mut missing = 0;
@@ -166,6 +176,8 @@ impl Actor {
             open: false,
             resume,
             gap,
+            own: begin.map(Own::new),
+            refusal,
         };
         self.subscribers.insert(id, subscriber);
         if missing == 0 {
@@ -238,6 +250,7 @@ impl Actor {
             return;
         };
         match channel.state {
+            _ if !topic.is_subscribed() => self.leave_stream(topic),
             State::Standing if self.sources.unsubscribe(topic, channel.home.as_ref()) => {
                 channel.state = State::Leaving;
             }
@@ -253,10 +266,16 @@ impl Actor {
     }
 
     pub(super) fn ask_for(&mut self, topic: &Topic) {
-        if let Some(channel) = self.channels.get_mut(topic)
-            && channel.state == State::Down
-            && let Some(home) = self.sources.subscribe(topic)
-        {
+        let Some(channel) = self.channels.get_mut(topic) else {
+            return;
+        };
+        if channel.state != State::Down {
+            return;
+        }
+        if let Topic::Stream(key) = topic {
+            self.tails.watch(key, channel.key);
+            channel.state = State::Subscribing;
+        } else if let Some(home) = self.sources.subscribe(topic) {
             channel.state = State::Subscribing;
             channel.home = Some(home);
         }
@@ -316,13 +335,13 @@ impl Actor {
         }
     }
 
-    fn one_more_stands(&mut self, id: SubscriberId) {
+    pub(super) fn one_more_stands(&mut self, id: SubscriberId) {
         let Some(subscriber) = self.subscribers.get_mut(&id) else {
             return;
         };
         subscriber.missing -= 1;
         if subscriber.missing == 0 {
-            if subscriber.open {
+            if subscriber.open && subscriber.own.is_none() {
                 self.tell_of_gap(id);
             } else {
                 self.open(id);

@@ -11,8 +11,10 @@ use std::sync::mpsc::{self, Sender};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use bytes::Bytes;
 use mio::{Poll, Token, Waker};
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::oneshot;
 
 use super::event::{Encoded, Shape};
 use super::writer::Worker;
@@ -42,6 +44,10 @@ pub(super) enum Order {
     Deliver(ChannelKey, Shapes),
     /// Send one subscriber something.
     Send(SubscriberId, Encoded),
+    /// Send one subscriber something, and tell when it has gone out.
+    Page(SubscriberId, Encoded, oneshot::Sender<()>),
+    /// Send one subscriber this instead of an event stream.
+    Refuse(SubscriberId, Bytes),
     /// Send one subscriber something and end its stream.
     End(SubscriberId, Encoded),
     /// End every stream and the thread.

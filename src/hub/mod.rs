@@ -3,15 +3,18 @@
 //! [`Hub`] is what threads hold: they hand a connection over, and never hear of it again. Behind it a task
 //! owns the upstream subscriber connection (`source`) and knows who listens to what (`actor`, `roster`);
 //! a thread of its own writes to the sockets (`fanout`, `writer`, `subscriber`). Events are encoded once for
-//! all who get them (`event`). The hub does not know HTTP: the head that a stream begins with comes
+//! all who get them (`event`). Entries of Redis streams come by another way (`entries`), and may keep their own ids
+//! (`own_ids`). The hub does not know HTTP: the head that a stream begins with comes
 //! ready-made.
 
 mod actor;
 mod delivery;
+mod entries;
 mod event;
 mod fanout;
 mod monitor;
 mod opening;
+mod own_ids;
 mod renewal;
 mod replay;
 mod roster;
@@ -31,13 +34,16 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use crate::config::Config;
+use crate::reply::ServerError;
 use crate::upstream::Upstream;
 use actor::Actor;
 use fanout::{Fanout, Rules};
 use monitor::Monitors;
 
+pub use entries::EntryId;
 pub use event::{Format, Shape};
 pub use monitor::Watch;
+pub use own_ids::Begin;
 pub use topic::Topic;
 
 /// Requests to the hub that may wait.
@@ -53,6 +59,8 @@ pub struct Subscription {
     pub topics: Vec<Topic>,
     /// The id of the last event the client has seen, if it says so.
     pub last_event_id: Option<String>,
+    /// Where to begin, if it is the entries of one Redis stream, under their own ids.
+    pub begin: Option<Begin>,
     /// The connection that the events go to.
     pub seat: Seat,
 }
@@ -67,9 +75,15 @@ pub struct Seat {
     pub chunked: bool,
     /// How events are to look.
     pub shape: Shape,
+    /// Makes an answer of the upstream's refusal of a topic, which is sent instead of the head if that has not
+    /// left.
+    pub refusal: Option<Refusal>,
     /// Whatever is to be given back when the stream is over.
     pub place: Box<dyn Send>,
 }
+
+/// What makes an answer of a refusal.
+pub type Refusal = Box<dyn FnOnce(ServerError) -> Bytes + Send>;
 
 impl std::fmt::Debug for Seat {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

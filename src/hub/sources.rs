@@ -31,6 +31,8 @@ impl Sources {
     pub(super) fn subscribe(&mut self, topic: &Topic) -> Option<Home> {
         let (home, source) = match topic {
             Topic::Channel(_) | Topic::Pattern(_) => (Home::Common, &mut self.common),
+            // Streams are read, and not subscribed to.
+            Topic::Stream(_) => return None,
             Topic::Sharded(channel) => {
                 let shard = self.upstream.shard_of(channel);
                 let home = Home::Shard(shard.clone());
@@ -59,7 +61,8 @@ impl Sources {
     /// Gives up the connections that none of these topics, which are all, has a use for.
     pub(super) fn close_unused<T>(&mut self, topics: &HashMap<Topic, T>) {
         let is_sharded = |topic: &Topic| matches!(topic, Topic::Sharded(_));
-        if self.common.is_open() && topics.keys().all(is_sharded) {
+        let is_common = |topic: &Topic| matches!(topic, Topic::Channel(_) | Topic::Pattern(_));
+        if self.common.is_open() && !topics.keys().any(is_common) {
             self.common.close();
         }
         if !self.shards.is_empty() && !topics.keys().any(is_sharded) {
@@ -73,7 +76,7 @@ impl Sources {
         if let Home::Shard(shard) = home {
             let waits = |topic: &Topic| match topic {
                 Topic::Sharded(channel) => self.upstream.shard_of(channel) == *shard,
-                Topic::Channel(_) | Topic::Pattern(_) => false,
+                Topic::Channel(_) | Topic::Pattern(_) | Topic::Stream(_) => false,
             };
             if !topics.keys().any(waits) {
                 self.shards.remove(shard);

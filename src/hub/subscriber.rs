@@ -9,6 +9,7 @@ use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use tokio::sync::oneshot;
 
 use super::event::{Encoded, Shape};
 use super::fanout::ChannelKey;
@@ -43,6 +44,8 @@ pub(super) struct Subscriber {
     pub(super) ending: bool,
     /// When the kernel last took anything.
     pub(super) last_sent: Instant,
+    /// Told when nothing waits any more; dropped if that never comes.
+    pub(super) gone_out: Option<oneshot::Sender<()>>,
     /// The connection's place among all, given back when this is dropped.
     _place: Box<dyn Send>,
 }
@@ -79,6 +82,7 @@ impl Subscriber {
             listed: false,
             ending: false,
             last_sent: now,
+            gone_out: None,
             _place: seat.place,
         }
     }
@@ -107,6 +111,13 @@ impl Subscriber {
         if self.chunked && !self.ending {
             self.push_bytes(Bytes::from_static(b"0\r\n\r\n"));
         }
+        self.ending = true;
+    }
+
+    /// Appends an answer that is no event stream; the connection ends behind it.
+    pub(super) fn refuse(&mut self, answer: Bytes) {
+        self.head = None;
+        self.push_bytes(answer);
         self.ending = true;
     }
 
@@ -144,6 +155,10 @@ impl Subscriber {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => return Sent::Broken,
             }
+        }
+        if let Some(gone_out) = self.gone_out.take() {
+            // Nobody may want to know any more.
+            let _ = gone_out.send(());
         }
         if self.queue.capacity() > MAX_PIECES {
             // A backlog that is over shall not be paid for ever after.

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-/// A channel, a pattern of channels, or a sharded channel.
+/// A channel, a pattern of channels, a sharded channel, or a stream.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Topic {
     /// A channel by its name: [SUBSCRIBE](https://redis.io/docs/latest/commands/subscribe/).
@@ -13,14 +13,27 @@ pub enum Topic {
     /// A sharded channel by its name, which is no other's:
     /// [SSUBSCRIBE](https://redis.io/docs/latest/commands/ssubscribe/).
     Sharded(Bytes),
+    /// The entries of a stream, by its key: [XREAD](https://redis.io/docs/latest/commands/xread/).
+    Stream(Bytes),
 }
 
 impl Topic {
-    /// The channel's name, or the pattern.
+    /// The channel's name, the pattern, or the stream's key.
     #[must_use]
     pub fn name(&self) -> &Bytes {
         match self {
-            Self::Channel(name) | Self::Pattern(name) | Self::Sharded(name) => name,
+            Self::Channel(name)
+            | Self::Pattern(name)
+            | Self::Sharded(name)
+            | Self::Stream(name) => name,
+        }
+    }
+
+    /// Whether it is listened to by subscribing.
+    pub(super) fn is_subscribed(&self) -> bool {
+        match self {
+            Self::Channel(_) | Self::Pattern(_) | Self::Sharded(_) => true,
+            Self::Stream(_) => false,
         }
     }
 }

@@ -162,6 +162,18 @@ impl Worker {
                     self.push(place, &events);
                 }
             }
+            Order::Page(id, events, gone_out) => {
+                if let Some(&place) = self.places.get(&id) {
+                    self.subscribers[place].gone_out = Some(gone_out);
+                    self.push(place, &events);
+                }
+            }
+            Order::Refuse(id, answer) => {
+                if let Some(&place) = self.places.get(&id) {
+                    self.subscribers[place].refuse(answer);
+                    self.list(place);
+                }
+            }
             Order::End(id, events) => {
                 if let Some(&place) = self.places.get(&id) {
                     self.subscribers[place].open();

@@ -75,7 +75,8 @@ impl Upstream {
     }
 }
 
-struct AbortOnDrop(tokio::task::JoinHandle<()>);
+/// Ends a connection's task, and with it the connection, with whoever has it.
+pub(super) struct AbortOnDrop(pub(super) tokio::task::JoinHandle<()>);
 
 impl Drop for AbortOnDrop {
     fn drop(&mut self) {

@@ -17,6 +17,7 @@ mod lists;
 mod monitor;
 mod node;
 mod packed;
+mod reader;
 mod sentinel;
 mod server;
 mod sharded;
@@ -44,6 +45,7 @@ use learned::Learned;
 pub use monitor::{Monitor, NoMonitor, Told};
 use node::{Line, Node};
 use packed::Packed;
+pub use reader::{Reader, Reading};
 use server::RedisServer;
 pub use sharded::{Shard, ShardedSink, ShardedStream};
 
@@ -215,6 +217,17 @@ impl Upstream {
     pub fn admit_patterns(&self) -> Result<(), Error> {
         match self.embedded() {
             Some(_) => Err(embedded::unsupported("PSUBSCRIBE")),
+            None => Ok(()),
+        }
+    }
+
+    /// Checks that streams can be read.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] where they cannot.
+    pub fn admit_streams(&self) -> Result<(), Error> {
+        match self.embedded() {
+            Some(_) => Err(embedded::unsupported("XREAD")),
             None => Ok(()),
         }
     }

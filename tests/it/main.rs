@@ -79,10 +79,14 @@ mod resume;
 mod sdk;
 /// Sentinel groups that speak TLS or have passwords of their own.
 mod sentinels;
+/// Channels, patterns and Redis streams together on one event stream.
+mod several;
 /// Sharded channels, over one server and over a Cluster.
 mod sharded;
 /// SIGTERM and SIGINT.
 mod shutdown;
+/// The entries of Redis streams as events: order, coming back, what is gone.
+mod stream_events;
 /// `/v1/streams` over a real Redis.
 mod streams;
 /// The rules of the house.

@@ -259,7 +259,7 @@ fn listen(request: &Request, names: &[Bytes], kind: fn(Bytes) -> Topic) -> Resul
         format: Format::Upstash,
         named: false,
     };
-    Ok(stream(request, &topics, shape, None))
+    Ok(stream(request, &topics, shape, None, None))
 }
 
 /// A command that may be sent, and what is to be done to its reply.

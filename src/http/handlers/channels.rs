@@ -1,4 +1,4 @@
-//! `/v1/channels` and `/v1/events`: publishing, and listening by Server-Sent Events.
+//! `/v1/channels` and `/v1/events`: publishing, and listening by Server-Sent Events, on the latter also to streams.
 
 use bytes::Bytes;
 use serde_json::json;
@@ -11,10 +11,10 @@ use crate::http::problem::Problem;
 use crate::http::query::{Query, bad};
 use crate::http::request::Request;
 use crate::http::response::Response;
-use crate::hub::{Format, Shape, Topic};
+use crate::hub::{Begin, Format, Shape, Topic};
 use crate::reply::Reply;
 
-/// Channels and patterns that one stream may carry.
+/// Channels, patterns and streams that one event stream may carry.
 pub(crate) const MAX_TOPICS: usize = 100;
 
 /// `POST /v1/channels/{channel}/messages`.
@@ -51,13 +51,14 @@ pub(crate) fn events_of_several(request: &Request) -> Result<Plan, Problem> {
     }
     let channels = query.all("channel").into_iter().map(kind(sharded));
     let patterns = patterns.into_iter().map(Topic::Pattern);
-    let mut topics: Vec<_> = channels.chain(patterns).collect();
+    let streams = query.all("stream").into_iter().map(Topic::Stream);
+    let mut topics: Vec<_> = channels.chain(patterns).chain(streams).collect();
     topics.sort();
     topics.dedup();
     if topics.is_empty() {
         return Err(bad(
             "channel",
-            "must be given, once for each channel, or pattern",
+            "must be given, once for each channel, or pattern, or stream",
         ));
     }
     if topics.len() > MAX_TOPICS {
@@ -90,17 +91,13 @@ fn listen(
     let named = query.word("event", &["channel"])?.is_some();
     let asked = query.one("last_event_id")?;
     query.finish()?;
-    if !accepts(&request.headers, "text/event-stream") {
-        return Err(Problem::new(406, "this comes as text/event-stream"));
-    }
-    // An EventSource reconnects with the URL it began with: its header is the newer one.
-    let last = request.headers.get("Last-Event-ID").or(asked.as_deref());
-    let last_event_id = last.map(|id| String::from_utf8_lossy(id).into_owned());
+    let last_event_id = last_event_id(request, asked.as_deref())?;
     Ok(stream(
         request,
         topics,
         Shape { format, named },
         last_event_id,
+        None,
     ))
 }
 
@@ -109,12 +106,27 @@ pub(crate) fn no_sharded() -> Plan {
     Plan::ask(Command::new("SSUBSCRIBE"), |reply| Err(unexpected(&reply)))
 }
 
+/// The id of the last event that the client has seen, if it says so. Whether it takes an event stream at all.
+pub(crate) fn last_event_id(
+    request: &Request,
+    asked: Option<&[u8]>,
+) -> Result<Option<String>, Problem> {
+    if !accepts(&request.headers, "text/event-stream") {
+        return Err(Problem::new(406, "this comes as text/event-stream"));
+    }
+    // An EventSource reconnects with the URL it began with: its header is the newer one.
+    let last = request.headers.get("Last-Event-ID").or(asked);
+    let last = last.map(|id| String::from_utf8_lossy(id).into_owned());
+    Ok(last.filter(|last| !last.is_empty()))
+}
+
 /// An event stream; of a HEAD, its head alone.
 pub(crate) fn stream(
     request: &Request,
     topics: &[Topic],
     shape: Shape,
     last_event_id: Option<String>,
+    begin: Option<Begin>,
 ) -> Plan {
     let head = head();
     if request.method == Method::Head {
@@ -126,11 +138,13 @@ pub(crate) fn stream(
         Topic::Channel(name) => Topic::Channel(copy(name)),
         Topic::Pattern(name) => Topic::Pattern(copy(name)),
         Topic::Sharded(name) => Topic::Sharded(copy(name)),
+        Topic::Stream(key) => Topic::Stream(copy(key)),
     });
     Plan::Listen(Listen {
         topics: topics.collect(),
         shape,
         last_event_id,
+        begin,
         head,
     })
 }

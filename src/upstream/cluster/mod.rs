@@ -32,6 +32,7 @@ use crate::reply::{Reply, ServerError};
 use errand::{Errand, To, errands};
 use redirect::{Redirect, Target};
 use scout::Scout;
+pub(super) use slot::slot_of;
 use view::{Member, View};
 pub(super) use ways::Way;
 

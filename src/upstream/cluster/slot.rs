@@ -9,7 +9,7 @@ pub(super) const SLOTS: u16 = 16_384;
 const CRC: Crc<u16> = Crc::<u16>::new(&CRC_16_XMODEM);
 
 /// The slot of a key. Keys with the same text between the first `{` and the next `}` have the same slot.
-pub(super) fn slot_of(key: &[u8]) -> u16 {
+pub(in crate::upstream) fn slot_of(key: &[u8]) -> u16 {
     CRC.checksum(hash_tag(key).unwrap_or(key)) % SLOTS
 }
 

@@ -10,7 +10,7 @@ use crate::command::Command;
 use crate::config::Address;
 use crate::error::Error;
 use crate::reply::Reply;
-use crate::upstream::connector::Connector;
+use crate::upstream::connector::{Connected, Connector};
 use crate::upstream::lead::Lead;
 use crate::upstream::sharded::{Shard, ShardedSink, ShardedStream};
 
@@ -88,6 +88,37 @@ impl Cluster {
         let lead = self.lead(member.address.clone());
         let (connection, _) = member.node.connector().subscriber().await?;
         Ok((connection, lead))
+    }
+
+    /// A connection to the node that serves a slot, which is good for as long as it does.
+    ///
+    /// # Errors
+    /// Why there is none, for the log.
+    pub(in crate::upstream) async fn connect_for(
+        &self,
+        slot: u16,
+    ) -> redis::RedisResult<Connected> {
+        let view = self.view();
+        let Some(member) = view.owner(slot) else {
+            self.wish();
+            let kind = redis::ErrorKind::ClusterConnectionNotFound;
+            return Err((kind, "no node of the Cluster serves the slot").into());
+        };
+        let address = member.address.clone();
+        let serves = move |view: &View| view.owner(slot).is_some_and(|m| m.address == address);
+        let lead = self.until(move |view| !serves(view));
+        let connected = member.node.connector().connect().await?;
+        Ok(Connected { lead, ..connected })
+    }
+
+    /// Whether a reply says that its command did not run because its slot is another node's, or that of none
+    /// at the moment. Who serves it is found out then.
+    pub(in crate::upstream) fn is_elsewhere(&self, reply: &Reply) -> bool {
+        let elsewhere = Redirect::of(reply).is_some();
+        if elsewhere {
+            self.wish();
+        }
+        elsewhere
     }
 
     /// Where the node is that serves the slot of a sharded channel, if that is known.
