@@ -243,6 +243,12 @@ pub struct Config {
     pub shutdown_timeout: Duration,
     /// Silence on a stream before a comment.
     pub heartbeat: Duration,
+    /// Event streams at once.
+    pub max_subscribers: Option<usize>,
+    /// Event streams at once of one client address.
+    pub max_subscribers_per_address: Option<usize>,
+    /// That an event stream lasts.
+    pub max_stream_age: Option<Duration>,
     /// That a channel is listened to after its last subscriber.
     pub linger: Duration,
     /// Messages of a channel that are kept.
@@ -261,6 +267,13 @@ pub struct Config {
     pub allow_host: Vec<String>,
     /// Dangerous commands that are allowed, in capitals, with their subcommand if any.
     pub allow_command: Vec<String>,
+}
+
+impl Config {
+    /// Whether there may be no more than a certain number of event streams.
+    pub(crate) fn limits_subscribers(&self) -> bool {
+        self.max_subscribers.is_some() || self.max_subscribers_per_address.is_some()
+    }
 }
 
 impl Default for Config {
@@ -297,6 +310,9 @@ impl From<&Flags> for Config {
             connect_timeout: flags.connect_timeout,
             shutdown_timeout: flags.shutdown_timeout,
             heartbeat: flags.streams.heartbeat,
+            max_subscribers: flags.streams.max_subscribers,
+            max_subscribers_per_address: flags.streams.max_subscribers_per_address,
+            max_stream_age: flags.streams.max_stream_age,
             linger: flags.streams.linger,
             replay_events: flags.streams.replay_events,
             replay_bytes: bytes(flags.streams.replay_bytes),

@@ -14,6 +14,20 @@ pub struct StreamFlags {
     #[arg(long, env = "GATEWAY_HEARTBEAT", value_name = "TIME", default_value = "15s", value_parser = parse_time)]
     pub heartbeat: Duration,
 
+    /// Event streams at once. For one more, the oldest ends whose client comes back by itself, as browsers do;
+    /// if none has lasted for --retry, the new one gets a 503. Without it, --max-connections is the limit.
+    #[arg(long, env = "GATEWAY_MAX_SUBSCRIBERS", value_name = "N", value_parser = parse_count, allow_negative_numbers = true)]
+    pub max_subscribers: Option<usize>,
+
+    /// The same for each client address (of IPv6: each /64), with a 429. Behind a proxy all clients have one.
+    #[arg(long, env = "GATEWAY_MAX_SUBSCRIBERS_PER_ADDRESS", value_name = "N", value_parser = parse_count, allow_negative_numbers = true)]
+    pub max_subscribers_per_address: Option<usize>,
+
+    /// How long an event stream may last before it ends, so that its client comes back, perhaps to another
+    /// gateway; each lasts up to a fifth less. Without it, for as long as the client stays.
+    #[arg(long, env = "GATEWAY_MAX_STREAM_AGE", value_name = "TIME", value_parser = parse_time)]
+    pub max_stream_age: Option<Duration>,
+
     /// How long a channel is still listened to after its last subscriber, so that who comes back misses
     /// nothing.
     #[arg(long, env = "GATEWAY_LINGER", value_name = "TIME", default_value = "60s", value_parser = parse_time)]

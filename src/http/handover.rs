@@ -11,9 +11,15 @@ use super::problem::Problem;
 use super::response::{Form, Response};
 use super::service::Trim;
 use super::turn::Shared;
-use crate::hub::{Refusal, Seat, Shape, Subscription, Topic, Watch};
-use crate::reply::{Reply, ServerError};
+use crate::hub::{Crowded, Refusal, Refused, Seat, Shape, Subscription, Topic, Watch};
+use crate::reply::Reply;
 use crate::upstream::NoMonitor;
+
+/// What a client is told for whose stream there is no room. Whoever writes a page has to know the second half.
+const TOO_MANY: &str = "there are as many event streams as there may be; an EventSource does not try again after \
+                        this answer, so make a new one in a while";
+const TOO_MANY_OF_ONE: &str = "this address has as many event streams as one may have; an EventSource does not \
+                               try again after this answer, so close another one and make a new one";
 
 /// Gives the connection of a slot to the hub.
 pub(super) fn hand_over(
@@ -60,7 +66,11 @@ pub(super) fn hand_over(
             ..
         }) => {
             let owes = !owed.is_empty();
-            seat.refusal = refusal(&topics, owed, &trim, &form);
+            // Most streams cannot be refused.
+            let is_stream = |topic: &Topic| matches!(topic, Topic::Stream(_));
+            if shared.config.limits_subscribers() || topics.iter().any(is_stream) {
+                seat.refusal = Some(refusal(owed, &trim, &form));
+            }
             let subscription = Subscription {
                 topics,
                 last_event_id,
@@ -94,18 +104,19 @@ fn no_monitor(failure: NoMonitor, respond: Respond, trim: &Trim) -> Response {
     trim.apply(responded.unwrap_or_else(|problem| trim.problem(problem)))
 }
 
-/// What makes an answer of Redis' refusal to have a stream read, such as a key that is none. What is owed goes
-/// before it.
-fn refusal(topics: &[Topic], owed: Vec<u8>, trim: &Trim, form: &Form) -> Option<Refusal> {
-    let any = topics.iter().any(|topic| matches!(topic, Topic::Stream(_)));
+/// What makes an answer of a refusal. What is owed goes before it.
+fn refusal(owed: Vec<u8>, trim: &Trim, form: &Form) -> Refusal {
     let (trim, form) = (trim.clone(), form.clone());
-    let answer = move |error: ServerError| {
+    Box::new(move |refused| {
+        let problem = match refused {
+            Refused::Crowded(Crowded::Everywhere) => Problem::new(503, TOO_MANY),
+            Refused::Crowded(Crowded::Address) => Problem::new(429, TOO_MANY_OF_ONE),
+            Refused::Upstream(error) => error.into(),
+        };
         let mut answer = owed;
-        trim.apply(trim.problem(error.into()))
-            .write(&mut answer, &form);
+        trim.apply(trim.problem(problem)).write(&mut answer, &form);
         answer.into()
-    };
-    any.then(|| Box::new(answer) as Refusal)
+    })
 }
 
 /// The hub is busy: the client is told so as far as its socket takes it at once.

@@ -13,6 +13,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::admission::{Admission, Limits};
 use super::entries::Tails;
 use super::event;
 use super::fanout::{ChannelKey, Fanout, Order};
@@ -32,6 +33,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Topics that are kept at once for those who come back.
 const MAX_LINGERING: usize = 10_000;
 
+/// How much of a shutdown's time the streams may take to end.
+const CLOSING_SHARE: f32 = 0.8;
+
 pub(super) struct Actor {
     pub(super) retry: Duration,
     /// How long a topic is kept after its last listener.
@@ -44,6 +48,9 @@ pub(super) struct Actor {
     pub(super) epoch: String,
     /// The last event's number.
     pub(super) sequence: u64,
+    pub(super) admission: Admission,
+    /// What the end of all streams may take.
+    closing_time: Duration,
     last_subscriber: SubscriberId,
     last_channel: ChannelKey,
     pub(super) subscribers: HashMap<SubscriberId, Listener>,
@@ -80,6 +87,8 @@ impl Actor {
             stats,
             epoch,
             sequence: 0,
+            admission: Admission::new(Limits::of(config)),
+            closing_time: config.shutdown_timeout.mul_f32(CLOSING_SHARE),
             last_subscriber: 0,
             last_channel: 0,
             subscribers: HashMap::new(),
@@ -101,19 +110,22 @@ impl Actor {
         mut mailbox: mpsc::Receiver<Message>,
         mut departures: mpsc::UnboundedReceiver<SubscriberId>,
     ) {
+        let mut closing = None;
         loop {
+            if closing.is_some() && self.subscribers.is_empty() {
+                return self.end(mailbox, closing).await;
+            }
             let patience_ends = self.unopened.front().map(|(joined, _)| *joined + PATIENCE);
             let linger_ends = self.lingering.front().map(|(left, _)| *left + self.linger);
             tokio::select! {
                 message = mailbox.recv() => match message {
                     Some(Message::Join(subscription)) => self.join(subscription),
+                    // Until they have ended, streams go on.
                     Some(Message::Close(done)) => {
-                        self.close().await;
-                        // Whoever asked may have given up.
-                        let _ = done.send(());
-                        return;
+                        self.fanout.order(Order::Close(self.closing_time));
+                        closing = Some(done);
                     }
-                    None => return self.close().await,
+                    None => return self.end(mailbox, closing).await,
                 },
                 Some(id) = departures.recv() => self.leave(id),
                 happening = self.sources.next() => self.on(happening),
@@ -132,26 +144,19 @@ impl Actor {
         }
     }
 
-    async fn close(self) {
-        self.fanout.order(Order::Close);
-        // The thread ends as soon as it has tried to write to everybody.
-        let fanout = self.fanout;
-        let ended = tokio::task::spawn_blocking(move || fanout.join());
-        if let Err(error) = ended.await {
-            tracing::error!(%error, "the fan-out was not waited for");
-        }
-    }
-
-    fn join(&mut self, subscription: Subscription) {
+    pub(super) fn join(&mut self, subscription: Subscription) {
         let Subscription {
             topics,
             last_event_id,
             begin,
-            mut seat,
+            seat,
         } = subscription;
         self.last_subscriber += 1;
         let id = self.last_subscriber;
         let shape = seat.shape;
+        let Some(mut seat) = self.admit(id, seat) else {
+            return;
+        };
         let refusal = seat.refusal.take();
         // From here on a hang-up is noticed.
         self.fanout.order(Order::Add(id, seat));
@@ -197,6 +202,7 @@ impl Actor {
     }
 
     fn leave(&mut self, id: SubscriberId) {
+        self.admission.left(id);
         let Some(subscriber) = self.subscribers.remove(&id) else {
             return;
         };

@@ -41,6 +41,12 @@ impl Shape {
     /// How many shapes there are.
     pub(super) const COUNT: usize = 8;
 
+    /// Whether those who want it so come back when their stream ends, by the id of the last event. Upstash's
+    /// SDKs do not.
+    pub(super) fn comes_back(self) -> bool {
+        self.format != Format::Upstash
+    }
+
     /// The place of this shape among all.
     pub(super) fn index(self) -> usize {
         self.format as usize * 2 + usize::from(self.named)

@@ -50,8 +50,8 @@ pub(super) enum Order {
     Refuse(SubscriberId, Bytes),
     /// Send one subscriber something and end its stream.
     End(SubscriberId, Encoded),
-    /// End every stream and the thread.
-    Close,
+    /// End every stream within this time. Whoever gives orders no more ends the thread.
+    Close(Duration),
 }
 
 /// The hub's side.
@@ -77,6 +77,7 @@ pub(super) struct Rules {
     pub(super) subscriber_buffer: usize,
     pub(super) write_timeout: Duration,
     pub(super) heartbeat: Duration,
+    pub(super) max_age: Option<Duration>,
 }
 
 impl Fanout {
@@ -106,7 +107,7 @@ impl Fanout {
 
     /// Gives an order. Those for single subscribers are bounded by the number of connections.
     pub(super) fn order(&self, order: Order) {
-        // The thread ends only after Close, when nobody is left to serve.
+        // The thread ends only when no more orders can come.
         let _ = self.orders.send(order);
         if !self.bell.rung.swap(true, Ordering::AcqRel)
             && let Err(error) = self.bell.waker.wake()
@@ -127,8 +128,12 @@ impl Fanout {
         true
     }
 
-    /// Waits until the thread has ended, which [`Order::Close`] has it do.
+    /// Has the thread end every stream that is left, and waits until it has ended itself.
     pub(super) fn join(self) {
+        drop(self.orders);
+        if let Err(error) = self.bell.waker.wake() {
+            tracing::error!(%error, "cannot wake the fan-out");
+        }
         if self.thread.join().is_err() {
             tracing::error!("the fan-out panicked");
         }

@@ -8,6 +8,9 @@
 //! ready-made.
 
 mod actor;
+mod admission;
+mod clock;
+mod closing;
 mod delivery;
 mod entries;
 mod event;
@@ -40,6 +43,7 @@ use actor::Actor;
 use fanout::{Fanout, Rules};
 use monitor::Monitors;
 
+pub use admission::Crowded;
 pub use entries::EntryId;
 pub use event::{Format, Shape};
 pub use monitor::Watch;
@@ -75,15 +79,24 @@ pub struct Seat {
     pub chunked: bool,
     /// How events are to look.
     pub shape: Shape,
-    /// Makes an answer of the upstream's refusal of a topic, which is sent instead of the head if that has not
-    /// left.
+    /// Makes the answer that is sent instead of the head if the stream is refused before that has left: needed if
+    /// the number of streams is limited, or the upstream may refuse a topic.
     pub refusal: Option<Refusal>,
     /// Whatever is to be given back when the stream is over.
     pub place: Box<dyn Send>,
 }
 
 /// What makes an answer of a refusal.
-pub type Refusal = Box<dyn FnOnce(ServerError) -> Bytes + Send>;
+pub type Refusal = Box<dyn FnOnce(Refused) -> Bytes + Send>;
+
+/// Why a stream is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refused {
+    /// There are too many.
+    Crowded(Crowded),
+    /// The upstream does not let the gateway have a topic, for this reason.
+    Upstream(ServerError),
+}
 
 impl std::fmt::Debug for Seat {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -102,6 +115,10 @@ pub struct Stats {
     pub subscribers: AtomicUsize,
     /// Channels that are subscribed to upstream, or about to be.
     pub channels: AtomicUsize,
+    /// Streams that ended for new ones.
+    pub made_room: AtomicU64,
+    /// Streams that were refused because there were too many.
+    pub turned_away: AtomicU64,
     /// Subscribers that were disconnected because they were too slow.
     pub evicted: AtomicU64,
     /// Messages that were dropped because the fan-out could not keep up.
@@ -138,6 +155,7 @@ impl Hub {
             subscriber_buffer: config.subscriber_buffer,
             write_timeout: config.write_timeout,
             heartbeat: config.heartbeat,
+            max_age: config.max_stream_age,
         };
         let fanout = Fanout::start(rules, Arc::clone(&stats), gone)?;
         let monitors = Monitors::new(
@@ -179,7 +197,8 @@ impl Hub {
         self.mailbox.closed().await;
     }
 
-    /// Ends all streams, cleanly where the client still reads, and resolves when that is done.
+    /// Ends all streams, cleanly where the client still reads, and resolves when that is done. Many are spread
+    /// over most of the time that a shutdown may take, so that not all of them come back at once.
     pub async fn close(&self) {
         self.monitors.close().await;
         let (done, closed) = tokio::sync::oneshot::channel();

@@ -16,7 +16,7 @@ use super::event::{self, Encoded, Format, Shape};
 use super::fanout::Order;
 use super::replay::Replay;
 use super::roster::{Channel, State};
-use super::{SubscriberId, Topic};
+use super::{Refused, SubscriberId, Topic};
 use crate::reply::ServerError;
 use crate::upstream::Upstream;
 
@@ -194,7 +194,7 @@ impl Actor {
             let listener = self.subscribers.get_mut(id);
             let refusal = listener.and_then(|listener| listener.refusal.take());
             self.fanout.order(match refusal {
-                Some(refusal) => Order::Refuse(*id, refusal(error.clone())),
+                Some(refusal) => Order::Refuse(*id, refusal(Refused::Upstream(error.clone()))),
                 None => Order::End(*id, farewell.clone()),
             });
         }

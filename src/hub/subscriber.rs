@@ -42,6 +42,8 @@ pub(super) struct Subscriber {
     pub(super) listed: bool,
     /// Whether the connection ends when the queue is empty.
     pub(super) ending: bool,
+    /// When its stream is to end.
+    pub(super) ends_at: Option<Instant>,
     /// When the kernel last took anything.
     pub(super) last_sent: Instant,
     /// Told when nothing waits any more; dropped if that never comes.
@@ -81,6 +83,7 @@ impl Subscriber {
             blocked: false,
             listed: false,
             ending: false,
+            ends_at: None,
             last_sent: now,
             gone_out: None,
             _place: seat.place,
@@ -116,6 +119,9 @@ impl Subscriber {
 
     /// Appends an answer that is no event stream; the connection ends behind it.
     pub(super) fn refuse(&mut self, answer: Bytes) {
+        if self.ending {
+            return;
+        }
         self.head = None;
         self.push_bytes(answer);
         self.ending = true;
@@ -135,14 +141,7 @@ impl Subscriber {
     pub(super) fn send(&mut self, now: Instant) -> Sent {
         self.blocked = false;
         while self.waiting > 0 {
-            let mut pieces = [IoSlice::new(&[]); MAX_PIECES];
-            let mut count = 0;
-            for (place, piece) in pieces.iter_mut().zip(&self.queue) {
-                let from = if count == 0 { self.taken } else { 0 };
-                *place = IoSlice::new(&piece[from..]);
-                count += 1;
-            }
-            match self.stream.write_vectored(&pieces[..count]) {
+            match self.write() {
                 Ok(0) => return Sent::Broken,
                 Ok(written) => {
                     self.last_sent = now;
@@ -165,6 +164,21 @@ impl Subscriber {
             self.queue.shrink_to_fit();
         }
         Sent::All
+    }
+
+    /// One system call's worth. For a single piece, which is the rule, `send` costs a tenth less than `writev`.
+    fn write(&mut self) -> io::Result<usize> {
+        if let ([piece], []) = self.queue.as_slices() {
+            return self.stream.write(&piece[self.taken..]);
+        }
+        let mut pieces = [IoSlice::new(&[]); MAX_PIECES];
+        let mut count = 0;
+        for (place, piece) in pieces.iter_mut().zip(&self.queue) {
+            let from = if count == 0 { self.taken } else { 0 };
+            *place = IoSlice::new(&piece[from..]);
+            count += 1;
+        }
+        self.stream.write_vectored(&pieces[..count])
     }
 
     fn advance(&mut self, written: usize) {

@@ -89,7 +89,7 @@ fn help_tells_every_flag_with_its_variable_and_its_default() {
         match defaults[..] {
             [] => assert!(
                 is_switch
-                    || ["allow-", "upstream-"]
+                    || ["allow-", "upstream-", "max-subscribers", "max-stream-age"]
                         .iter()
                         .any(|begin| name.starts_with(begin))
                     || name.contains("token"),

@@ -5,6 +5,8 @@
     reason = "a test says what it expects by unwrapping it, in its helpers too"
 )]
 
+/// Large audiences of event streams: that come and go, that stall, and whose Redis goes away.
+mod audiences;
 /// Tokens in requests: who is asked for one, how it is shown, what each allows.
 mod auth;
 /// The blocking client and subscriber against mini-redis, and against servers that misbehave.
@@ -51,6 +53,8 @@ mod framing;
 mod hashes;
 /// `/v1/keys`: values, conditions, negotiation.
 mod keys;
+/// The life of event streams: how many there may be, how long they last, how they end.
+mod lifecycle;
 /// How much a client may send.
 mod limits;
 /// Commands that the gateway answers itself.

@@ -1,6 +1,7 @@
 //! What the tests stand on: a gateway in this process or in one of its own, a client that shows what came
 //! over the wire, and waiting for a condition.
 
+mod audience;
 mod chromium;
 mod cluster;
 mod examples;
@@ -17,6 +18,7 @@ use std::time::{Duration, Instant};
 use redis_http_gateway::config::Config;
 use redis_http_gateway::gateway::Gateway;
 
+pub(crate) use audience::Audience;
 pub(crate) use chromium::Chromium;
 pub(crate) use cluster::{KEYS, TestCluster};
 pub(crate) use examples::example;
