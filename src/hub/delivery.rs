@@ -19,10 +19,13 @@ const LOSS_CHECK: Duration = Duration::from_millis(100);
 impl Actor {
     /// Keeps a message, and hands it to the fan-out, encoded once for each shape that somebody wants.
     pub(super) fn deliver(&mut self, topic: Topic, message: &redis::Msg) {
-        let Ok(name) = message.get_channel::<Vec<u8>>() else {
-            return;
+        let name = match &topic {
+            Topic::Channel(name) | Topic::Sharded(name) => name.clone(),
+            Topic::Pattern(_) | Topic::Stream(_) => match message.get_channel::<Vec<u8>>() {
+                Ok(name) => Bytes::from(name),
+                Err(_) => return,
+            },
         };
-        let name = Bytes::from(name);
         let payload = Bytes::copy_from_slice(message.get_payload_bytes());
         self.hand_on(topic, name, payload, None);
     }

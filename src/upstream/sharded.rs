@@ -173,3 +173,49 @@ impl std::fmt::Debug for ShardedStream {
         f.debug_struct("ShardedStream").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn push(kind: PushKind, data: &[&str]) -> PushInfo {
+        let data = data
+            .iter()
+            .map(|part| Value::BulkString(part.as_bytes().to_vec()));
+        let data = data.collect();
+        PushInfo { kind, data }
+    }
+
+    #[tokio::test]
+    async fn what_is_left_unasked_ends_it() {
+        let (tell, pushes) = mpsc::unbounded_channel();
+        let mut stream = ShardedStream {
+            pushes,
+            leaving: HashMap::new(),
+            driver: tokio::spawn(std::future::pending()),
+        };
+        for _ in 0..2 {
+            stream.expect_to_leave(b"a");
+        }
+        for kind in [
+            PushKind::SSubscribe,
+            PushKind::SUnsubscribe,
+            PushKind::SUnsubscribe,
+        ] {
+            tell.send(push(kind, &["a"])).expect("it listens");
+        }
+        tell.send(push(PushKind::SMessage, &["b", "hello"]))
+            .expect("it listens");
+        let message = stream.next().await.expect("a message");
+        assert_eq!(message.get_channel_name(), "b");
+        assert_eq!(message.get_payload_bytes(), b"hello");
+        assert!(stream.leaving.is_empty());
+        // Asked for no more: the slot has moved.
+        tell.send(push(PushKind::SUnsubscribe, &["a"]))
+            .expect("it listens");
+        assert!(stream.next().await.is_none());
+        tell.send(push(PushKind::Disconnection, &[]))
+            .expect("it listens");
+        assert!(stream.next().await.is_none());
+    }
+}

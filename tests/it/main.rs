@@ -31,6 +31,8 @@ mod command_table;
 mod commands;
 /// Writes that happen only if the value is the one that the client knows.
 mod compare_and_set;
+/// `compose.yaml` and the Dockerfile, without a container.
+mod compose;
 /// Many connections at once, and more than there may be.
 mod crowds;
 /// What a client may take its time with, and until when.
@@ -83,6 +85,8 @@ mod restarts;
 mod resume;
 /// The published Upstash SDKs, in programs of their own.
 mod sdk;
+/// Sentinel groups that speak TLS or have passwords of their own.
+mod sentinels;
 /// Channels, patterns and Redis streams together on one event stream.
 mod several;
 /// Sharded channels, over one server and over a Cluster.

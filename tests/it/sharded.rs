@@ -288,3 +288,31 @@ fn on_a_cluster_a_failover_is_followed() {
     });
     assert_eq!(stream.event().data, "after");
 }
+
+#[test]
+fn a_cluster_that_is_not_there_yet_is_waited_for() {
+    let cluster = TestCluster::start(&[]);
+    for at in 0..KEYS.len() {
+        cluster.master(at).signal("STOP");
+    }
+    let gateway = TestGateway::with(|config| {
+        config.upstream = cluster.url().parse().unwrap();
+        config.connect_timeout = Duration::from_millis(300);
+    });
+    // The head comes although nobody knows yet whose the channels are.
+    let query = KEYS.map(|key| format!("channel={key}&")).concat();
+    let mut stream = gateway.listen(&format!("/v1/events?{query}sharded"));
+    for at in 0..KEYS.len() {
+        cluster.master(at).signal("CONT");
+    }
+    assert_eq!(stream.event().name, "gap");
+    for key in KEYS {
+        wait_until("it can be published", || {
+            let path = format!("/v1/channels/{key}/messages?sharded");
+            gateway.post(&path, b"x").status == 200
+        });
+        // It may have been published more than once.
+        let expected = json!({"channel": key, "message": "x"}).to_string();
+        while stream.event().data != expected {}
+    }
+}

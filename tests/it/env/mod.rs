@@ -28,7 +28,7 @@ pub(crate) use http::{Answer, Client};
 pub(crate) use program::Program;
 pub(crate) use redis::TestRedis;
 pub(crate) use relay::{Delays, Relay};
-pub(crate) use sentinel::TestGroup;
+pub(crate) use sentinel::{Locks, TestGroup};
 pub(crate) use sse::{Event, EventStream};
 
 /// By when anything that is waited for has to have happened. Far more than it takes.

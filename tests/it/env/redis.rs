@@ -26,9 +26,9 @@ impl TestRedis {
         Self::run(&[&own, args].concat())
     }
 
-    /// A Sentinel with a configuration file, which it will write to.
-    pub(crate) fn sentinel(configuration: &str) -> Self {
-        Self::run(&[configuration, "--sentinel"])
+    /// A Sentinel with a configuration file, which it will write to, and these arguments.
+    pub(crate) fn sentinel(configuration: &str, args: &[&str]) -> Self {
+        Self::run(&[&[configuration, "--sentinel"], args].concat())
     }
 
     fn run(args: &[&str]) -> Self {
