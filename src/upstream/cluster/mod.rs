@@ -217,7 +217,7 @@ impl Cluster {
                 }
                 // It is answered without.
                 Ok(None) => {}
-                Err(outcome) => errand.replies = vec![outcome; errand.places.len()],
+                Err(outcome) => errand.take_unsent(&outcome),
             }
         }
         let left = deadline.saturating_duration_since(Instant::now());
@@ -344,8 +344,8 @@ fn put(
         parcel.commands.push(Command::new("ASKING"));
         parcel.whose.push(None);
     }
-    for place in errand.places.clone() {
-        parcel.commands.push(errand.worded(place, view, commands));
+    for command in errand.worded(view, commands) {
+        parcel.commands.push(command);
         parcel.whose.push(Some(at));
     }
 }
