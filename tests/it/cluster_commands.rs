@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use serde_json::{Value, json};
 
-use crate::env::{KEYS, TestCluster, TestGateway, TestRedis};
+use crate::env::{KEYS, TestCluster, TestGateway, TestRedis, wait_until};
 
 fn start() -> (TestCluster, TestGateway) {
     let cluster = TestCluster::start(&[]);
@@ -195,4 +195,49 @@ fn scripts_follow_slots_that_move() {
         answer["error"].as_str().unwrap().starts_with("NOSCRIPT"),
         "{answer}"
     );
+}
+
+#[test]
+fn what_one_node_did_is_not_called_undone_because_another_is_lost() {
+    let mut cluster = TestCluster::start(&["--cluster-require-full-coverage", "no"]);
+    let gateway = TestGateway::at(&cluster.url());
+    let [lost, there, _] = KEYS;
+    cluster.master_mut(0).kill();
+    let pipeline = json!([["INCR", there], ["INCR", lost], ["INCR", there]]).to_string();
+    let mut count = 0;
+    wait_until("the loss is known", || {
+        let answer = gateway.post("/pipeline", pipeline.as_bytes());
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let answer = answer.json();
+        let (first, second) = (json!({"result": count + 1}), json!({"result": count + 2}));
+        assert_eq!((&answer[0], &answer[2]), (&first, &second));
+        count += 2;
+        let error = answer[1]["error"].as_str().unwrap();
+        error == "Redis is unreachable; nothing was done, try again"
+    });
+    // Where there is nothing but failures, the status says so.
+    let pipeline = json!([["INCR", lost], ["INCR", lost]]).to_string();
+    let answer = gateway.post("/pipeline", pipeline.as_bytes());
+    assert_eq!(answer.status, 503, "{answer:?}");
+}
+
+#[test]
+fn a_slot_of_nobody_is_the_servers_own_error() {
+    let cluster = TestCluster::start(&["--cluster-require-full-coverage", "no"]);
+    let gateway = TestGateway::at(&cluster.url());
+    let [key, ..] = KEYS;
+    let slot = cluster.slot(key).to_string();
+    for at in 0..3 {
+        assert_eq!(
+            cluster.master(at).cli(&["CLUSTER", "DELSLOTS", &slot]),
+            "OK"
+        );
+    }
+    let down = json!({"error": "CLUSTERDOWN Hash slot not served"});
+    assert_eq!(send(&gateway, &["GET", key]), down);
+    // By now the gateway knows as well.
+    assert_eq!(send(&gateway, &["EVAL", "return 1", "1", key]), down);
+    let transaction = json!([["SET", key, "1"], ["GET", key]]).to_string();
+    let answer = gateway.post("/multi-exec", transaction.as_bytes());
+    assert_eq!((answer.status, answer.json()), (400, down));
 }

@@ -8,7 +8,7 @@ use super::slot::slot_of;
 use super::view::{Member, View};
 use crate::command::Command;
 use crate::error::Error;
-use crate::reply::{Reply, ServerError};
+use crate::reply::Reply;
 use crate::upstream::Outcome;
 use crate::upstream::classes::Classes;
 use crate::upstream::lists::SCRIPTS;
@@ -129,8 +129,8 @@ impl Errand {
         let To::Slot(slot) = self.to else {
             return None;
         };
-        if self.is_script && self.is_refused_as_transaction() {
-            // Then the next reply may be the script's own.
+        if self.is_script && matches!(self.replies.first(), Some(Ok(Reply::Error(_)))) {
+            // MULTI was refused, so the next reply may be the script's own.
             return None;
         }
         let replies = self.replies.iter().filter_map(|reply| reply.as_ref().ok());
@@ -138,26 +138,23 @@ impl Errand {
         redirects.find(|redirect| redirect.is_about(slot))
     }
 
-    /// Whether MULTI itself had an error; no node sends that elsewhere.
-    fn is_refused_as_transaction(&self) -> bool {
-        match self.replies.first() {
-            Some(Ok(reply @ Reply::Error(_))) => Redirect::of(reply).is_none(),
-            _ => false,
-        }
-    }
-
-    /// Takes the same reply to all that it would be sent.
-    pub(super) fn take_unsent(&mut self, outcome: &Outcome) {
+    /// Takes this instead of what the node would have replied. A transaction is told so at its end: it has not
+    /// begun to run.
+    pub(super) fn take_unsent(&mut self, outcome: Outcome) {
         let around = if self.is_script { 2 } else { 0 };
-        self.replies = vec![outcome.clone(); self.places.len() + around];
+        let before = match &outcome {
+            Ok(_) => Ok(Reply::Status(Bytes::from_static(b"QUEUED"))),
+            Err(error) => Err(error.clone()),
+        };
+        self.replies = vec![before; self.places.len() + around - 1];
+        self.replies.push(outcome);
     }
 
     /// One outcome for each of its commands.
     pub(super) fn outcomes(self, view: &View, commands: &[Command]) -> Vec<Outcome> {
-        let count = self.places.len();
         match self.to {
             To::Slot(_) if self.is_script => vec![script_outcome(self.replies)],
-            To::Slot(_) | To::Any => self.replies,
+            To::Slot(_) | To::Any | To::Nowhere => self.replies,
             To::All(gather) => {
                 let replies: Result<Vec<_>, _> = self.replies.into_iter().collect();
                 vec![replies.map(|replies| gather.gather(replies))]
@@ -170,14 +167,6 @@ impl Errand {
                     None => reply,
                 };
                 replies.map(|reply| reply.map(forth)).collect()
-            }
-            To::Nowhere => {
-                let detail = "Keys in request don't hash to the same slot";
-                let error = Reply::Error(ServerError::new("CROSSSLOT", detail));
-                let queued = Reply::Status(Bytes::from_static(b"QUEUED"));
-                let mut outcomes = vec![Ok(queued); count.saturating_sub(1)];
-                outcomes.push(Ok(error));
-                outcomes
             }
         }
     }

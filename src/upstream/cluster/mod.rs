@@ -212,12 +212,10 @@ impl Cluster {
                 continue;
             }
             match self.destination(errand, view, commands) {
-                Ok(Some((member, asking))) => {
+                Ok((member, asking)) => {
                     put(&mut parcels, &member, (at, errand), view, commands, asking);
                 }
-                // It is answered without.
-                Ok(None) => {}
-                Err(outcome) => errand.take_unsent(&outcome),
+                Err(outcome) => errand.take_unsent(outcome),
             }
         }
         let left = deadline.saturating_duration_since(Instant::now());
@@ -240,15 +238,19 @@ impl Cluster {
         }
     }
 
-    /// The node that an errand for one node goes to now, and whether it has to be told ASKING.
+    /// The node that an errand for one node goes to now, and whether it has to be told ASKING; or what it comes
+    /// to without.
     fn destination(
         &self,
         errand: &Errand,
         view: &View,
         commands: &[Command],
-    ) -> Result<Option<(Member, bool)>, Outcome> {
+    ) -> Result<(Member, bool), Outcome> {
+        // As a node would say.
+        let refusal = |code, detail| Ok(Reply::Error(ServerError::new(code, detail)));
         if errand.to == To::Nowhere {
-            return Ok(None);
+            let detail = "Keys in request don't hash to the same slot";
+            return Err(refusal("CROSSSLOT", detail));
         }
         let own = errand.member(view, commands);
         let found = match &errand.redirect {
@@ -263,13 +265,9 @@ impl Cluster {
             }
         };
         match found {
-            Some(found) => Ok(Some(found)),
+            Some(found) => Ok(found),
             None if view.masters().is_empty() => Err(Err(Error::Unreachable)),
-            None => {
-                // As a node would say.
-                let error = ServerError::new("CLUSTERDOWN", "Hash slot not served");
-                Err(Ok(Reply::Error(error)))
-            }
+            None => Err(refusal("CLUSTERDOWN", "Hash slot not served")),
         }
     }
 
