@@ -17,6 +17,7 @@ mod lists;
 mod monitor;
 mod node;
 mod packed;
+mod sent;
 mod sentinel;
 mod server;
 mod spread;
@@ -28,6 +29,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use backon::BackoffBuilder;
+use futures_util::FutureExt;
 use futures_util::future::{Either, join_all};
 
 use crate::command::Command;
@@ -35,7 +37,7 @@ use crate::config::{Config, Place, UpstreamUrl};
 use crate::error::Error;
 use crate::reply::Reply;
 use classes::{Class, Classes};
-use cluster::Cluster;
+use cluster::{Cluster, Delivery};
 use connector::Connector;
 use embedded::Embedded;
 pub use lead::Lead;
@@ -43,6 +45,7 @@ use learned::Learned;
 pub use monitor::{Monitor, NoMonitor, Told};
 use node::{Line, Node};
 use packed::Packed;
+pub(crate) use sent::{Sent, Share};
 use server::RedisServer;
 
 /// What became of one command: Redis' reply (an error of Redis' own is one too), or why there is none.
@@ -228,6 +231,29 @@ impl Upstream {
         self.send_over(Line::Common, commands)
     }
 
+    /// The same for the commands of several clients: none waits until those of others have been sent on, as
+    /// those of a Cluster may be.
+    pub(crate) fn send_together(
+        &self,
+        commands: &[Command],
+    ) -> impl Future<Output = Sent> + Send + 'static {
+        match &self.shared.engine {
+            Engine::One(_) => Either::Left(self.send(commands).map(Sent::done)),
+            Engine::Cluster(cluster) => {
+                let mut delivery = self.delivery(cluster, Line::Common, commands);
+                Either::Right(async move {
+                    delivery.step().await;
+                    Sent::part(delivery)
+                })
+            }
+        }
+    }
+
+    fn delivery(&self, cluster: &Arc<Cluster>, line: Line, commands: &[Command]) -> Delivery {
+        let deadline = tokio::time::Instant::now() + self.shared.command_timeout;
+        Delivery::new(cluster, line, commands.to_vec(), deadline)
+    }
+
     /// The same over the connection for commands whose replies may break it.
     pub fn send_guarded(
         &self,
@@ -248,8 +274,8 @@ impl Upstream {
                 Either::Left(async move { node.send(line, packed, limit).await })
             }
             Engine::Cluster(cluster) => {
-                let (cluster, commands) = (Arc::clone(cluster), commands.to_vec());
-                Either::Right(async move { cluster.send(line, commands, limit).await })
+                let delivery = self.delivery(cluster, line, commands);
+                Either::Right(delivery.finish())
             }
         }
     }

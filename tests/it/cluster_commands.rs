@@ -2,6 +2,7 @@
 //! once.
 
 use std::collections::HashSet;
+use std::time::Instant;
 
 use serde_json::{Value, json};
 
@@ -240,4 +241,42 @@ fn a_slot_of_nobody_is_the_servers_own_error() {
     let transaction = json!([["SET", key, "1"], ["GET", key]]).to_string();
     let answer = gateway.post("/multi-exec", transaction.as_bytes());
     assert_eq!((answer.status, answer.json()), (400, down));
+}
+
+#[test]
+fn nobody_waits_for_what_others_have_to_try_again() {
+    let (cluster, gateway) = start();
+    let [key, ..] = KEYS;
+    let other = format!("{{{key}}}2");
+    for key in [key, &other] {
+        send(&gateway, &["SET", key, "v"]);
+    }
+    let (from, to) = (cluster.master(0), cluster.master(1));
+    cluster.begin_to_move(cluster.slot(key), from, to);
+    cluster.move_key(&other, from, to);
+    // In turn, so that they reach the gateway together.
+    let mut clients: Vec<_> = (0..100)
+        .map(|_| (gateway.connect(), gateway.connect()))
+        .collect();
+    let both = format!(
+        "/mget/{key}/{}",
+        other.replace('{', "%7B").replace('}', "%7D")
+    );
+    let began = Instant::now();
+    for (waiting, quick) in &mut clients {
+        waiting.send_request("GET", &both, &[], b"");
+        quick.send_request("GET", &format!("/get/{key}"), &[], b"");
+    }
+    for (_, quick) in &mut clients {
+        assert_eq!(quick.receive().status, 200);
+    }
+    let quick = began.elapsed();
+    for (waiting, _) in &mut clients {
+        assert!(waiting.receive().text().contains("TRYAGAIN"));
+    }
+    assert!(
+        quick < began.elapsed() / 2,
+        "{quick:?} of {:?}",
+        began.elapsed()
+    );
 }
