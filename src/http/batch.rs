@@ -22,7 +22,7 @@ use super::turn::Shared;
 use super::waiting::Waiting;
 use crate::bridge::run_or_leave;
 use crate::command::Command;
-use crate::upstream::{NodeNumber, Outcome, Ticket};
+use crate::upstream::{NodeNumber, Outcome, Sent, Share, Ticket};
 
 /// Requests of one connection in one batch; its others have to wait for their turn.
 const MAX_REQUESTS: usize = 128;
@@ -176,35 +176,52 @@ impl Batch {
         self.work.push(work);
     }
 
-    /// Sends the commands, and waits as long as it pays.
+    /// Sends the commands.
     fn send(mut self, patience: Duration) {
         let shared = Arc::clone(&self.shared);
         // Packed, they are not needed any more.
         let commands = std::mem::take(&mut self.commands);
-        let sent = shared.upstream.send(&commands);
+        let sent = shared.upstream.send_together(&commands);
         drop(commands);
-        let late = |batch: Self, outcomes| {
+        self.wait(sent, patience);
+    }
+
+    /// Waits as long as it pays.
+    fn wait(self, sent: impl Future<Output = Sent> + Send + 'static, patience: Duration) {
+        let shared = Arc::clone(&self.shared);
+        let late = |batch: Self, sent| {
             let pool = batch.shared.pool.clone();
-            pool.execute(move || batch.finish(outcomes));
+            pool.execute(move || batch.finish(sent));
         };
-        if let Some((batch, outcomes)) = run_or_leave(&shared.runtime, sent, self, patience, late) {
-            batch.finish(outcomes);
+        if let Some((batch, sent)) = run_or_leave(&shared.runtime, sent, self, patience, late) {
+            batch.finish(sent);
         }
     }
 
     /// The second halves.
-    fn finish(mut self, outcomes: Vec<Outcome>) {
+    fn finish(mut self, mut sent: Sent) {
         let now = Instant::now();
         self.shared.pace.note(now - self.began);
-        let mut all = VecDeque::from(outcomes);
         for work in std::mem::take(&mut self.work) {
             let key = work.key;
             // Its own share, whatever it does with it.
-            let count = work.commands().min(all.len());
-            let mut outcomes: VecDeque<_> = all.drain(..count).collect();
-            guarded(&self.shared, key, || {
-                work.finish(&self.shared, &mut outcomes, now)
-            });
+            match sent.share(work.commands()) {
+                Share::Done(mut outcomes) => {
+                    guarded(&self.shared, key, || {
+                        work.finish(&self.shared, &mut outcomes, now)
+                    });
+                }
+                Share::Open(rest) => {
+                    let alone = Self {
+                        shared: Arc::clone(&self.shared),
+                        work: vec![work],
+                        commands: Vec::new(),
+                        node: None,
+                        began: now,
+                    };
+                    alone.wait(rest, Duration::ZERO);
+                }
+            }
         }
     }
 }

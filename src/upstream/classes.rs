@@ -187,8 +187,7 @@ impl Classes {
     pub(super) fn first_key<'a>(&self, command: &'a Command) -> Option<&'a Bytes> {
         match self.flags(command) {
             Some(flags) => flags.key.first_key(command),
-            // Where nearly all commands have it. If it is none, any node is as good.
-            None => command.args().first(),
+            None => KeyPlace::unknown(command.name()).first_key(command),
         }
     }
 

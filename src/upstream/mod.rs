@@ -19,6 +19,7 @@ mod monitor;
 mod node;
 mod packed;
 mod reader;
+mod sent;
 mod sentinel;
 mod server;
 mod sharded;
@@ -32,6 +33,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use backon::BackoffBuilder;
+use futures_util::FutureExt;
 use futures_util::future::{Either, join_all};
 
 use crate::command::Command;
@@ -41,7 +43,7 @@ use crate::reply::Reply;
 use cache::Cache;
 pub use cache::CacheStats;
 use classes::{Class, Classes};
-use cluster::Cluster;
+use cluster::{Cluster, Delivery};
 use connector::Connector;
 use embedded::Embedded;
 pub use lead::Lead;
@@ -50,6 +52,7 @@ pub use monitor::{Monitor, NoMonitor, Told};
 use node::{Line, Node};
 use packed::Packed;
 pub use reader::{Reader, Reading};
+pub(crate) use sent::{Sent, Share};
 use server::RedisServer;
 pub use sharded::{Shard, ShardedSink, ShardedStream};
 
@@ -274,6 +277,29 @@ impl Upstream {
         self.send_over(Line::Common, commands)
     }
 
+    /// The same for the commands of several clients: none waits until those of others have been sent on, as
+    /// those of a Cluster may be.
+    pub(crate) fn send_together(
+        &self,
+        commands: &[Command],
+    ) -> impl Future<Output = Sent> + Send + 'static {
+        match &self.shared.engine {
+            Engine::One(_) => Either::Left(self.send(commands).map(Sent::done)),
+            Engine::Cluster(cluster) => {
+                let mut delivery = self.delivery(cluster, Line::Common, commands);
+                Either::Right(async move {
+                    delivery.step().await;
+                    Sent::part(delivery)
+                })
+            }
+        }
+    }
+
+    fn delivery(&self, cluster: &Arc<Cluster>, line: Line, commands: &[Command]) -> Delivery {
+        let deadline = tokio::time::Instant::now() + self.shared.command_timeout;
+        Delivery::new(cluster, line, commands.to_vec(), deadline)
+    }
+
     /// The same over the connection for commands whose replies may break it.
     pub fn send_guarded(
         &self,
@@ -294,8 +320,8 @@ impl Upstream {
                 Either::Left(async move { node.send(line, packed, limit).await })
             }
             Engine::Cluster(cluster) => {
-                let (cluster, commands) = (Arc::clone(cluster), commands.to_vec());
-                Either::Right(async move { cluster.send(line, commands, limit).await })
+                let delivery = self.delivery(cluster, line, commands);
+                Either::Right(delivery.finish())
             }
         }
     }

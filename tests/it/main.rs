@@ -25,6 +25,7 @@ mod cli;
 mod client_cache;
 /// A Redis Cluster behind the gateway.
 mod cluster;
+mod cluster_commands;
 /// Every command that the server has, sent once right and once wrong.
 mod command_table;
 /// The command face over a real Redis.

@@ -22,6 +22,7 @@ use super::request::Request;
 use super::response::Response;
 use crate::auth::Use;
 use crate::command::Command;
+use crate::error::Error;
 use crate::hub::{Format, Shape, Topic};
 use crate::reply::Reply;
 use crate::upstream::classes::Class;
@@ -139,6 +140,9 @@ pub(super) fn pipeline(request: &Request, context: Context<'_>) -> Result<Plan, 
         slots.push(slot.map_err(|problem| problem.detail.into_owned()));
     }
     let respond = move |outcomes: Vec<Outcome>| {
+        if let Some(error) = common_failure(&outcomes) {
+            return Err(error.into());
+        }
         let mut outcomes = outcomes.into_iter();
         let mut items: Vec<Item> = Vec::with_capacity(slots.len());
         for slot in slots {
@@ -147,8 +151,7 @@ pub(super) fn pipeline(request: &Request, context: Context<'_>) -> Result<Plan, 
                 Ok(Slot::Here(reply)) => Ok(reply),
                 Ok(Slot::Sent(mend)) => match outcomes.next() {
                     Some(Ok(reply)) => Ok(mend.apply(reply)),
-                    // All of them travel together: what befell one befell all.
-                    Some(Err(error)) => return Err(error.into()),
+                    Some(Err(error)) => Err(error.to_string()),
                     None => return Err(Problem::defect()),
                 },
             });
@@ -159,6 +162,15 @@ pub(super) fn pipeline(request: &Request, context: Context<'_>) -> Result<Plan, 
         return respond(Vec::new()).map(Plan::Answer);
     }
     Ok(plan(class, commands, Box::new(respond)))
+}
+
+/// What can be said of all commands of a pipeline that got no reply. `None` if some got one: the nodes of a
+/// Cluster fail one by one, and what was done must not be called undone.
+fn common_failure(outcomes: &[Outcome]) -> Option<Error> {
+    let failures = outcomes.iter().map(|outcome| outcome.as_ref().err());
+    let all: Vec<_> = failures.collect::<Option<_>>()?;
+    let unknown = all.iter().find(|error| error.outcome_unknown());
+    unknown.or(all.first()).map(|error| (*error).clone())
 }
 
 /// `POST /multi-exec`: several commands as a transaction.

@@ -7,9 +7,11 @@ use super::redirect::Redirect;
 use super::slot::slot_of;
 use super::view::{Member, View};
 use crate::command::Command;
-use crate::reply::{Reply, ServerError};
+use crate::error::Error;
+use crate::reply::Reply;
 use crate::upstream::Outcome;
 use crate::upstream::classes::Classes;
+use crate::upstream::lists::SCRIPTS;
 use crate::upstream::spread::{Gather, Spread};
 
 /// One command, or a transaction from MULTI to EXEC, which only one node can run.
@@ -18,9 +20,12 @@ pub(super) struct Errand {
     /// Its commands, by their places in the pipeline.
     pub(super) places: std::ops::Range<usize>,
     pub(super) to: To,
+    /// Whether it is a script, which is sent as a transaction of its own: a script can reply what it likes, but
+    /// whatever it is stands among the replies to EXEC, and what the node itself says does not.
+    is_script: bool,
     /// Where it was sent instead, if it was.
     pub(super) redirect: Option<Redirect>,
-    /// From each node it was sent to, one for each command.
+    /// From each node it was sent to, one for each command that it was sent.
     pub(super) replies: Vec<Outcome>,
 }
 
@@ -45,6 +50,7 @@ pub(super) fn errands(commands: &[Command], classes: &Classes) -> Vec<Errand> {
     let mut rest = 0..commands.len();
     while let Some(first) = rest.next() {
         let mut places = first..first + 1;
+        let is_script = SCRIPTS.contains(&commands[first].name());
         let to = if commands[first].name() == "MULTI" {
             let behind = commands[first..]
                 .iter()
@@ -57,6 +63,7 @@ pub(super) fn errands(commands: &[Command], classes: &Classes) -> Vec<Errand> {
         };
         errands.push(Errand {
             places,
+            is_script: is_script && matches!(to, To::Slot(_)),
             to,
             redirect: None,
             replies: Vec::with_capacity(1),
@@ -101,15 +108,20 @@ impl Errand {
         }
     }
 
-    /// The command as the node has to be sent it.
-    pub(super) fn worded(&self, place: usize, view: &View, commands: &[Command]) -> Command {
-        let mut command = commands[place].clone();
+    /// The commands as the node has to be sent them.
+    pub(super) fn worded(&self, view: &View, commands: &[Command]) -> Vec<Command> {
+        let mut worded = commands[self.places.clone()].to_vec();
         if self.to == To::Cursor
-            && let Some(cursor) = Cursor::of(&command, view)
+            && let Some(command) = worded.first_mut()
+            && let Some(cursor) = Cursor::of(command, view)
         {
             command.set_arg(0, cursor.of_node.to_string().into());
         }
-        command
+        if self.is_script {
+            worded.insert(0, Command::new("MULTI"));
+            worded.push(Command::new("EXEC"));
+        }
+        worded
     }
 
     /// Where it has to be sent instead, if the replies say so.
@@ -117,16 +129,32 @@ impl Errand {
         let To::Slot(slot) = self.to else {
             return None;
         };
+        if self.is_script && matches!(self.replies.first(), Some(Ok(Reply::Error(_)))) {
+            // MULTI was refused, so the next reply may be the script's own.
+            return None;
+        }
         let replies = self.replies.iter().filter_map(|reply| reply.as_ref().ok());
         let mut redirects = replies.filter_map(Redirect::of);
         redirects.find(|redirect| redirect.is_about(slot))
     }
 
+    /// Takes this instead of what the node would have replied. A transaction is told so at its end: it has not
+    /// begun to run.
+    pub(super) fn take_unsent(&mut self, outcome: Outcome) {
+        let around = if self.is_script { 2 } else { 0 };
+        let before = match &outcome {
+            Ok(_) => Ok(Reply::Status(Bytes::from_static(b"QUEUED"))),
+            Err(error) => Err(error.clone()),
+        };
+        self.replies = vec![before; self.places.len() + around - 1];
+        self.replies.push(outcome);
+    }
+
     /// One outcome for each of its commands.
     pub(super) fn outcomes(self, view: &View, commands: &[Command]) -> Vec<Outcome> {
-        let count = self.places.len();
         match self.to {
-            To::Slot(_) | To::Any => self.replies,
+            To::Slot(_) if self.is_script => vec![script_outcome(self.replies)],
+            To::Slot(_) | To::Any | To::Nowhere => self.replies,
             To::All(gather) => {
                 let replies: Result<Vec<_>, _> = self.replies.into_iter().collect();
                 vec![replies.map(|replies| gather.gather(replies))]
@@ -140,15 +168,22 @@ impl Errand {
                 };
                 replies.map(|reply| reply.map(forth)).collect()
             }
-            To::Nowhere => {
-                let detail = "Keys in request don't hash to the same slot";
-                let error = Reply::Error(ServerError::new("CROSSSLOT", detail));
-                let queued = Reply::Status(Bytes::from_static(b"QUEUED"));
-                let mut outcomes = vec![Ok(queued); count.saturating_sub(1)];
-                outcomes.push(Ok(error));
-                outcomes
-            }
         }
+    }
+}
+
+/// What a script came to, from the replies to MULTI, the script and EXEC.
+fn script_outcome(replies: Vec<Outcome>) -> Outcome {
+    let mut replies = replies.into_iter();
+    let (Some(begun), Some(queued), Some(done)) = (replies.next(), replies.next(), replies.next())
+    else {
+        return Err(Error::BrokenOff);
+    };
+    match (begun?, queued?, done?) {
+        // It was not run, or, where MULTI was refused, as if there were no transaction.
+        (Reply::Error(_), alone, _) | (_, alone @ Reply::Error(_), _) => Ok(alone),
+        (_, _, Reply::Array(mut all)) => all.pop().ok_or(Error::BrokenOff),
+        (_, _, refused) => Ok(refused),
     }
 }
 

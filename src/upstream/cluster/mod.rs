@@ -5,6 +5,7 @@
 //! command is sent again only where a node says that it did not run it (`redirect`), and only to nodes that
 //! belong to the Cluster by its own account.
 
+mod delivery;
 mod errand;
 mod redirect;
 mod scout;
@@ -17,18 +18,18 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use super::Outcome;
 use super::learned::Learned;
-use super::node::{Line, Node};
+use super::node::Node;
 use super::server::RedisServer;
-use super::{Outcome, Packed};
 use crate::command::Command;
 use crate::config::Address;
 use crate::error::Error;
 use crate::reply::{Reply, ServerError};
+pub(super) use delivery::Delivery;
 use errand::{Errand, To, errands};
 use redirect::{Redirect, Target};
 use scout::Scout;
@@ -54,13 +55,6 @@ pub(super) struct Cluster {
     looks: watch::Receiver<u64>,
     /// Asks for a look.
     wishes: mpsc::Sender<()>,
-}
-
-/// What one node is sent, and whose each reply is. Replies of nobody are those to ASKING.
-struct Parcel {
-    member: Member,
-    commands: Vec<Command>,
-    whose: Vec<Option<usize>>,
 }
 
 impl Cluster {
@@ -141,115 +135,19 @@ impl Cluster {
         names.all(|name| name == Some(first)).then_some(first)
     }
 
-    /// Sends commands; gives one outcome for each, in the same order, within this time.
-    pub(super) async fn send(
-        &self,
-        line: Line,
-        commands: Vec<Command>,
-        limit: Duration,
-    ) -> Vec<Outcome> {
-        let deadline = Instant::now() + limit;
-        // The one by which cursors were read, whatever comes later.
-        let first_view = self.view();
-        let mut view = Arc::clone(&first_view);
-        let mut outcomes = vec![Err(Error::Unreachable); commands.len()];
-        let mut open = errands(&commands, &self.learned.classes());
-        let mut round = 0;
-        loop {
-            self.round(line, &commands, &view, &mut open, deadline)
-                .await;
-            let last = round == ROUNDS || Instant::now() >= deadline;
-            let mut again = Vec::new();
-            for mut errand in open {
-                match errand.redirected() {
-                    Some(redirect) if !last => {
-                        errand.redirect = Some(redirect);
-                        again.push(errand);
-                    }
-                    _ => {
-                        let places = errand.places.clone();
-                        let done = errand.outcomes(&first_view, &commands);
-                        for (place, outcome) in places.zip(done) {
-                            outcomes[place] = outcome;
-                        }
-                    }
-                }
-            }
-            if again.is_empty() {
-                break;
-            }
-            let redirects = again.iter().filter_map(|errand| errand.redirect.as_ref());
-            self.get_ready(redirects, round, deadline).await;
-            (open, view) = (again, self.view());
-            round += 1;
-        }
-        if outcomes.iter().any(Result::is_err) {
-            self.wish();
-        }
-        outcomes
-    }
-
-    /// Sends every errand once, and collects the replies.
-    async fn round(
-        &self,
-        line: Line,
-        commands: &[Command],
-        view: &View,
-        open: &mut [Errand],
-        deadline: Instant,
-    ) {
-        let mut parcels = Vec::new();
-        for (at, errand) in open.iter_mut().enumerate() {
-            errand.replies.clear();
-            if let To::All(_) = errand.to {
-                let all_there = view.masters().iter().all(|member| member.node.is_live());
-                if all_there && !view.masters().is_empty() {
-                    for member in view.masters() {
-                        put(&mut parcels, member, (at, errand), view, commands, false);
-                    }
-                } else {
-                    errand.replies.push(Err(Error::Unreachable));
-                }
-                continue;
-            }
-            match self.destination(errand, view, commands) {
-                Ok(Some((member, asking))) => {
-                    put(&mut parcels, &member, (at, errand), view, commands, asking);
-                }
-                // It is answered without.
-                Ok(None) => {}
-                Err(outcome) => errand.replies = vec![outcome; errand.places.len()],
-            }
-        }
-        let left = deadline.saturating_duration_since(Instant::now());
-        let sent = parcels.into_iter().map(|parcel| async move {
-            let packed = Packed::all(&parcel.commands);
-            let replies = parcel.member.node.send(line, packed, left).await;
-            (parcel.whose, replies)
-        });
-        for (whose, replies) in join_all(sent).await {
-            for (whose, reply) in whose.into_iter().zip(replies) {
-                if let Some(errand) = whose.and_then(|at| open.get_mut(at)) {
-                    errand.replies.push(reply);
-                }
-            }
-        }
-        for errand in open {
-            if let To::All(_) = errand.to {
-                tell_half_done(&mut errand.replies);
-            }
-        }
-    }
-
-    /// The node that an errand for one node goes to now, and whether it has to be told ASKING.
+    /// The node that an errand for one node goes to now, and whether it has to be told ASKING; or what it comes
+    /// to without.
     fn destination(
         &self,
         errand: &Errand,
         view: &View,
         commands: &[Command],
-    ) -> Result<Option<(Member, bool)>, Outcome> {
+    ) -> Result<(Member, bool), Outcome> {
+        // As a node would say.
+        let refusal = |code, detail| Ok(Reply::Error(ServerError::new(code, detail)));
         if errand.to == To::Nowhere {
-            return Ok(None);
+            let detail = "Keys in request don't hash to the same slot";
+            return Err(refusal("CROSSSLOT", detail));
         }
         let own = errand.member(view, commands);
         let found = match &errand.redirect {
@@ -264,13 +162,9 @@ impl Cluster {
             }
         };
         match found {
-            Some(found) => Ok(Some(found)),
+            Some(found) => Ok(found),
             None if view.masters().is_empty() => Err(Err(Error::Unreachable)),
-            None => {
-                // As a node would say.
-                let error = ServerError::new("CLUSTERDOWN", "Hash slot not served");
-                Err(Ok(Reply::Error(error)))
-            }
+            None => Err(refusal("CLUSTERDOWN", "Hash slot not served")),
         }
     }
 
@@ -319,44 +213,5 @@ impl Cluster {
         nodes
             .map(|member| (member.address.to_string(), Arc::clone(&member.node)))
             .collect()
-    }
-}
-
-/// Adds an errand to what a node is sent.
-fn put(
-    parcels: &mut Vec<Parcel>,
-    member: &Member,
-    (at, errand): (usize, &Errand),
-    view: &View,
-    commands: &[Command],
-    asking: bool,
-) {
-    let same = |parcel: &Parcel| Arc::ptr_eq(&parcel.member.node, &member.node);
-    let place = parcels.iter().position(same).unwrap_or_else(|| {
-        parcels.push(Parcel {
-            member: member.clone(),
-            commands: Vec::new(),
-            whose: Vec::new(),
-        });
-        parcels.len() - 1
-    });
-    let parcel = &mut parcels[place];
-    if asking {
-        parcel.commands.push(Command::new("ASKING"));
-        parcel.whose.push(None);
-    }
-    for place in errand.places.clone() {
-        parcel.commands.push(errand.worded(place, view, commands));
-        parcel.whose.push(Some(at));
-    }
-}
-
-/// Where a command for all nodes reached some, none can be told that nothing was done.
-fn tell_half_done(replies: &mut [Outcome]) {
-    let unsent = |reply: &Outcome| matches!(reply, Err(Error::Unreachable));
-    if replies.iter().any(|reply| !unsent(reply)) {
-        for reply in replies.iter_mut().filter(|reply| unsent(reply)) {
-            *reply = Err(Error::BrokenOff);
-        }
     }
 }

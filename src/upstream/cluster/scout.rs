@@ -141,9 +141,15 @@ impl Scout {
                 new.push(node);
             }
         }
-        // One that is away shall not keep the others waiting.
+        // One that is away shall not keep the others waiting, but at the start there are no others.
+        let is_first = self.view.borrow().masters().is_empty();
+        let limit = if is_first {
+            self.connect_timeout
+        } else {
+            SETTLING
+        };
         let tried = join_all(new.iter().map(|node| node.tried()));
-        let _ = timeout(SETTLING, tried).await;
+        let _ = timeout(limit, tried).await;
         let view = View::new(topology, |address| Arc::clone(&self.nodes[address]));
         self.view.send_replace(Arc::new(view));
     }
