@@ -35,6 +35,8 @@ mod embedded;
 mod embedding;
 /// What the tests stand on.
 mod env;
+/// The page's own EventSource in Chromium, and an event stream behind nginx.
+mod event_source;
 /// Event streams as one client sees them: form, content, ids, gaps, heartbeats.
 mod events;
 /// Event streams together: many, slow ones, those that leave, and what is given back then.

@@ -5,8 +5,10 @@ mod chromium;
 mod examples;
 mod files;
 mod http;
+mod nginx;
 mod program;
 mod redis;
+mod relay;
 mod sentinel;
 mod sse;
 
@@ -20,8 +22,10 @@ pub(crate) use chromium::Chromium;
 pub(crate) use examples::example;
 pub(crate) use files::{TestAuthority, TestFolder};
 pub(crate) use http::{Answer, Client};
+pub(crate) use nginx::TestNginx;
 pub(crate) use program::Program;
 pub(crate) use redis::TestRedis;
+pub(crate) use relay::Relay;
 pub(crate) use sentinel::TestGroup;
 pub(crate) use sse::{Event, EventStream};
 
