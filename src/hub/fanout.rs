@@ -127,6 +127,11 @@ impl Fanout {
         true
     }
 
+    /// Whether the thread is not so far behind that what can wait elsewhere should.
+    pub(super) fn has_room(&self) -> bool {
+        self.bell.backlog.load(Ordering::Relaxed) < MAX_BACKLOG / 2
+    }
+
     /// Waits until the thread has ended, which [`Order::Close`] has it do.
     pub(super) fn join(self) {
         if self.thread.join().is_err() {

@@ -77,6 +77,8 @@ mod several;
 mod shutdown;
 /// The entries of Redis streams as events: order, coming back, what is gone.
 mod stream_events;
+/// The same where Redis goes or falls silent, and where subscribers do not read.
+mod stream_faults;
 /// `/v1/streams` over a real Redis.
 mod streams;
 /// The rules of the house.
