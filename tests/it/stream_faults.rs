@@ -186,3 +186,30 @@ fn streams_end_with_the_gateway_and_leave_nothing_behind() {
     }
     wait_until("its connections are closed", || redis.clients() == 0);
 }
+
+#[test]
+fn what_redis_does_not_allow_is_refused() {
+    let redis = TestRedis::start();
+    redis.cli(&[
+        "ACL",
+        "SETUSER",
+        "gateway",
+        "on",
+        ">secret",
+        "~allowed*",
+        "+@all",
+    ]);
+    let gateway = TestGateway::at(&format!("redis://gateway:secret@{}", redis.address()));
+    gateway.get(PATH).assert_problem(403, "does not allow");
+    let mut allowed = gateway.listen("/v1/streams/allowed/events");
+    redis.cli(&["XADD", "allowed", "1-0", "n", "1-0"]);
+    assert_eq!(ids(&mut allowed, 1), ["1-0"]);
+    // Who may look at streams and not read them is not left listening to nothing.
+    redis.cli(&[
+        "ACL", "SETUSER", "reader", "on", ">secret", "~*", "+@all", "-xread",
+    ]);
+    let gateway = TestGateway::at(&format!("redis://reader:secret@{}", redis.address()));
+    let mut stream = gateway.listen(PATH);
+    stream.wait_for("refused");
+    stream.wait_for_end();
+}

@@ -188,6 +188,13 @@ impl Tail {
             Reply::Array(streams) => streams,
             // For as long as it may block nothing came.
             Reply::Nil => return,
+            Reply::Error(error) if error.code() == "NOPERM" => {
+                // Looking at them is allowed, and reading is not.
+                for key in self.watched.keys().cloned().collect::<Vec<_>>() {
+                    self.refused(&key, error.clone()).await;
+                }
+                return;
+            }
             other => {
                 // One stream that cannot be read stops all; looking at them shows which.
                 tracing::debug!(reply = ?other, "streams cannot be read");
