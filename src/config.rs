@@ -252,6 +252,8 @@ pub struct Config {
     pub connect_timeout: Duration,
     /// For requests in progress at shutdown.
     pub shutdown_timeout: Duration,
+    /// Channels, patterns and streams on one event stream.
+    pub max_topics: usize,
     /// Silence on a stream before a comment.
     pub heartbeat: Duration,
     /// Threads that write to event streams.
@@ -323,6 +325,7 @@ impl From<&Flags> for Config {
             blocking_timeout: flags.blocking_timeout,
             connect_timeout: flags.connect_timeout,
             shutdown_timeout: flags.shutdown_timeout,
+            max_topics: flags.streams.max_topics,
             heartbeat: flags.streams.heartbeat,
             fanout_threads: flags.streams.fanout_threads,
             max_subscribers: flags.streams.max_subscribers,

@@ -10,6 +10,10 @@ use super::{parse_count, parse_time};
 /// How event streams are kept alive, and what is kept for those who come back.
 #[derive(Debug, Clone, Args)]
 pub struct StreamFlags {
+    /// Channels, patterns and streams that one event stream may carry.
+    #[arg(long, env = "GATEWAY_MAX_TOPICS", value_name = "N", default_value_t = 100, value_parser = parse_count, allow_negative_numbers = true)]
+    pub max_topics: usize,
+
     /// Silence on an event stream after which a comment is sent.
     #[arg(long, env = "GATEWAY_HEARTBEAT", value_name = "TIME", default_value = "15s", value_parser = parse_time)]
     pub heartbeat: Duration,

@@ -37,6 +37,8 @@ struct Shared {
     access: Access,
     upstream: Upstream,
     scripts: Scripts,
+    /// Channels, patterns and streams on one event stream.
+    max_topics: usize,
     /// Begins the ids of requests that bring none.
     id_prefix: String,
     requests: AtomicU64,
@@ -82,6 +84,7 @@ impl Service {
                 access: Access::new(config),
                 upstream,
                 scripts: Scripts::default(),
+                max_topics: config.max_topics,
                 id_prefix,
                 requests: AtomicU64::new(0),
             }),
@@ -195,7 +198,7 @@ impl Service {
         route: Route,
         grant: Option<Grant>,
     ) -> Result<Plan, Problem> {
-        let upstream = &self.shared.upstream;
+        let (upstream, max_topics) = (&self.shared.upstream, self.shared.max_topics);
         let permit = Permit { grant, upstream };
         let context = Context {
             upstream,
@@ -211,8 +214,10 @@ impl Service {
             }
             Route::Pipeline => command_face::pipeline(request, context)?,
             Route::MultiExec => command_face::transaction(request, context)?,
-            Route::Subscribe(channels) => command_face::subscribe(request, &channels)?,
-            Route::Psubscribe(patterns) => command_face::psubscribe(request, &patterns)?,
+            Route::Subscribe(channels) => command_face::subscribe(request, &channels, max_topics)?,
+            Route::Psubscribe(patterns) => {
+                command_face::psubscribe(request, &patterns, max_topics)?
+            }
             Route::Monitor => command_face::monitor(request, context)?,
             Route::Command(segments) => command_face::path(request, &segments, context)?,
             Route::Index => operation::index(),
@@ -228,7 +233,7 @@ impl Service {
             Route::EntryEvents(key) => streams::events(request, key)?,
             Route::Messages(channel) => channels::publish(request, channel)?,
             Route::ChannelEvents(channel) => channels::events(request, channel)?,
-            Route::Events => channels::events_of_several(request)?,
+            Route::Events => channels::events_of_several(request, max_topics)?,
         };
         permit.check(&plan)?;
         Ok(plan)

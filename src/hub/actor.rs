@@ -30,6 +30,9 @@ use crate::upstream::Upstream;
 /// that tells of a gap than none.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// How soon after the fan-out fell behind it is looked whether it has room again.
+const WAIT_FOR_ROOM: Duration = Duration::from_millis(10);
+
 /// Topics that are kept at once for those who come back.
 const MAX_LINGERING: usize = 10_000;
 
@@ -116,6 +119,7 @@ impl Actor {
                 return self.end(mailbox, closing).await;
             }
             let patience_ends = self.unopened.front().map(|(joined, _)| *joined + PATIENCE);
+            let has_room = self.fanout.has_room();
             let linger_ends = self.lingering.front().map(|(left, _)| *left + self.linger);
             tokio::select! {
                 message = mailbox.recv() => match message {
@@ -129,7 +133,9 @@ impl Actor {
                 },
                 Some(id) = departures.recv() => self.leave(id),
                 happening = self.sources.next() => self.on(happening),
-                news = self.tails.next() => self.on_news(news),
+                // Entries can wait in their streams: none is dropped because the fan-out cannot keep up.
+                news = self.tails.next(), if has_room => self.on_news(news),
+                () = tokio::time::sleep(WAIT_FOR_ROOM), if !has_room => {}
                 Some(page) = self.pages.next() => self.take_page(page),
                 () = sleep_until(patience_ends) => self.open_the_patient(),
                 () = sleep_until(linger_ends) => self.end_lingering(),

@@ -108,6 +108,11 @@ impl Fanout {
         taken.fold(true, |all, taken| all & taken)
     }
 
+    /// Whether no thread is so far behind that what can wait elsewhere should.
+    pub(super) fn has_room(&self) -> bool {
+        self.lanes.iter().all(Lane::has_room)
+    }
+
     /// Has every stream end within a time.
     pub(super) fn close(&self, within: Duration) {
         for lane in &self.lanes {

@@ -87,6 +87,11 @@ impl Lane {
         true
     }
 
+    /// Whether the thread is not so far behind that what can wait elsewhere should.
+    pub(super) fn has_room(&self) -> bool {
+        self.bell.backlog.load(Ordering::Relaxed) < MAX_BACKLOG / 2
+    }
+
     /// Has the thread end every stream that is left, and waits until it has ended itself.
     pub(super) fn join(self) {
         drop(self.orders);

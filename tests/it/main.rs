@@ -44,6 +44,8 @@ mod embedded;
 mod embedding;
 /// What the tests stand on.
 mod env;
+/// The page's own EventSource in Chromium, and an event stream behind nginx.
+mod event_source;
 /// Event streams as one client sees them: form, content, ids, gaps, heartbeats.
 mod events;
 /// Event streams together: many, slow ones, those that leave, and what is given back then.
@@ -96,6 +98,8 @@ mod sharded;
 mod shutdown;
 /// The entries of Redis streams as events: order, coming back, what is gone.
 mod stream_events;
+/// The same where Redis goes or falls silent, and where subscribers do not read.
+mod stream_faults;
 /// `/v1/streams` over a real Redis.
 mod streams;
 /// The rules of the house.

@@ -147,7 +147,34 @@ fn streams_alone_take_no_subscriber_connection() {
     );
     drop(streams);
     wait_until("they are read no more", || redis.clients() == before);
+    // As many as are configured, and no more.
     let many: Vec<_> = (0..=100).map(|n| format!("stream=s{n}")).collect();
     let many = format!("/v1/events?{}", many.join("&"));
     gateway.get(&many).assert_problem(400, "100 times");
+}
+
+#[test]
+fn how_much_one_stream_carries_is_configured() {
+    let gateway = TestGateway::with(|config| config.max_topics = 2);
+    gateway.listen("/v1/events?channel=a&channel=b&channel=a");
+    let three = "/v1/events?channel=a&channel=b&channel=c";
+    gateway.get(three).assert_problem(400, "2 times");
+    assert_eq!(gateway.get("/subscribe/a/b/c").status, 400);
+}
+
+#[test]
+fn a_message_comes_once_for_each_rule_that_it_matches() {
+    let (redis, gateway) = start();
+    let mut stream = gateway.listen("/v1/events?channel=pa&pattern=p*&pattern=*a");
+    redis.cli(&["PUBLISH", "pa", "hi"]);
+    let mut came: Vec<_> = (0..3).map(|_| data(&mut stream).to_string()).collect();
+    came.sort();
+    let expected = [
+        json!({"channel": "pa", "message": "hi"}),
+        json!({"channel": "pa", "pattern": "*a", "message": "hi"}),
+        json!({"channel": "pa", "pattern": "p*", "message": "hi"}),
+    ];
+    let mut expected = expected.map(|event| event.to_string());
+    expected.sort();
+    assert_eq!(came, expected);
 }

@@ -329,65 +329,22 @@ fn many_come_and_go_on_two_gateways_while_entries_pour_in() {
 }
 
 #[test]
-fn a_redis_that_comes_back_with_its_data_is_no_gap() {
-    let folder = crate::env::TestFolder::new();
-    let directory = folder.path("");
-    let mut redis = TestRedis::with(&[
-        "--appendonly",
-        "yes",
-        "--appendfsync",
-        "always",
-        "--dir",
-        &directory,
-    ]);
-    let gateway = TestGateway::over(&redis);
-    let mut stream = gateway.listen(PATH);
-    add(&redis, &["1-0"]);
-    assert_eq!(ids(&mut stream, 1), ["1-0"]);
-    redis.kill();
-    // Those who come while it is away wait.
-    let mut early = again(&gateway, "0-0");
-    let mut now = gateway.listen(PATH);
-    // Of this one nobody knows where it ended when it was asked for.
-    let mut other = gateway.listen("/v1/streams/other/events");
-    redis.restart();
-    let told = json!({"reason": "interrupted", "streams": ["other"]});
-    assert_eq!(gap(&mut other), ("0-0".into(), told));
-    add(&redis, &["2-0"]);
-    assert_eq!(ids(&mut stream, 1), ["2-0"]);
-    assert_eq!(ids(&mut early, 2), ["1-0", "2-0"]);
-    assert_eq!(ids(&mut now, 1), ["2-0"]);
-}
-
-#[test]
-fn a_redis_that_comes_back_empty_is_one_gap() {
-    let (mut redis, gateway) = start();
-    add(&redis, &["1-0"]);
-    let mut stream = gateway.listen(PATH);
-    redis.kill();
-    redis.restart();
-    assert_eq!(gap(&mut stream).1["reason"], "recreated");
-    add(&redis, &["1-0", "2-0"]);
-    assert_eq!(ids(&mut stream, 2), ["1-0", "2-0"]);
-}
-
-#[test]
 fn large_entries_come_whole_and_at_their_reader_s_pace() {
     let (redis, gateway) = start();
-    let script = "for n = 1, 200 do redis.call('XADD', KEYS[1], n .. '-0', 'n', n .. '-0', \
+    let script = "for n = 1, 40 do redis.call('XADD', KEYS[1], n .. '-0', 'n', n .. '-0', \
                   'x', string.rep('x', 300000)) end";
     redis.cli(&["EVAL", script, "1", "s"]);
-    // 60 MB, of which the gateway may keep 1 MiB for a subscriber.
+    // 12 MB, of which the gateway may keep 1 MiB for a subscriber.
     let mut stream = gateway.listen(&format!("{PATH}?from=0"));
-    for n in 1..=200 {
+    for n in 1..=40 {
         let event = stream.event();
         let fields: Value = serde_json::from_str(&event.data).unwrap();
         assert_eq!(fields["n"], event.id);
         assert_eq!(event.id, format!("{n}-0"));
         assert_eq!(fields["x"].as_str().unwrap().len(), 300_000);
     }
-    redis.cli(&["XADD", "s", "201-0", "n", "201-0"]);
-    assert_eq!(ids(&mut stream, 1), ["201-0"]);
+    redis.cli(&["XADD", "s", "41-0", "n", "41-0"]);
+    assert_eq!(ids(&mut stream, 1), ["41-0"]);
     assert_eq!(
         gateway
             .gateway()

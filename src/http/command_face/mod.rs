@@ -14,7 +14,7 @@ use bytes::Bytes;
 use tiny_http::Method;
 
 use super::access::Permit;
-use super::handlers::channels::{self, MAX_TOPICS, stream};
+use super::handlers::channels::{self, stream};
 use super::plan::{Apart, Ask, Lane, Plan, Respond, Watch};
 use super::problem::Problem;
 use super::query::decode_segment;
@@ -227,13 +227,21 @@ pub(super) fn transaction(request: &Request, context: Context<'_>) -> Result<Pla
 }
 
 /// `/subscribe/{channel}/…`: messages as the SDKs read them. The body and the query mean nothing.
-pub(super) fn subscribe(request: &Request, channels: &[Bytes]) -> Result<Plan, Problem> {
-    listen(request, channels, Topic::Channel)
+pub(super) fn subscribe(
+    request: &Request,
+    channels: &[Bytes],
+    max_topics: usize,
+) -> Result<Plan, Problem> {
+    listen(request, channels, Topic::Channel, max_topics)
 }
 
 /// `/psubscribe/{pattern}/…`.
-pub(super) fn psubscribe(request: &Request, patterns: &[Bytes]) -> Result<Plan, Problem> {
-    listen(request, patterns, Topic::Pattern)
+pub(super) fn psubscribe(
+    request: &Request,
+    patterns: &[Bytes],
+    max_topics: usize,
+) -> Result<Plan, Problem> {
+    listen(request, patterns, Topic::Pattern, max_topics)
 }
 
 /// `/monitor`: every command that anybody sends to Redis.
@@ -257,14 +265,19 @@ pub(super) fn monitor(request: &Request, context: Context<'_>) -> Result<Plan, P
     }))
 }
 
-fn listen(request: &Request, names: &[Bytes], kind: fn(Bytes) -> Topic) -> Result<Plan, Problem> {
+fn listen(
+    request: &Request,
+    names: &[Bytes],
+    kind: fn(Bytes) -> Topic,
+    max_topics: usize,
+) -> Result<Plan, Problem> {
     let names = names.iter().map(|name| decode_segment(name).map(kind));
     let mut topics = names.collect::<Result<Vec<_>, _>>()?;
     topics.sort();
     topics.dedup();
-    if topics.len() > MAX_TOPICS {
+    if topics.len() > max_topics {
         return Err(malformed(format!(
-            "a stream carries {MAX_TOPICS} channels at most"
+            "a stream carries {max_topics} channels at most"
         )));
     }
     let shape = Shape {

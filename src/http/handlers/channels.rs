@@ -14,9 +14,6 @@ use crate::http::response::Response;
 use crate::hub::{Begin, Format, Shape, Topic};
 use crate::reply::Reply;
 
-/// Channels, patterns and streams that one event stream may carry.
-pub(crate) const MAX_TOPICS: usize = 100;
-
 /// `POST /v1/channels/{channel}/messages`.
 pub(crate) fn publish(request: &Request, channel: Bytes) -> Result<Plan, Problem> {
     let mut query = Query::parse(&request.query)?;
@@ -41,8 +38,8 @@ pub(crate) fn events(request: &Request, channel: Bytes) -> Result<Plan, Problem>
     listen(request, query, &[topic], Format::Raw)
 }
 
-/// `GET /v1/events?channel=…`.
-pub(crate) fn events_of_several(request: &Request) -> Result<Plan, Problem> {
+/// `GET /v1/events?channel=…`, with this many channels, patterns and streams at most.
+pub(crate) fn events_of_several(request: &Request, max_topics: usize) -> Result<Plan, Problem> {
     let mut query = Query::parse(&request.query)?;
     let sharded = query.flag("sharded")?;
     let patterns = query.all("pattern");
@@ -61,8 +58,8 @@ pub(crate) fn events_of_several(request: &Request) -> Result<Plan, Problem> {
             "must be given, once for each channel, or pattern, or stream",
         ));
     }
-    if topics.len() > MAX_TOPICS {
-        let what = format!("may be given {MAX_TOPICS} times at most");
+    if topics.len() > max_topics {
+        let what = format!("may be given {max_topics} times at most, with pattern and stream");
         return Err(bad("channel", &what));
     }
     listen(request, query, &topics, Format::Json)

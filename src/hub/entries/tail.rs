@@ -131,7 +131,11 @@ impl Tail {
                     Turn::Ready => {}
                     Turn::Read(reply) => self.came(reply).await,
                     // It may be another server, or the same without its data.
-                    Turn::Broken => self.look_at_all = Instant::now(),
+                    Turn::Broken => {
+                        self.look_at_all = Instant::now();
+                        // Every stream may have a lot to tell when it is read again.
+                        self.at_once = FIRST_AT_ONCE;
+                    }
                 },
                 () = tokio::time::sleep_until(look_at), if busy => self.look(),
             }
@@ -184,6 +188,13 @@ impl Tail {
             Reply::Array(streams) => streams,
             // For as long as it may block nothing came.
             Reply::Nil => return,
+            Reply::Error(error) if error.code() == "NOPERM" => {
+                // Looking at them is allowed, and reading is not.
+                for key in self.watched.keys().cloned().collect::<Vec<_>>() {
+                    self.refused(&key, error.clone()).await;
+                }
+                return;
+            }
             other => {
                 // One stream that cannot be read stops all; looking at them shows which.
                 tracing::debug!(reply = ?other, "streams cannot be read");
@@ -218,7 +229,7 @@ impl Tail {
             }
         }
         if count > 0 {
-            self.at_once = at_once(count, size);
+            self.at_once = at_once(count, size).div_ceil(streams.len());
             self.look_at = self.look_at.min(Instant::now() + SOON);
         }
     }

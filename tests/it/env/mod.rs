@@ -2,11 +2,13 @@
 //! over the wire, and waiting for a condition.
 
 mod audience;
+mod balancer;
 mod chromium;
 mod cluster;
 mod examples;
 mod files;
 mod http;
+mod nginx;
 mod program;
 mod redis;
 mod relay;
@@ -20,11 +22,13 @@ use redis_http_gateway::config::Config;
 use redis_http_gateway::gateway::Gateway;
 
 pub(crate) use audience::Audience;
+pub(crate) use balancer::Balancer;
 pub(crate) use chromium::Chromium;
 pub(crate) use cluster::{KEYS, TestCluster};
 pub(crate) use examples::example;
 pub(crate) use files::{TestAuthority, TestFolder};
 pub(crate) use http::{Answer, Client};
+pub(crate) use nginx::TestNginx;
 pub(crate) use program::Program;
 pub(crate) use redis::TestRedis;
 pub(crate) use relay::{Delays, Relay};
