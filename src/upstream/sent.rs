@@ -50,7 +50,7 @@ impl Sent {
                 Share::Done(outcomes.drain(..count).collect())
             }
             State::Part(delivery) => {
-                let own = delivery.split_front(count);
+                let own = delivery.take_next(count);
                 if own.is_open() {
                     Share::Open(own.finish().map(Self::done).boxed())
                 } else {

@@ -24,6 +24,8 @@ pub(in crate::upstream) struct Delivery {
     outcomes: Vec<Outcome>,
     /// What has to be sent, or sent on.
     open: Vec<Errand>,
+    /// How many of the commands have been taken away.
+    taken: usize,
     /// The view by which cursors are read, whatever comes later.
     first_view: Arc<View>,
     round: u32,
@@ -51,6 +53,7 @@ impl Delivery {
             outcomes: vec![Err(Error::Unreachable); commands.len()],
             open: errands(&commands, &cluster.learned.classes()),
             commands,
+            taken: 0,
             first_view: cluster.view(),
             round: 0,
             deadline,
@@ -67,25 +70,28 @@ impl Delivery {
         self.outcomes
     }
 
-    /// Takes the first so many commands off, which go on alone. No errand may be for both parts.
-    pub(in crate::upstream) fn split_front(&mut self, count: usize) -> Self {
-        let count = count.min(self.commands.len());
-        let (commands, outcomes) = (
-            self.commands.split_off(count),
-            self.outcomes.split_off(count),
-        );
-        let is_front = |errand: &Errand| errand.places.start < count;
-        let (front, mut rest): (Vec<_>, Vec<_>) = self.open.drain(..).partition(is_front);
-        for errand in &mut rest {
-            errand.places = errand.places.start - count..errand.places.end - count;
+    /// Takes the next so many commands, which go on alone, with their outcomes. No errand may be for others too.
+    pub(in crate::upstream) fn take_next(&mut self, count: usize) -> Self {
+        let end = (self.taken + count).min(self.commands.len());
+        let own = self.taken..end;
+        self.taken = end;
+        let is_own = |errand: &Errand| own.contains(&errand.places.start);
+        let (mut open, others): (Vec<_>, Vec<_>) = self.open.drain(..).partition(is_own);
+        self.open = others;
+        for errand in &mut open {
+            errand.places = errand.places.start - own.start..errand.places.end - own.start;
         }
-        self.open = rest;
+        let outcomes = self.outcomes[own.clone()].iter_mut();
+        let taken = Err(Error::Unreachable);
         Self {
             cluster: Arc::clone(&self.cluster),
             line: self.line,
-            commands: std::mem::replace(&mut self.commands, commands),
-            outcomes: std::mem::replace(&mut self.outcomes, outcomes),
-            open: front,
+            commands: self.commands[own].to_vec(),
+            outcomes: outcomes
+                .map(|outcome| std::mem::replace(outcome, taken.clone()))
+                .collect(),
+            open,
+            taken: 0,
             first_view: Arc::clone(&self.first_view),
             round: self.round,
             deadline: self.deadline,
