@@ -187,7 +187,7 @@ impl Actor {
             open: false,
             resume,
             gap,
-            own: begin.map(Own::new),
+            own: begin.map(|begin| Box::new(Own::new(begin))),
             refusal,
         };
         self.subscribers.insert(id, subscriber);

@@ -128,6 +128,7 @@ impl Actor {
                     self.deliver_entry(&topic, entry);
                 }
             }
+            What::Moved(watched) => self.tails.read_on(topic.name(), *watched),
             What::Lost(loss) => self.lost_entries(&topic, &loss),
             What::Elsewhere(loss) => {
                 // What is kept is of before.

@@ -25,7 +25,7 @@ pub(super) struct Listener {
     /// Why it may have missed something that it has not been told of.
     pub(super) gap: Option<&'static str>,
     /// Of a stream of one Redis stream's entries, under their own ids: where it is.
-    pub(super) own: Option<Own>,
+    pub(super) own: Option<Box<Own>>,
     /// Makes an answer of a refusal, while it has been answered nothing.
     pub(super) refusal: Option<Refusal>,
 }

@@ -213,3 +213,32 @@ fn what_redis_does_not_allow_is_refused() {
     stream.wait_for("refused");
     stream.wait_for_end();
 }
+
+#[test]
+fn what_is_trimmed_while_somebody_catches_up_is_one_gap() {
+    let (redis, gateway) = start();
+    let script = "for n = 1, 100 do redis.call('XADD', KEYS[1], n .. '-0', 'n', n .. '-0', \
+                  'x', string.rep('x', 40000)) end";
+    redis.cli(&["EVAL", script, "1", "s"]);
+    // It takes only what its socket takes until the stream has been trimmed.
+    let mut stream = gateway.listen(&format!("{PATH}?from=0"));
+    assert_eq!(stream.event().id, "1-0");
+    redis.cli(&["XTRIM", "s", "MAXLEN", "5"]);
+    let mut next = 2;
+    let gap = loop {
+        let event = stream.event();
+        if event.name == "gap" {
+            break event;
+        }
+        assert_eq!(event.id, format!("{next}-0"));
+        next += 1;
+    };
+    assert!(next < 96, "nothing was trimmed before it was sent");
+    assert_eq!(gap.data, r#"{"reason":"not-kept","streams":["s"]}"#);
+    for n in 96..=100 {
+        let event = stream.event();
+        assert_eq!((&*event.name, event.id), ("message", format!("{n}-0")));
+    }
+    add(&redis, &["101-0"]);
+    assert_eq!(ids(&mut stream, 1), ["101-0"]);
+}

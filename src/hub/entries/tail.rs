@@ -56,12 +56,15 @@ pub(in crate::hub) enum What {
     Lost(Loss),
     /// It was begun anew or set back, and is read from the end of this loss on.
     Elsewhere(Loss),
+    /// On a Cluster: another node has it by now, where it is to be read on.
+    Moved(Box<Watched>),
 }
 
 /// The task that reads.
 pub(super) struct Tail {
     upstream: Upstream,
     settings: Settings,
+    reader: Reader,
     xread: Xread,
     /// Streams whose end has been asked for.
     asked: HashMap<Bytes, ChannelKey>,
@@ -90,7 +93,8 @@ impl Tail {
     ) -> Self {
         Self {
             upstream,
-            xread: Xread::new(reader, settings.block + settings.command_timeout),
+            xread: Xread::new(reader.clone(), settings.block + settings.command_timeout),
+            reader,
             settings,
             asked: HashMap::new(),
             watched: HashMap::new(),
@@ -137,18 +141,24 @@ impl Tail {
                         self.at_once = FIRST_AT_ONCE;
                     }
                 },
-                () = tokio::time::sleep_until(look_at), if busy => self.look(),
+                () = tokio::time::sleep_until(look_at), if busy => self.look().await,
             }
         }
     }
 
-    /// Takes a request; the stream whose end is to be asked for then.
+    /// Takes a request; the stream that is to be looked at then.
     fn take(&mut self, request: Request) -> Option<(Bytes, EntryId)> {
         match request {
             Request::Watch(key, channel) => {
                 self.watched.remove(&key);
                 self.asked.insert(key.clone(), channel);
                 Some((key, EntryId::ZERO))
+            }
+            Request::ReadOn(key, watched) => {
+                let position = watched.position;
+                self.watched.insert(key.clone(), watched.unread());
+                self.xread.lacks();
+                Some((key, position))
             }
             Request::Leave(key, channel) => {
                 if self.asked.get(&key) == Some(&channel) {
@@ -241,7 +251,8 @@ impl Tail {
     }
 
     /// Looks at what it is time to look at.
-    fn look(&mut self) {
+    async fn look(&mut self) {
+        self.let_go().await;
         let now = Instant::now();
         let all = self.look_at_all <= now;
         let due = |watched: &Watched| all || watched.is_active;
@@ -256,6 +267,18 @@ impl Tail {
             self.look_at_all = now + self.settings.block.max(SOON);
         }
         self.look_at = now + Duration::from_secs(24 * 60 * 60);
+    }
+
+    /// Gives up the streams that are elsewhere by now.
+    async fn let_go(&mut self) {
+        let is_elsewhere = |key: &&Bytes| self.upstream.reader(key) != self.reader;
+        let gone: Vec<_> = self.watched.keys().filter(is_elsewhere).cloned().collect();
+        for key in gone {
+            if let Some(watched) = self.watched.remove(&key) {
+                let (channel, watched) = (watched.channel, Box::new(watched));
+                self.tell(&key, channel, What::Moved(watched)).await;
+            }
+        }
     }
 
     fn look_at_these(&mut self, streams: &[(Bytes, EntryId)]) {

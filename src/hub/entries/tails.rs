@@ -8,6 +8,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::tail::{News, Tail};
+use super::watched::Watched;
 use crate::config::Config;
 use crate::hub::fanout::ChannelKey;
 use crate::upstream::{Reader, Upstream};
@@ -41,6 +42,8 @@ pub(super) struct Settings {
 #[derive(Debug)]
 pub(super) enum Request {
     Watch(Bytes, ChannelKey),
+    /// Another task has read it so far.
+    ReadOn(Bytes, Watched),
     Leave(Bytes, ChannelKey),
 }
 
@@ -64,6 +67,15 @@ impl Tails {
 
     /// Has a stream read for a channel, from its end on.
     pub(in crate::hub) fn watch(&mut self, key: &Bytes, channel: ChannelKey) {
+        self.request(key, Request::Watch(key.clone(), channel));
+    }
+
+    /// Has a stream that has moved read on where it is now.
+    pub(in crate::hub) fn read_on(&mut self, key: &Bytes, watched: Watched) {
+        self.request(key, Request::ReadOn(key.clone(), watched));
+    }
+
+    fn request(&mut self, key: &Bytes, request: Request) {
         let reader = self.upstream.reader(key);
         self.places.insert(key.clone(), reader.clone());
         let task = self.tasks.entry(reader).or_insert_with_key(|reader| {
@@ -75,7 +87,7 @@ impl Tails {
             task
         });
         // The task ends only with this.
-        let _ = task.send(Request::Watch(key.clone(), channel));
+        let _ = task.send(request);
     }
 
     /// The stream is read for this channel no more.

@@ -8,7 +8,7 @@ use super::{Entry, EntryId, Loss, Reason};
 use crate::hub::fanout::ChannelKey;
 
 #[derive(Debug)]
-pub(super) struct Watched {
+pub(in crate::hub) struct Watched {
     /// For whom it is read.
     pub(super) channel: ChannelKey,
     /// The last entry that was read.
@@ -62,6 +62,14 @@ impl Watched {
             is_active: false,
             count: state.added.map(|added| Count { added, read: 0 }),
             ahead: None,
+        }
+    }
+
+    /// The same, with nothing of it being read.
+    pub(super) fn unread(self) -> Self {
+        Self {
+            reading_from: None,
+            ..self
         }
     }
 
