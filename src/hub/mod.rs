@@ -35,6 +35,17 @@ use fanout::{Fanout, Rules};
 pub use event::{Format, Shape};
 pub use topic::Topic;
 
+/// The length of a message as an event stream carries it: what the benchmarks measure, no part of the API.
+#[doc(hidden)]
+#[must_use]
+pub fn measured_event(shape: Shape, topic: &Topic, payload: &[u8]) -> usize {
+    let position = event::Position {
+        epoch: "benchmark",
+        sequence: 1_000_000,
+    };
+    event::message(position, shape, topic, topic.name(), payload).len()
+}
+
 /// Requests to the hub that may wait.
 const MAILBOX: usize = 1024;
 
