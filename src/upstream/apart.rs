@@ -5,7 +5,8 @@
 
 use std::time::Duration;
 
-use super::{Outcome, Packed, Upstream};
+use super::packed::pipeline;
+use super::{Outcome, Upstream};
 use crate::command::Command;
 use crate::error::Error;
 
@@ -19,7 +20,7 @@ impl Upstream {
     /// The number of such commands is bounded: one too many is [`Error::Full`] at once.
     pub fn send_own(&self, command: &Command) -> impl Future<Output = Outcome> + Send + 'static {
         let permit = std::sync::Arc::clone(&self.shared.blocking).try_acquire_owned();
-        let Packed { pipeline, count } = Packed::one(command);
+        let pipeline = pipeline(std::slice::from_ref(command));
         let upstream = self.clone();
         async move {
             let _permit = permit.map_err(|_| Error::Full)?;
@@ -36,9 +37,7 @@ impl Upstream {
             };
             // However this ends, the connection ends with it.
             let _guard = AbortOnDrop(connected.driver);
-            let reply = connected
-                .connection
-                .send_packed_commands(&pipeline, 0, count);
+            let reply = connected.connection.send_packed_commands(&pipeline, 0, 1);
             match tokio::time::timeout(shared.blocking_timeout + MARGIN, reply).await {
                 Ok(Ok(values)) => match values.into_iter().next() {
                     Some(value) => Ok(value.into()),

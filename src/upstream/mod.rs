@@ -15,6 +15,8 @@ mod link;
 mod lists;
 mod node;
 mod packed;
+mod pipe;
+mod resp;
 mod sentinel;
 mod server;
 mod spread;
@@ -203,9 +205,9 @@ impl Upstream {
         line: Line,
         commands: &[Command],
     ) -> impl Future<Output = Vec<Outcome>> + Send + 'static {
+        let shared = &self.shared;
         let packed = Packed::all(commands);
-        let shared = Arc::clone(&self.shared);
-        async move { shared.node.send(line, packed, shared.command_timeout).await }
+        shared.node.send(line, packed, shared.command_timeout)
     }
 
     /// What is known of the server's commands.
