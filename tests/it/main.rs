@@ -49,6 +49,8 @@ mod hashes;
 mod keys;
 /// How much a client may send.
 mod limits;
+/// Slow clients and those beside them; the gateway when nobody asks.
+mod neighbours;
 /// The OpenAPI document: its two forms, its completeness, its validity.
 mod openapi;
 /// What the OpenAPI document says of answers, against answers.
