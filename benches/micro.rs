@@ -39,20 +39,38 @@ fn route(bencher: Bencher<'_, '_>, path: &'static str) {
     bencher.bench(|| measured::is_route(black_box(&path)));
 }
 
-#[divan::bench]
-fn response(bencher: Bencher<'_, '_>) {
-    let response = Response::new(200)
+fn a_response() -> Response {
+    Response::new(200)
         .body("text/plain; charset=utf-8", "sixteen bytes of")
         .header("X-Content-Type-Options", "nosniff")
         .header("ETag", "\"0123456789abcdef0123456789abcdef\"")
         .header("Vary", "Accept")
-        .header("X-Request-Id", "abcdefgh-123456");
+        .header("X-Request-Id", "abcdefgh-123456")
+}
+
+#[divan::bench]
+fn response(bencher: Bencher<'_, '_>) {
+    let response = a_response();
     let mut out = Vec::new();
     bencher
         .with_inputs(|| response.clone())
         .bench_local_values(|response| {
             out.clear();
             measured::write(response, &mut out);
+        });
+}
+
+/// The same by `raw_print`, which the gateway does not use.
+#[divan::bench]
+fn response_by_tiny_http(bencher: Bencher<'_, '_>) {
+    let response = a_response();
+    let mut out = Vec::new();
+    bencher
+        .with_inputs(|| response.clone())
+        .bench_local_values(|response| {
+            out.clear();
+            let response = response.into_tiny_http();
+            response.raw_print(&mut out, (1, 1).into(), &[], false, None)
         });
 }
 

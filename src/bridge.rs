@@ -71,8 +71,8 @@ pub fn block_on<F: Future>(handle: &Handle, future: F) -> F::Output {
 /// runtime: it must only pass them on.
 ///
 /// So a thread waits no longer than it pays to wait, however slow the upstream is, and a near upstream costs no
-/// further hand-over. (A task from the start would wake the runtime for every pipeline: measured with one client,
-/// that took a tenth of each request's time.)
+/// further hand-over. (A task from the start would wake the runtime for every pipeline. Measured with one client: a
+/// quarter less CPU time a request, and 1.3 times as many requests.)
 pub fn run_or_leave<T, R>(
     handle: &Handle,
     work: impl Future<Output = R> + Send + 'static,

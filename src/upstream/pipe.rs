@@ -2,8 +2,9 @@
 //! replies to what it sent.
 //!
 //! Whoever sends writes to the socket itself, if it can be written to from any thread and nobody is at it; the
-//! thread that waits for replies would have to be woken for that. (Measured with one client: a tenth of each
-//! request's time.) What the socket does not take, the driver writes; it alone reads.
+//! thread that waits for replies would have to be woken for that. What the socket does not take, the driver writes;
+//! it alone reads. (Measured beside the client library's connection, with 16 and 64 clients: a fifth to a tenth less CPU
+//! time a request.)
 
 use std::collections::VecDeque;
 use std::future::Future;
