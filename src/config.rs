@@ -3,6 +3,7 @@
 //! Every default is here. Past this file settings are trusted and never looked at as text again.
 
 mod access;
+mod client_cache;
 mod commands;
 mod sites;
 mod streams;
@@ -15,6 +16,7 @@ use bytesize::ByteSize;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 pub use access::{AccessFlags, Token, TokenFile};
+pub use client_cache::CacheFlags;
 pub use commands::DANGEROUS;
 use commands::parse_command;
 pub use sites::AllowedOrigin;
@@ -45,8 +47,11 @@ impl Cli {
     /// # Errors
     /// A usage error that names those that do not.
     pub fn check(&self) -> Result<(), clap::Error> {
-        let access = self.flags.access.check();
-        let checked = access.and_then(|()| self.flags.upstream.check());
+        let flags = &self.flags;
+        let access = flags.access.check();
+        let checked = access
+            .and_then(|()| flags.upstream.check())
+            .and_then(|()| flags.client_cache.check(&flags.upstream.url));
         checked.map_err(|error| error.with_cmd(&Self::command()))
     }
 }
@@ -96,8 +101,8 @@ pub struct Flags {
     #[arg(long, env = "GATEWAY_MAX_COMMANDS", value_name = "N", default_value_t = 10_000, value_parser = parse_count, allow_negative_numbers = true)]
     pub max_commands: usize,
 
-    /// Blocking commands (BLPOP, XREAD BLOCK, WAIT, …) at once; what comes on top gets a 503. Each has a
-    /// connection of its own.
+    /// Blocking commands (BLPOP, XREAD BLOCK, …) and MONITOR streams at once; what comes on top gets a 503. Each has
+    /// a connection of its own.
     #[arg(long, env = "GATEWAY_MAX_BLOCKING", value_name = "N", default_value_t = 100, value_parser = parse_count, allow_negative_numbers = true)]
     pub max_blocking: usize,
 
@@ -135,6 +140,10 @@ pub struct Flags {
         default_value = "1MiB"
     )]
     pub subscriber_buffer: ByteSize,
+
+    /// The cache of values.
+    #[command(flatten)]
+    pub client_cache: CacheFlags,
 
     /// Time for a request's head to arrive, from its first byte.
     #[arg(long, env = "GATEWAY_HEAD_TIMEOUT", value_name = "TIME", default_value = "10s", value_parser = parse_time)]
@@ -215,7 +224,7 @@ pub struct Config {
     pub max_connections: usize,
     /// Commands under way at once.
     pub max_commands: usize,
-    /// Commands that block, at once.
+    /// Commands that block and MONITOR streams, at once.
     pub max_blocking: usize,
     /// Bytes of a request's head; 64 KiB at most.
     pub max_head: usize,
@@ -225,6 +234,8 @@ pub struct Config {
     pub max_buffered: usize,
     /// Bytes that may wait for one subscriber.
     pub subscriber_buffer: usize,
+    /// Bytes of the client cache, if there is one.
+    pub client_cache: Option<usize>,
     /// From a head's first byte to its last.
     pub head_timeout: Duration,
     /// From the end of a head to the end of its body.
@@ -241,8 +252,18 @@ pub struct Config {
     pub connect_timeout: Duration,
     /// For requests in progress at shutdown.
     pub shutdown_timeout: Duration,
+    /// Channels, patterns and streams on one event stream.
+    pub max_topics: usize,
     /// Silence on a stream before a comment.
     pub heartbeat: Duration,
+    /// Threads that write to event streams.
+    pub fanout_threads: usize,
+    /// Event streams at once.
+    pub max_subscribers: Option<usize>,
+    /// Event streams at once of one client address.
+    pub max_subscribers_per_address: Option<usize>,
+    /// That an event stream lasts.
+    pub max_stream_age: Option<Duration>,
     /// That a channel is listened to after its last subscriber.
     pub linger: Duration,
     /// Messages of a channel that are kept.
@@ -261,6 +282,13 @@ pub struct Config {
     pub allow_host: Vec<String>,
     /// Dangerous commands that are allowed, in capitals, with their subcommand if any.
     pub allow_command: Vec<String>,
+}
+
+impl Config {
+    /// Whether there may be no more than a certain number of event streams.
+    pub(crate) fn limits_subscribers(&self) -> bool {
+        self.max_subscribers.is_some() || self.max_subscribers_per_address.is_some()
+    }
 }
 
 impl Default for Config {
@@ -288,6 +316,7 @@ impl From<&Flags> for Config {
             max_body: bytes(flags.max_body),
             max_buffered: bytes(flags.max_buffered),
             subscriber_buffer: bytes(flags.subscriber_buffer),
+            client_cache: flags.client_cache.size(),
             head_timeout: flags.head_timeout,
             body_timeout: flags.body_timeout,
             idle_timeout: flags.idle_timeout,
@@ -296,7 +325,12 @@ impl From<&Flags> for Config {
             blocking_timeout: flags.blocking_timeout,
             connect_timeout: flags.connect_timeout,
             shutdown_timeout: flags.shutdown_timeout,
+            max_topics: flags.streams.max_topics,
             heartbeat: flags.streams.heartbeat,
+            fanout_threads: flags.streams.fanout_threads,
+            max_subscribers: flags.streams.max_subscribers,
+            max_subscribers_per_address: flags.streams.max_subscribers_per_address,
+            max_stream_age: flags.streams.max_stream_age,
             linger: flags.streams.linger,
             replay_events: flags.streams.replay_events,
             replay_bytes: bytes(flags.streams.replay_bytes),

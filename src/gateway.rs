@@ -14,7 +14,7 @@ use crate::upstream::Upstream;
 /// Descriptors that are not connections: standard streams, pollers and their wakers, the listeners, the
 /// connections to Redis (both ends of them with the embedded server, and those that are being replaced), and
 /// some to spare.
-const RESERVED: u64 = 36;
+const RESERVED: u64 = 38;
 
 /// Connections over the limit that are being told so at the same time.
 const MOST_TURNED_AWAY: usize = 64;

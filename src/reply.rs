@@ -3,6 +3,8 @@
 //! The shapes are those of [RESP2](https://redis.io/docs/latest/develop/reference/protocol-spec/), which
 //! the gateway's command connections speak.
 
+pub(crate) mod fields;
+
 use std::fmt;
 
 use bytes::Bytes;

@@ -10,9 +10,32 @@ use super::{parse_count, parse_time};
 /// How event streams are kept alive, and what is kept for those who come back.
 #[derive(Debug, Clone, Args)]
 pub struct StreamFlags {
+    /// Channels, patterns and streams that one event stream may carry.
+    #[arg(long, env = "GATEWAY_MAX_TOPICS", value_name = "N", default_value_t = 100, value_parser = parse_count, allow_negative_numbers = true)]
+    pub max_topics: usize,
+
     /// Silence on an event stream after which a comment is sent.
     #[arg(long, env = "GATEWAY_HEARTBEAT", value_name = "TIME", default_value = "15s", value_parser = parse_time)]
     pub heartbeat: Duration,
+
+    /// Threads that share the event streams and write to them. One serves some 100,000 events a second; more pay where
+    /// there are more cores than two.
+    #[arg(long, env = "GATEWAY_FANOUT_THREADS", value_name = "N", default_value_t = 1, value_parser = parse_count, allow_negative_numbers = true)]
+    pub fanout_threads: usize,
+
+    /// Event streams at once. For one more, the oldest ends whose client comes back by itself, as browsers do;
+    /// if none has lasted for --retry, the new one gets a 503. Without it, --max-connections is the limit.
+    #[arg(long, env = "GATEWAY_MAX_SUBSCRIBERS", value_name = "N", value_parser = parse_count, allow_negative_numbers = true)]
+    pub max_subscribers: Option<usize>,
+
+    /// The same for each client address (of IPv6: each /64), with a 429. Behind a proxy all clients have one.
+    #[arg(long, env = "GATEWAY_MAX_SUBSCRIBERS_PER_ADDRESS", value_name = "N", value_parser = parse_count, allow_negative_numbers = true)]
+    pub max_subscribers_per_address: Option<usize>,
+
+    /// How long an event stream may last before it ends, so that its client comes back, perhaps to another
+    /// gateway; each lasts up to a fifth less. Without it, for as long as the client stays.
+    #[arg(long, env = "GATEWAY_MAX_STREAM_AGE", value_name = "TIME", value_parser = parse_time)]
+    pub max_stream_age: Option<Duration>,
 
     /// How long a channel is still listened to after its last subscriber, so that who comes back misses
     /// nothing.

@@ -19,8 +19,9 @@ use files::{read_certificates, read_key, read_password};
 pub struct UpstreamFlags {
     /// What to serve: `embedded`, a mini-redis inside this process (in memory; GET, SET, PUBLISH and
     /// SUBSCRIBE only), or a Redis server: `redis://user:password@host:port/database` (only the host is
-    /// needed), `rediss://…` (the same over TLS), `redis+unix:///path?db=0&user=…&password=…`, or
-    /// `redis+sentinel://user:password@sentinel:port,sentinel:port/master-name/database`.
+    /// needed), `rediss://…` (the same over TLS), `redis+unix:///path?db=0&user=…&password=…`,
+    /// `redis+sentinel://user:password@sentinel:port,sentinel:port/master-name/database`, or
+    /// `redis+cluster://user:password@host:port,host:port`, with one or more nodes of a Cluster.
     #[arg(long = "upstream", env = "GATEWAY_UPSTREAM", value_name = "URL", default_value = "embedded", value_parser = Secret(url::parse), hide_env_values = true)]
     pub url: UpstreamUrl,
 
@@ -60,6 +61,20 @@ pub enum UpstreamUrl {
     Redis(Box<Server>),
 }
 
+impl UpstreamUrl {
+    /// Whether all commands go to one Redis server.
+    #[must_use]
+    pub fn is_one_server(&self) -> bool {
+        match self {
+            Self::Embedded => false,
+            Self::Redis(server) => match server.place {
+                Place::Tcp(_) | Place::Unix(_) | Place::Sentinel(_) => true,
+                Place::Cluster(_) => false,
+            },
+        }
+    }
+}
+
 /// Where a Redis server is, and what it asks for.
 #[derive(Debug, Clone)]
 pub struct Server {
@@ -84,10 +99,12 @@ pub enum Place {
     Unix(PathBuf),
     /// Where these Sentinels say.
     Sentinel(Sentinels),
+    /// At several addresses: a Cluster, of which these nodes are known; at least one.
+    Cluster(Vec<Address>),
 }
 
 /// A host, by name or number, and a port.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Address {
     /// Without the brackets of an IPv6 address.
     pub host: String,
@@ -151,6 +168,7 @@ impl fmt::Display for Place {
             Self::Tcp(address) => address.fmt(f),
             Self::Unix(path) => path.display().fmt(f),
             Self::Sentinel(group) => write!(f, "master {:?}", group.master),
+            Self::Cluster(_) => f.write_str("Cluster"),
         }
     }
 }

@@ -116,8 +116,17 @@ impl Permit<'_> {
                 let commands = rounds.commands.iter().chain([&further]);
                 { commands }.try_for_each(|command| self.check_command(command))
             }
-            Plan::Listen(_) => Ok(self.grant()?.allows(&Use::Subscribe)?),
+            Plan::Listen(_) => self.check_use(&Use::Subscribe),
+            Plan::Watch(_) => self.check_use(&Use::Monitor),
         }
+    }
+
+    /// Whether it includes a use.
+    ///
+    /// # Errors
+    /// 403 that names it.
+    pub(super) fn check_use(self, what: &Use<'_>) -> Result<(), Problem> {
+        Ok(self.grant()?.allows(what)?)
     }
 
     /// Whether it includes a command.

@@ -22,7 +22,7 @@ use super::turn::Shared;
 use super::waiting::Waiting;
 use crate::bridge::run_or_leave;
 use crate::command::Command;
-use crate::upstream::{Outcome, Ticket};
+use crate::upstream::{NodeNumber, Outcome, Sent, Share, Ticket};
 
 /// Requests of one connection in one batch; its others have to wait for their turn.
 const MAX_REQUESTS: usize = 128;
@@ -32,6 +32,8 @@ pub(super) struct Batch {
     shared: Arc<Shared>,
     work: Vec<Work>,
     commands: Vec<Command>,
+    /// The one that all the commands go to; `None` if there are several.
+    node: Option<NodeNumber>,
     began: Instant,
 }
 
@@ -50,8 +52,11 @@ pub(super) fn serve(shared: &Arc<Shared>, ready: Vec<Ready>, scratch: &mut [u8],
         shared: Arc::clone(shared),
         work: Vec::new(),
         commands: Vec::new(),
+        node: None,
         began: now,
     };
+    // On a Cluster, one for each further node, so that nobody waits for a node that is not theirs.
+    let mut others = Vec::new();
     for ready in ready {
         let before = batch.commands.len();
         let key = ready.key;
@@ -64,7 +69,7 @@ pub(super) fn serve(shared: &Arc<Shared>, ready: Vec<Ready>, scratch: &mut [u8],
         }
         if let Some(work) = gathered.flatten() {
             if batch.commands.len() > before {
-                batch.work.push(work);
+                batch.take(work, before, &mut others);
             } else {
                 // Nothing to wait for.
                 guarded(shared, key, || {
@@ -72,6 +77,9 @@ pub(super) fn serve(shared: &Arc<Shared>, ready: Vec<Ready>, scratch: &mut [u8],
                 });
             }
         }
+    }
+    for other in others {
+        other.send(Duration::ZERO);
     }
     if !batch.commands.is_empty() {
         let patience = shared.pace.patience();
@@ -141,35 +149,79 @@ fn gather(
 }
 
 impl Batch {
-    /// Sends the commands, and waits as long as it pays.
+    /// Takes work whose commands have been added from a place on; or has another take it, if they go
+    /// elsewhere than those before them.
+    fn take(&mut self, work: Work, place: usize, others: &mut Vec<Self>) {
+        let node = self.shared.upstream.only_node(&self.commands[place..]);
+        if self.work.is_empty() {
+            self.node = node;
+        } else if node.is_none() || node != self.node {
+            let commands = self.commands.split_off(place);
+            let same = |other: &&mut Self| node.is_some() && other.node == node;
+            match others.iter_mut().find(same) {
+                Some(other) => {
+                    other.commands.extend(commands);
+                    other.work.push(work);
+                }
+                None => others.push(Self {
+                    shared: Arc::clone(&self.shared),
+                    work: vec![work],
+                    commands,
+                    node,
+                    began: self.began,
+                }),
+            }
+            return;
+        }
+        self.work.push(work);
+    }
+
+    /// Sends the commands.
     fn send(mut self, patience: Duration) {
         let shared = Arc::clone(&self.shared);
         // Packed, they are not needed any more.
         let commands = std::mem::take(&mut self.commands);
-        let sent = shared.upstream.send(&commands);
+        let sent = shared.upstream.send_together(&commands);
         drop(commands);
-        let late = |batch: Self, outcomes| {
+        self.wait(sent, patience);
+    }
+
+    /// Waits as long as it pays.
+    fn wait(self, sent: impl Future<Output = Sent> + Send + 'static, patience: Duration) {
+        let shared = Arc::clone(&self.shared);
+        let late = |batch: Self, sent| {
             let pool = batch.shared.pool.clone();
-            pool.execute(move || batch.finish(outcomes));
+            pool.execute(move || batch.finish(sent));
         };
-        if let Some((batch, outcomes)) = run_or_leave(&shared.runtime, sent, self, patience, late) {
-            batch.finish(outcomes);
+        if let Some((batch, sent)) = run_or_leave(&shared.runtime, sent, self, patience, late) {
+            batch.finish(sent);
         }
     }
 
     /// The second halves.
-    fn finish(mut self, outcomes: Vec<Outcome>) {
+    fn finish(mut self, mut sent: Sent) {
         let now = Instant::now();
         self.shared.pace.note(now - self.began);
-        let mut all = VecDeque::from(outcomes);
         for work in std::mem::take(&mut self.work) {
             let key = work.key;
             // Its own share, whatever it does with it.
-            let count = work.commands().min(all.len());
-            let mut outcomes: VecDeque<_> = all.drain(..count).collect();
-            guarded(&self.shared, key, || {
-                work.finish(&self.shared, &mut outcomes, now)
-            });
+            match sent.share(work.commands()) {
+                Share::Done(mut outcomes) => {
+                    guarded(&self.shared, key, || {
+                        work.finish(&self.shared, &mut outcomes, now)
+                    });
+                }
+                Share::Open(rest) => {
+                    let alone = Self {
+                        shared: Arc::clone(&self.shared),
+                        work: vec![work],
+                        commands: Vec::new(),
+                        node: None,
+                        began: now,
+                    };
+                    alone.wait(rest, Duration::ZERO);
+                }
+            }
         }
     }
 }
@@ -200,7 +252,7 @@ impl Work {
     }
 
     fn finish(mut self, shared: &Arc<Shared>, outcomes: &mut VecDeque<Outcome>, now: Instant) {
-        let mut listen = None;
+        let mut endless = None;
         // Whether the connection has been given its last answer.
         let mut closed = false;
         let mut entries = std::mem::take(&mut self.entries).into_iter().peekable();
@@ -251,7 +303,7 @@ impl Work {
                     return self.wait_for(shared, apart, (form, trim), (ticket, body), now);
                 }
                 Answer::Stream(stream) => {
-                    listen = Some((stream, form, trim));
+                    endless = Some((stream, form, trim));
                     continue;
                 }
             };
@@ -268,9 +320,9 @@ impl Work {
             self.more = false;
         }
         self.connection.invite_body();
-        match listen {
-            Some((listen, form, trim)) => {
-                hand_over(shared, self.key, *self.connection, listen, form, &trim, now);
+        match endless {
+            Some((stream, form, trim)) => {
+                hand_over(shared, self.key, *self.connection, stream, form, trim, now);
             }
             None => self.put_back(shared, now),
         }
@@ -296,6 +348,7 @@ impl Work {
             shared: Arc::clone(shared),
             work: vec![self],
             commands: ask.commands,
+            node: None,
             began: now,
         };
         batch.send(Duration::ZERO);

@@ -3,7 +3,7 @@
 use super::budget::Reservation;
 use super::connection::Next;
 use super::panics::unwinding;
-use super::plan::{Apart, Decide, Listen, Respond};
+use super::plan::{Apart, Decide, Listen, Respond, Watch};
 use super::problem::Problem;
 use super::request::Request;
 use super::response::{Form, Response};
@@ -30,7 +30,13 @@ pub(super) enum Answer {
     Between(usize, Decide, Ticket),
     /// Of a command that blocks; it is started when all before it is answered.
     Apart(Apart, Ticket),
-    Stream(Listen),
+    Stream(Endless),
+}
+
+/// What a connection becomes that is not answered as others are.
+pub(super) enum Endless {
+    Listen(Listen),
+    Watch(Watch),
 }
 
 /// The first half of a request's way. What it asks of Redis is appended to the batch's commands.
@@ -53,7 +59,8 @@ pub(super) fn plan(service: &Service, next: Next, commands: &mut Vec<Command>) -
                     Answer::Between(count, rounds.decide, ticket)
                 }
                 Ok(Admitted::Apart(apart, ticket)) => Answer::Apart(apart, ticket),
-                Ok(Admitted::Listen(listen)) => Answer::Stream(listen),
+                Ok(Admitted::Listen(listen)) => Answer::Stream(Endless::Listen(listen)),
+                Ok(Admitted::Watch(watch)) => Answer::Stream(Endless::Watch(watch)),
                 Err(problem) => Answer::Here(trim.problem(problem)),
             };
             Entry {

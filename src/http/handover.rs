@@ -1,24 +1,37 @@
 //! How a connection becomes an event stream: its socket and its place go to the hub, its slot is freed.
 
 use std::io::Write;
+use std::net::{Shutdown, TcpStream};
 use std::time::Instant;
 
 use super::connection::Connection;
-use super::plan::Listen;
+use super::entry::Endless;
+use super::panics::unwinding;
+use super::plan::{Listen, Respond};
 use super::problem::Problem;
-use super::response::Form;
+use super::response::{Form, Response};
 use super::service::Trim;
 use super::turn::Shared;
-use crate::hub::{Seat, Subscription};
+use crate::hub::{Crowded, Refusal, Refused, Seat, Shape, Subscription, Topic, Watch};
+use crate::reply::Reply;
+use crate::upstream::NoMonitor;
+
+/// What a client is told for whose stream there is no room. Whoever writes a page has to know the second half.
+const TOO_MANY: &str = "there are as many event streams as there may be; an EventSource does not try again after \
+                        this answer, so make a new one in a while";
+const BUSY: &str = "too many event streams are being opened; an EventSource does not try again after this answer, so \
+                    make a new one in a while";
+const TOO_MANY_OF_ONE: &str = "this address has as many event streams as one may have; an EventSource does not \
+                               try again after this answer, so close another one and make a new one";
 
 /// Gives the connection of a slot to the hub.
 pub(super) fn hand_over(
     shared: &Shared,
     key: usize,
     mut connection: Connection,
-    listen: Listen,
+    stream: Endless,
     form: Form,
-    trim: &Trim,
+    trim: Trim,
     now: Instant,
 ) {
     connection.becomes_stream();
@@ -28,40 +41,108 @@ pub(super) fn hand_over(
     if unwatched.is_err() {
         return;
     }
-    let (stream, mut head, place) = connection.into_parts();
-    let owes = !head.is_empty();
+    let (socket, owed, place) = connection.into_parts();
     // The end of the stream is the end of the connection.
     let form = Form {
         keep_alive: false,
         ..form
     };
-    let chunked = form.version > (1, 0);
-    trim.apply(listen.head).write(&mut head, &form);
-    let subscription = Subscription {
-        topics: listen.topics,
-        last_event_id: listen.last_event_id,
-        seat: Seat {
-            stream,
-            head: head.into(),
-            chunked,
-            shape: listen.shape,
-            place: Box::new(place),
-        },
+    let (response, shape) = match &stream {
+        Endless::Listen(listen) => (&listen.head, listen.shape),
+        Endless::Watch(watch) => (&watch.head, Shape::default()),
     };
-    if let Err(back) = shared.hub.join(subscription)
-        && !owes
-    {
-        refuse_stream(back.seat, trim, &form);
+    let mut head = owed.clone();
+    trim.apply(response.clone()).write(&mut head, &form);
+    let mut seat = Seat {
+        stream: socket,
+        head: head.into(),
+        chunked: form.version > (1, 0),
+        shape,
+        refusal: None,
+        place: Box::new(place),
+    };
+    match stream {
+        Endless::Listen(Listen {
+            topics,
+            last_event_id,
+            begin,
+            ..
+        }) => {
+            let owes = !owed.is_empty();
+            // Most streams cannot be refused.
+            let is_stream = |topic: &Topic| matches!(topic, Topic::Stream(_));
+            if shared.config.limits_subscribers() || topics.iter().any(is_stream) {
+                seat.refusal = Some(refusal(owed, &trim, &form));
+            }
+            let subscription = Subscription {
+                topics,
+                last_event_id,
+                begin,
+                seat,
+            };
+            if let Err(back) = shared.hub.join(subscription)
+                && !owes
+            {
+                if shared.hub.has_ended() {
+                    end_stream(&back.seat);
+                } else {
+                    refuse_stream(&back.seat, &trim, &form);
+                }
+            }
+        }
+        Endless::Watch(watch) => shared.hub.watch(Watch {
+            seat,
+            refuse: Box::new(move |failure| {
+                let mut answer = owed;
+                no_monitor(failure, watch.respond, &trim).write(&mut answer, &form);
+                answer.into()
+            }),
+        }),
     }
 }
 
-/// The hub is busy: the client is told so as far as its socket takes it at once.
-fn refuse_stream(seat: Seat, trim: &Trim, form: &Form) {
+/// What the client is told if Redis does not tell of commands.
+fn no_monitor(failure: NoMonitor, respond: Respond, trim: &Trim) -> Response {
+    let outcome = match failure {
+        NoMonitor::Failed(error) => Err(error),
+        NoMonitor::Refused(error) => Ok(Reply::Error(error)),
+    };
+    let responded = unwinding(trim, || respond(vec![outcome])).unwrap_or_else(Err);
+    trim.apply(responded.unwrap_or_else(|problem| trim.problem(problem)))
+}
+
+/// What makes an answer of a refusal. What is owed goes before it.
+fn refusal(owed: Vec<u8>, trim: &Trim, form: &Form) -> Refusal {
+    let (trim, form) = (trim.clone(), form.clone());
+    Box::new(move |refused| {
+        let problem = match refused {
+            Refused::Crowded(Crowded::Everywhere) => Problem::new(503, TOO_MANY),
+            Refused::Crowded(Crowded::Address) => Problem::new(429, TOO_MANY_OF_ONE),
+            Refused::Upstream(error) => error.into(),
+        };
+        let mut answer = owed;
+        trim.apply(trim.problem(problem)).write(&mut answer, &form);
+        answer.into()
+    })
+}
+
+/// The gateway is at its end: the client gets a stream that ends at once, so that it comes back, to another one.
+fn end_stream(seat: &Seat) {
+    let end: &[u8] = if seat.chunked { b"0\r\n\r\n" } else { b"" };
+    send_at_once(&seat.stream, &[&seat.head, end].concat());
+}
+
+/// The hub is busy: the client is told so.
+fn refuse_stream(seat: &Seat, trim: &Trim, form: &Form) {
     let mut answer = Vec::new();
-    let busy = Problem::new(503, "too many event streams are being opened; try again");
+    let busy = Problem::new(503, BUSY);
     trim.apply(trim.problem(busy)).write(&mut answer, form);
-    let mut stream = seat.stream;
+    send_at_once(&seat.stream, &answer);
+}
+
+/// Sends as much as the socket takes at once, and ends the connection.
+fn send_at_once(mut stream: &TcpStream, answer: &[u8]) {
     // A client that is gone, or takes nothing, is not told.
-    let _ = stream.write(&answer);
-    let _ = stream.shutdown(std::net::Shutdown::Write);
+    let _ = stream.write(answer);
+    let _ = stream.shutdown(Shutdown::Write);
 }

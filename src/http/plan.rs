@@ -3,7 +3,7 @@
 use super::problem::Problem;
 use super::response::Response;
 use crate::command::Command;
-use crate::hub::{Shape, Topic};
+use crate::hub::{Begin, Shape, Topic};
 use crate::reply::Reply;
 use crate::upstream::Outcome;
 
@@ -19,6 +19,8 @@ pub enum Plan {
     Apart(Apart),
     /// By turning the connection into an event stream.
     Listen(Listen),
+    /// By turning it into a stream of every command that Redis is sent.
+    Watch(Watch),
 }
 
 /// Commands, and what their outcomes mean.
@@ -50,7 +52,7 @@ pub enum Step {
 
 /// Commands that do not go among those of others, and what their outcomes mean.
 pub struct Apart {
-    /// At least one; with [`Lane::Own`] exactly one.
+    /// At least one; with [`Lane::Own`] exactly one, with [`Lane::Nodes`] none.
     pub commands: Vec<Command>,
     /// Over which connection.
     pub lane: Lane,
@@ -65,6 +67,8 @@ pub enum Lane {
     Own,
     /// The one for commands whose replies may break it.
     Guarded,
+    /// Those to all nodes of a Cluster, which are asked for a sign of life.
+    Nodes,
 }
 
 /// The second half of a route.
@@ -82,8 +86,18 @@ pub struct Listen {
     pub shape: Shape,
     /// The id of the last event that the client has seen.
     pub last_event_id: Option<String>,
+    /// Where to begin, if it is the entries of one stream, under their own ids.
+    pub begin: Option<Begin>,
     /// The head, without those fields that depend on the connection.
     pub head: Response,
+}
+
+/// A stream of every command.
+pub struct Watch {
+    /// The head, without those fields that depend on the connection.
+    pub head: Response,
+    /// Takes why there is no such stream, as the outcome of MONITOR.
+    pub respond: Respond,
 }
 
 impl Plan {
@@ -142,6 +156,7 @@ impl std::fmt::Debug for Plan {
             Self::Rounds(rounds) => f.debug_tuple("Rounds").field(rounds).finish(),
             Self::Apart(apart) => f.debug_tuple("Apart").field(apart).finish(),
             Self::Listen(listen) => f.debug_tuple("Listen").field(listen).finish(),
+            Self::Watch(watch) => f.debug_tuple("Watch").field(watch).finish(),
         }
     }
 }
@@ -158,6 +173,14 @@ impl std::fmt::Debug for Ask {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Ask")
             .field("commands", &self.commands)
+            .finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for Watch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Watch")
+            .field("head", &self.head)
             .finish_non_exhaustive()
     }
 }

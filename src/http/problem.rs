@@ -37,7 +37,11 @@ impl Problem {
             status,
             detail: detail.into(),
             redis_error: None,
-            headers: if status == 503 { vec![retry] } else { vec![] },
+            headers: if matches!(status, 429 | 503) {
+                vec![retry]
+            } else {
+                vec![]
+            },
         }
     }
 

@@ -21,6 +21,7 @@ pub(super) enum Route {
     /// A key and a field.
     HashField(Bytes, Bytes),
     Entries(Bytes),
+    EntryEvents(Bytes),
     Messages(Bytes),
     ChannelEvents(Bytes),
     Events,
@@ -30,6 +31,7 @@ pub(super) enum Route {
     Subscribe(Vec<Bytes>),
     /// Patterns, percent-encoded.
     Psubscribe(Vec<Bytes>),
+    Monitor,
     /// A command and its arguments, percent-encoded.
     Command(Vec<Bytes>),
 }
@@ -51,6 +53,7 @@ pub static ENDPOINTS: &[(&str, &[&str])] = &[
         &["GET", "HEAD", "PUT", "DELETE"],
     ),
     ("/v1/streams/{key}/entries", &["GET", "HEAD", "POST"]),
+    ("/v1/streams/{key}/events", &["GET", "HEAD"]),
     ("/v1/channels/{channel}/messages", &["POST"]),
     ("/v1/channels/{channel}/events", &["GET", "HEAD"]),
     ("/v1/events", &["GET", "HEAD"]),
@@ -58,6 +61,7 @@ pub static ENDPOINTS: &[(&str, &[&str])] = &[
     ("/multi-exec", &["POST"]),
     ("/subscribe/{channels}", &["GET", "HEAD", "POST"]),
     ("/psubscribe/{patterns}", &["GET", "HEAD", "POST"]),
+    ("/monitor", &["GET", "HEAD", "POST"]),
     ("/{command}/{arguments}", &["GET", "HEAD", "POST", "PUT"]),
 ];
 
@@ -105,6 +109,7 @@ impl Route {
             [b"v1", b"hashes", key] => Self::Hash(name(key)?),
             [b"v1", b"hashes", key, field] => Self::HashField(name(key)?, name(field)?),
             [b"v1", b"streams", key, b"entries"] => Self::Entries(name(key)?),
+            [b"v1", b"streams", key, b"events"] => Self::EntryEvents(name(key)?),
             [b"v1", b"channels", channel, b"messages"] => Self::Messages(name(channel)?),
             [b"v1", b"channels", channel, b"events"] => Self::ChannelEvents(name(channel)?),
             [b"v1", b"events"] => Self::Events,
@@ -116,6 +121,7 @@ impl Route {
             [b"psubscribe", ref patterns @ ..] if !patterns.is_empty() => {
                 Self::Psubscribe(bytes_of(&path, patterns))
             }
+            [b"monitor"] => Self::Monitor,
             // None of these is a Redis command.
             [first, ..] if OTHER_FACES.contains(&first) => return Err(not_found()),
             [b"", ..] => return Err(not_found()),
@@ -138,14 +144,16 @@ impl Route {
             Self::Hash(_) => 9,
             Self::HashField(..) => 10,
             Self::Entries(_) => 11,
-            Self::Messages(_) => 12,
-            Self::ChannelEvents(_) => 13,
-            Self::Events => 14,
-            Self::Pipeline => 15,
-            Self::MultiExec => 16,
-            Self::Subscribe(_) => 17,
-            Self::Psubscribe(_) => 18,
-            Self::Command(_) => 19,
+            Self::EntryEvents(_) => 12,
+            Self::Messages(_) => 13,
+            Self::ChannelEvents(_) => 14,
+            Self::Events => 15,
+            Self::Pipeline => 16,
+            Self::MultiExec => 17,
+            Self::Subscribe(_) => 18,
+            Self::Psubscribe(_) => 19,
+            Self::Monitor => 20,
+            Self::Command(_) => 21,
         };
         ENDPOINTS[place].1
     }

@@ -7,6 +7,8 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use futures_util::FutureExt;
+use futures_util::future::join_all;
 use tiny_http::Method;
 use tokio::runtime::Handle;
 
@@ -36,6 +38,8 @@ struct Shared {
     access: Access,
     upstream: Upstream,
     scripts: Scripts,
+    /// Channels, patterns and streams on one event stream.
+    max_topics: usize,
     /// Begins the ids of requests that bring none.
     id_prefix: String,
     requests: AtomicU64,
@@ -66,6 +70,7 @@ pub(super) enum Admitted {
     Rounds(Rounds, Ticket),
     Apart(Apart, Ticket),
     Listen(super::plan::Listen),
+    Watch(super::plan::Watch),
 }
 
 impl Service {
@@ -80,6 +85,7 @@ impl Service {
                 access: Access::new(config),
                 upstream,
                 scripts: Scripts::default(),
+                max_topics: config.max_topics,
                 id_prefix,
                 requests: AtomicU64::new(0),
             }),
@@ -113,7 +119,7 @@ impl Service {
                 let sent = send_apart(&self.shared.upstream, &apart);
                 (apart.respond)(crate::bridge::block_on(runtime, sent))
             }
-            Admitted::Listen(_) => {
+            Admitted::Listen(_) | Admitted::Watch(_) => {
                 let detail = "event streams need the gateway's own server";
                 Err(Problem::new(501, detail))
             }
@@ -198,7 +204,7 @@ impl Service {
         route: Route,
         grant: Option<Grant>,
     ) -> Result<Plan, Problem> {
-        let upstream = &self.shared.upstream;
+        let (upstream, max_topics) = (&self.shared.upstream, self.shared.max_topics);
         let permit = Permit { grant, upstream };
         let context = Context {
             upstream,
@@ -214,8 +220,11 @@ impl Service {
             }
             Route::Pipeline => command_face::pipeline(request, context)?,
             Route::MultiExec => command_face::transaction(request, context)?,
-            Route::Subscribe(channels) => command_face::subscribe(request, &channels)?,
-            Route::Psubscribe(patterns) => command_face::psubscribe(request, &patterns)?,
+            Route::Subscribe(channels) => command_face::subscribe(request, &channels, max_topics)?,
+            Route::Psubscribe(patterns) => {
+                command_face::psubscribe(request, &patterns, max_topics)?
+            }
+            Route::Monitor => command_face::monitor(request, context)?,
             Route::Command(segments) => command_face::path(request, &segments, context)?,
             Route::Index => operation::index(),
             Route::OpenApiYaml => operation::openapi_yaml(),
@@ -227,9 +236,10 @@ impl Service {
             Route::Hash(key) => hashes::hash(request, key)?,
             Route::HashField(key, field) => hashes::field(request, key, field)?,
             Route::Entries(key) => streams::entries(request, key)?,
+            Route::EntryEvents(key) => streams::events(request, key)?,
             Route::Messages(channel) => channels::publish(request, channel)?,
             Route::ChannelEvents(channel) => channels::events(request, channel)?,
-            Route::Events => channels::events_of_several(request)?,
+            Route::Events => channels::events_of_several(request, max_topics)?,
         };
         permit.check(&plan)?;
         Ok(plan)
@@ -239,6 +249,11 @@ impl Service {
         match plan {
             Plan::Answer(response) => Ok(Admitted::Answer(response)),
             Plan::Ask(ask) => {
+                if let [command] = &ask.commands[..]
+                    && let Some(reply) = self.shared.upstream.known(command)
+                {
+                    return (ask.respond)(vec![Ok(reply)]).map(Admitted::Answer);
+                }
                 let ticket = self.shared.upstream.admit(&ask.commands)?;
                 Ok(Admitted::Ask(ask, ticket))
             }
@@ -257,10 +272,16 @@ impl Service {
                     match topic {
                         Topic::Channel(name) => self.shared.upstream.admit_channel(name)?,
                         Topic::Pattern(_) => self.shared.upstream.admit_patterns()?,
+                        Topic::Sharded(_) if !self.shared.upstream.admit_sharded()? => {
+                            return self.admit(channels::no_sharded());
+                        }
+                        Topic::Sharded(_) => {}
+                        Topic::Stream(_) => self.shared.upstream.admit_streams()?,
                     }
                 }
                 Ok(Admitted::Listen(listen))
             }
+            Plan::Watch(watch) => Ok(Admitted::Watch(watch)),
         }
     }
 }
@@ -289,17 +310,17 @@ pub(super) fn send_apart(
     upstream: &Upstream,
     apart: &Apart,
 ) -> impl Future<Output = Vec<Outcome>> + Send + 'static {
-    let guarded = (apart.lane == Lane::Guarded).then(|| upstream.send_guarded(&apart.commands));
-    let own = match (&guarded, apart.commands.first()) {
-        (None, Some(command)) => Some(upstream.send_own(command)),
-        _ => None,
-    };
-    async move {
-        match (guarded, own) {
-            (Some(sent), _) => sent.await,
-            (None, Some(sent)) => vec![sent.await],
-            (None, None) => Vec::new(),
+    match apart.lane {
+        Lane::Own => {
+            let sent: Vec<_> = apart
+                .commands
+                .iter()
+                .map(|c| upstream.send_own(c))
+                .collect();
+            join_all(sent).boxed()
         }
+        Lane::Guarded => upstream.send_guarded(&apart.commands).boxed(),
+        Lane::Nodes => upstream.probe_nodes().map(|reply| vec![Ok(reply)]).boxed(),
     }
 }
 

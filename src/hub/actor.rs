@@ -13,11 +13,15 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::admission::{Admission, Limits};
+use super::entries::Tails;
 use super::event;
 use super::fanout::{ChannelKey, Fanout, Order};
+use super::own_ids::{Own, Pages};
 use super::replay::{Bounds, Memory};
 use super::roster::{Channel, Listener, State};
-use super::source::{Happening, Source};
+use super::source::Happening;
+use super::sources::Sources;
 use super::{Message, Stats, SubscriberId, Subscription, Topic};
 use crate::config::Config;
 use crate::upstream::Upstream;
@@ -26,8 +30,14 @@ use crate::upstream::Upstream;
 /// that tells of a gap than none.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// How soon after the fan-out fell behind it is looked whether it has room again.
+const WAIT_FOR_ROOM: Duration = Duration::from_millis(10);
+
 /// Topics that are kept at once for those who come back.
 const MAX_LINGERING: usize = 10_000;
+
+/// How much of a shutdown's time the streams may take to end.
+const CLOSING_SHARE: f32 = 0.8;
 
 pub(super) struct Actor {
     pub(super) retry: Duration,
@@ -41,6 +51,9 @@ pub(super) struct Actor {
     pub(super) epoch: String,
     /// The last event's number.
     pub(super) sequence: u64,
+    pub(super) admission: Admission,
+    /// What the end of all streams may take.
+    closing_time: Duration,
     last_subscriber: SubscriberId,
     last_channel: ChannelKey,
     pub(super) subscribers: HashMap<SubscriberId, Listener>,
@@ -48,7 +61,9 @@ pub(super) struct Actor {
     pub(super) memory: Memory,
     /// Topics that nobody listens to any more, in the order they were left.
     lingering: VecDeque<(Instant, Topic)>,
-    source: Source,
+    pub(super) sources: Sources,
+    pub(super) tails: Tails,
+    pub(super) pages: Pages,
     /// Who joined when and may still be unopened, in that order.
     unopened: VecDeque<(Instant, SubscriberId)>,
     /// Channels with messages that were dropped, whose listeners have not been told.
@@ -75,13 +90,17 @@ impl Actor {
             stats,
             epoch,
             sequence: 0,
+            admission: Admission::new(Limits::of(config)),
+            closing_time: config.shutdown_timeout.mul_f32(CLOSING_SHARE),
             last_subscriber: 0,
             last_channel: 0,
             subscribers: HashMap::new(),
             channels: HashMap::new(),
             memory: Memory::new(Bounds::new(config)),
             lingering: VecDeque::new(),
-            source: Source::new(upstream, config),
+            sources: Sources::new(upstream.clone(), config),
+            tails: Tails::new(upstream.clone(), config),
+            pages: Pages::new(upstream),
             unopened: VecDeque::new(),
             lossy: HashSet::new(),
             next_loss_check: None,
@@ -94,22 +113,30 @@ impl Actor {
         mut mailbox: mpsc::Receiver<Message>,
         mut departures: mpsc::UnboundedReceiver<SubscriberId>,
     ) {
+        let mut closing = None;
         loop {
+            if closing.is_some() && self.subscribers.is_empty() {
+                return self.end(mailbox, closing).await;
+            }
             let patience_ends = self.unopened.front().map(|(joined, _)| *joined + PATIENCE);
+            let has_room = self.fanout.has_room();
             let linger_ends = self.lingering.front().map(|(left, _)| *left + self.linger);
             tokio::select! {
                 message = mailbox.recv() => match message {
                     Some(Message::Join(subscription)) => self.join(subscription),
+                    // Until they have ended, streams go on.
                     Some(Message::Close(done)) => {
-                        self.close().await;
-                        // Whoever asked may have given up.
-                        let _ = done.send(());
-                        return;
+                        self.fanout.close(self.closing_time);
+                        closing = Some(done);
                     }
-                    None => return self.close().await,
+                    None => return self.end(mailbox, closing).await,
                 },
                 Some(id) = departures.recv() => self.leave(id),
-                happening = self.source.next() => self.on(happening),
+                happening = self.sources.next() => self.on(happening),
+                // Entries can wait in their streams: none is dropped because the fan-out cannot keep up.
+                news = self.tails.next(), if has_room => self.on_news(news),
+                () = tokio::time::sleep(WAIT_FOR_ROOM), if !has_room => {}
+                Some(page) = self.pages.next() => self.take_page(page),
                 () = sleep_until(patience_ends) => self.open_the_patient(),
                 () = sleep_until(linger_ends) => self.end_lingering(),
                 () = sleep_until(self.next_loss_check) => self.tell_of_losses(),
@@ -123,25 +150,20 @@ impl Actor {
         }
     }
 
-    async fn close(self) {
-        self.fanout.order(Order::Close);
-        // The thread ends as soon as it has tried to write to everybody.
-        let fanout = self.fanout;
-        let ended = tokio::task::spawn_blocking(move || fanout.join());
-        if let Err(error) = ended.await {
-            tracing::error!(%error, "the fan-out was not waited for");
-        }
-    }
-
-    fn join(&mut self, subscription: Subscription) {
+    pub(super) fn join(&mut self, subscription: Subscription) {
         let Subscription {
             topics,
             last_event_id,
+            begin,
             seat,
         } = subscription;
         self.last_subscriber += 1;
         let id = self.last_subscriber;
         let shape = seat.shape;
+        let Some(mut seat) = self.admit(id, seat) else {
+            return;
+        };
+        let refusal = seat.refusal.take();
         // From here on a hang-up is noticed.
         self.fanout.order(Order::Add(id, seat));
         let mut missing = 0;
@@ -165,6 +187,8 @@ impl Actor {
             open: false,
             resume,
             gap,
+            own: begin.map(Own::new),
+            refusal,
         };
         self.subscribers.insert(id, subscriber);
         if missing == 0 {
@@ -177,7 +201,6 @@ impl Actor {
 
     /// Asks upstream for what a new subscriber misses.
     fn catch_up_with(&mut self, id: SubscriberId) {
-        self.source.open();
         let topics = self.subscribers.get(&id).map(|s| s.topics.clone());
         for topic in topics.unwrap_or_default() {
             self.ask_for(&topic);
@@ -185,6 +208,7 @@ impl Actor {
     }
 
     fn leave(&mut self, id: SubscriberId) {
+        self.admission.left(id);
         let Some(subscriber) = self.subscribers.remove(&id) else {
             return;
         };
@@ -233,12 +257,15 @@ impl Actor {
         }
     }
 
-    fn leave_channel(&mut self, topic: &Topic) {
+    pub(super) fn leave_channel(&mut self, topic: &Topic) {
         let Some(channel) = self.channels.get_mut(topic) else {
             return;
         };
         match channel.state {
-            State::Standing if self.source.unsubscribe(topic) => channel.state = State::Leaving,
+            _ if !topic.is_subscribed() => self.leave_stream(topic),
+            State::Standing if self.sources.unsubscribe(topic, channel.home.as_ref()) => {
+                channel.state = State::Leaving;
+            }
             // It is looked at again when what is under way is confirmed.
             State::Subscribing | State::Leaving => {}
             State::Standing | State::Down => {
@@ -247,32 +274,37 @@ impl Actor {
                 }
             }
         }
-        if self.channels.is_empty() {
-            self.source.close();
-        }
+        self.sources.close_unused(&self.channels);
     }
 
-    fn ask_for(&mut self, topic: &Topic) {
-        if let Some(channel) = self.channels.get_mut(topic)
-            && channel.state == State::Down
-            && self.source.subscribe(topic)
-        {
+    pub(super) fn ask_for(&mut self, topic: &Topic) {
+        let Some(channel) = self.channels.get_mut(topic) else {
+            return;
+        };
+        if channel.state != State::Down {
+            return;
+        }
+        if let Topic::Stream(key) = topic {
+            self.tails.watch(key, channel.key);
             channel.state = State::Subscribing;
+        } else if let Some(home) = self.sources.subscribe(topic) {
+            channel.state = State::Subscribing;
+            channel.home = Some(home);
         }
     }
 
     fn on(&mut self, happening: Happening) {
         match happening {
-            Happening::Message(message) => self.deliver(&message),
-            Happening::Up => {
-                let topics: Vec<_> = self.channels.keys().cloned().collect();
-                for topic in topics {
-                    self.ask_for(&topic);
-                }
+            Happening::Message(topic, message) => self.deliver(topic, &message),
+            Happening::Up => self.ask_for_all(),
+            Happening::Unreachable(home) => {
+                self.ask_for_all();
+                self.sources.give_up(&home, &self.channels);
             }
             Happening::Confirmed(topic) => self.confirmed(&topic),
             Happening::Refused(topic, error) => self.refused(&topic, &error),
-            Happening::Lost => self.lost(),
+            Happening::Misplaced(topic) => self.misplaced(&topic),
+            Happening::Lost(home) => self.lost(&home),
         }
     }
 
@@ -293,12 +325,7 @@ impl Actor {
                 }
             }
             State::Leaving => {
-                channel.state = State::Down;
-                if channel.listeners.is_empty() {
-                    self.leave_channel(topic);
-                } else {
-                    self.ask_for(topic);
-                }
+                self.ask_again(topic);
             }
             State::Down | State::Standing => {}
         }
@@ -320,13 +347,13 @@ impl Actor {
         }
     }
 
-    fn one_more_stands(&mut self, id: SubscriberId) {
+    pub(super) fn one_more_stands(&mut self, id: SubscriberId) {
         let Some(subscriber) = self.subscribers.get_mut(&id) else {
             return;
         };
         subscriber.missing -= 1;
         if subscriber.missing == 0 {
-            if subscriber.open {
+            if subscriber.open && subscriber.own.is_none() {
                 self.tell_of_gap(id);
             } else {
                 self.open(id);
@@ -348,28 +375,6 @@ impl Actor {
             {
                 self.open(id);
             }
-        }
-    }
-
-    /// Everything that was subscribed is no longer, until it is confirmed anew.
-    fn lost(&mut self) {
-        let memory = &mut self.memory;
-        self.channels.retain(|_, channel| {
-            channel.state = State::Down;
-            let stays = !channel.listeners.is_empty();
-            if !stays {
-                memory.forget(&channel.replay);
-            }
-            stays
-        });
-        for subscriber in self.subscribers.values_mut() {
-            subscriber.missing = subscriber.topics.len();
-            if subscriber.open {
-                subscriber.gap = subscriber.gap.or(Some("interrupted"));
-            }
-        }
-        if self.channels.is_empty() {
-            self.source.close();
         }
     }
 }

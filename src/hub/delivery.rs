@@ -9,7 +9,8 @@ use tokio::time::Instant;
 
 use super::Topic;
 use super::actor::Actor;
-use super::event::{self, Position, Shape};
+use super::entries::EntryId;
+use super::event::{self, Format, Position, Shape};
 use super::replay::Kept;
 
 /// How soon after the fan-out fell behind it is looked whether it has caught up.
@@ -17,15 +18,26 @@ const LOSS_CHECK: Duration = Duration::from_millis(100);
 
 impl Actor {
     /// Keeps a message, and hands it to the fan-out, encoded once for each shape that somebody wants.
-    pub(super) fn deliver(&mut self, message: &redis::Msg) {
-        let Ok(name) = message.get_channel::<Vec<u8>>() else {
-            return;
+    pub(super) fn deliver(&mut self, topic: Topic, message: &redis::Msg) {
+        let name = match &topic {
+            Topic::Channel(name) | Topic::Sharded(name) => name.clone(),
+            Topic::Pattern(_) | Topic::Stream(_) => match message.get_channel::<Vec<u8>>() {
+                Ok(name) => Bytes::from(name),
+                Err(_) => return,
+            },
         };
-        let name = Bytes::from(name);
-        let topic = match message.get_pattern::<Vec<u8>>() {
-            Ok(pattern) if message.from_pattern() => Topic::Pattern(pattern.into()),
-            _ => Topic::Channel(name.clone()),
-        };
+        let payload = Bytes::copy_from_slice(message.get_payload_bytes());
+        self.hand_on(topic, name, payload, None);
+    }
+
+    /// The same for a message of a topic or, by its id and fields, for an entry.
+    pub(super) fn hand_on(
+        &mut self,
+        topic: Topic,
+        name: Bytes,
+        payload: Bytes,
+        entry: Option<EntryId>,
+    ) {
         let Some(channel) = self.channels.get_mut(&topic) else {
             return;
         };
@@ -34,13 +46,15 @@ impl Actor {
             epoch: &self.epoch,
             sequence: self.sequence,
         };
-        let payload = Bytes::copy_from_slice(message.get_payload_bytes());
         let shapes = Shape::all().map(|shape| {
             let wanted = channel.shapes[shape.index()] > 0;
             wanted.then(|| event::message(position, shape, &topic, &name, &payload))
         });
         let (key, heard) = (channel.key, !channel.listeners.is_empty());
-        let kept = Kept::new(self.sequence, name, payload);
+        let mut kept = Kept::new(self.sequence, name, payload);
+        if let Some(id) = entry {
+            kept = kept.of_entry(id);
+        }
         self.memory.keep(&topic, &mut channel.replay, kept);
         while let Some((sequence, oldest)) = self.memory.over() {
             if let Some(channel) = self.channels.get_mut(&oldest) {
@@ -49,12 +63,17 @@ impl Actor {
         }
         if heard && !self.fanout.deliver(key, Box::new(shapes)) {
             self.stats.dropped.fetch_add(1, Ordering::Relaxed);
-            if self.lossy.insert(topic) {
-                tracing::warn!("the fan-out cannot keep up; messages are dropped");
-            }
-            self.next_loss_check
-                .get_or_insert_with(|| Instant::now() + LOSS_CHECK);
+            self.tell_later_of_losses(topic);
         }
+    }
+
+    /// The listeners of a topic are to be told that they have missed something.
+    pub(super) fn tell_later_of_losses(&mut self, topic: Topic) {
+        if self.lossy.insert(topic) {
+            tracing::warn!("the fan-out cannot keep up; messages are dropped");
+        }
+        self.next_loss_check
+            .get_or_insert_with(|| Instant::now() + LOSS_CHECK);
     }
 
     /// Tells the listeners of channels with dropped messages, if the fan-out takes deliveries again.
@@ -65,7 +84,10 @@ impl Actor {
                 continue;
             };
             let topics = std::slice::from_ref(&topic);
-            let gap = |shape| event::gap(self.position(self.sequence), shape, "overflow", topics);
+            let gap = |shape: Shape| match shape.format {
+                Format::Entry => self.gap_at_end(&topic, "overflow"),
+                _ => event::gap(self.position(self.sequence), shape, "overflow", topics),
+            };
             if !self.fanout.deliver(
                 channel.key,
                 Box::new(Shape::all().map(|shape| Some(gap(shape)))),

@@ -12,6 +12,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde_json::Value;
 
 use super::Topic;
+use super::entries::encode;
 
 /// What an event's data is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -23,6 +24,8 @@ pub enum Format {
     Json,
     /// A line as the Upstash SDKs read it: kind, channel and message, with commas between.
     Upstash,
+    /// An entry of a Redis stream, under its own id.
+    Entry,
 }
 
 /// How a subscriber wants its events.
@@ -36,7 +39,13 @@ pub struct Shape {
 
 impl Shape {
     /// How many shapes there are.
-    pub(super) const COUNT: usize = 6;
+    pub(super) const COUNT: usize = 8;
+
+    /// Whether those who want it so come back when their stream ends, by the id of the last event. Upstash's
+    /// SDKs do not.
+    pub(super) fn comes_back(self) -> bool {
+        self.format != Format::Upstash
+    }
 
     /// The place of this shape among all.
     pub(super) fn index(self) -> usize {
@@ -46,7 +55,7 @@ impl Shape {
     /// Every shape, by index.
     pub(super) fn all() -> [Self; Self::COUNT] {
         std::array::from_fn(|index| Self {
-            format: [Format::Raw, Format::Json, Format::Upstash][index / 2],
+            format: [Format::Raw, Format::Json, Format::Upstash, Format::Entry][index / 2],
             named: index % 2 == 1,
         })
     }
@@ -72,7 +81,7 @@ pub(super) struct Encoded {
 }
 
 impl Encoded {
-    fn new(events: &[u8]) -> Self {
+    pub(super) fn new(events: &[u8]) -> Self {
         let mut chunk = BytesMut::with_capacity(events.len() + 20);
         // A BytesMut takes whatever is written to it.
         let _ = write!(chunk, "{:x}\r\n", events.len());
@@ -124,6 +133,9 @@ pub(super) fn opening(
             let kind = match topic {
                 Topic::Channel(_) => "subscribe",
                 Topic::Pattern(_) => "psubscribe",
+                Topic::Sharded(_) => "ssubscribe",
+                // There is no such route.
+                Topic::Stream(_) => continue,
             };
             let count = (index + 1).to_string();
             upstash(&mut out, &[kind.as_bytes(), topic.name(), count.as_bytes()]);
@@ -153,7 +165,8 @@ pub(super) fn farewell(reason: &str) -> Encoded {
     Encoded::new(&out)
 }
 
-/// A message of a channel, which came because of a topic.
+/// A message of a channel, which came because of a topic; of a stream's topic it is an entry: its id and its
+/// fields.
 pub(super) fn message(
     position: Position<'_>,
     shape: Shape,
@@ -161,17 +174,28 @@ pub(super) fn message(
     channel: &[u8],
     payload: &[u8],
 ) -> Encoded {
+    if shape.format == Format::Entry {
+        return encode::entry(String::from_utf8_lossy(channel), payload);
+    }
     let mut out = Vec::with_capacity(payload.len() + channel.len() + 64);
     if shape.format == Format::Upstash {
         match topic {
-            Topic::Channel(_) => upstash(&mut out, &[b"message", channel, payload]),
+            Topic::Channel(_) | Topic::Stream(_) => {
+                upstash(&mut out, &[b"message", channel, payload]);
+            }
+            Topic::Sharded(_) => upstash(&mut out, &[b"smessage", channel, payload]),
             Topic::Pattern(pattern) => upstash(&mut out, &[b"pmessage", pattern, channel, payload]),
         }
         return Encoded::new(&out);
     }
     id(&mut out, position);
     if shape.named {
-        let name = String::from_utf8_lossy(channel);
+        let name = match topic {
+            Topic::Stream(key) => String::from_utf8_lossy(key),
+            Topic::Channel(_) | Topic::Pattern(_) | Topic::Sharded(_) => {
+                String::from_utf8_lossy(channel)
+            }
+        };
         let name: String = name.chars().filter(|c| !is_line_end_char(*c)).collect();
         // An empty name is the default one.
         field(&mut out, "event", name.as_bytes());
@@ -190,18 +214,21 @@ pub(super) fn gap(position: Position<'_>, shape: Shape, reason: &str, topics: &[
     if shape.format == Format::Upstash {
         return farewell(&format!("gap: {reason}"));
     }
-    let names = topics
-        .iter()
-        .map(|topic| String::from_utf8_lossy(topic.name()).into());
-    let names: Vec<Value> = names.collect();
+    let is_stream = |topic: &&Topic| matches!(topic, Topic::Stream(_));
+    let name = |topic: &Topic| Value::from(String::from_utf8_lossy(topic.name()));
+    let streams: Vec<_> = topics.iter().filter(is_stream).map(name).collect();
+    let names = topics.iter().filter(|topic| !is_stream(topic)).map(name);
+    let names: Vec<_> = names.collect();
     let mut out = Vec::with_capacity(128);
     id(&mut out, position);
     field(&mut out, "event", b"gap");
-    let detail = format!(
-        r#"{{"reason":{},"channels":{}}}"#,
-        Value::from(reason),
-        Value::from(names)
-    );
+    let mut detail = format!(r#"{{"reason":{}"#, Value::from(reason));
+    for (kind, names) in [("channels", names), ("streams", streams)] {
+        if !names.is_empty() {
+            detail += &format!(r#","{kind}":{}"#, Value::from(names));
+        }
+    }
+    detail += "}";
     data(&mut out, &detail);
     out.push(b'\n');
     Encoded::new(&out)
@@ -221,6 +248,9 @@ fn upstash(out: &mut Vec<u8>, parts: &[&[u8]]) {
 
 /// The JSON form of a message.
 fn json(topic: &Topic, channel: &[u8], payload: &[u8]) -> String {
+    if let Topic::Stream(key) = topic {
+        return encode::json(key, channel, payload);
+    }
     let mut json = String::with_capacity(payload.len() + channel.len() + 32);
     json += "{";
     text_or_base64(&mut json, "channel", "channel_encoding", channel);
@@ -252,7 +282,7 @@ fn id(out: &mut Vec<u8>, position: Position<'_>) {
 
 /// One `data` line for each line of the text. An empty text is one empty line: without any, nothing would
 /// be dispatched.
-fn data(out: &mut Vec<u8>, text: &str) {
+pub(super) fn data(out: &mut Vec<u8>, text: &str) {
     let mut rest = text.as_bytes();
     while let Some(end) = memchr::memchr2(b'\r', b'\n', rest) {
         field(out, "data", &rest[..end]);
@@ -264,7 +294,7 @@ fn data(out: &mut Vec<u8>, text: &str) {
 
 /// The only writer of fields. The space behind the colon is there to be dropped by the reader, so that a
 /// value may begin with one.
-fn field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+pub(super) fn field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     debug_assert!(!value.iter().any(|&b| b == b'\r' || b == b'\n'));
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b": ");

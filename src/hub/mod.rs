@@ -2,18 +2,28 @@
 //!
 //! [`Hub`] is what threads hold: they hand a connection over, and never hear of it again. Behind it a task
 //! owns the upstream subscriber connection (`source`) and knows who listens to what (`actor`, `roster`);
-//! a thread of its own writes to the sockets (`fanout`, `writer`, `subscriber`). Events are encoded once for
-//! all who get them (`event`). The hub does not know HTTP: the head that a stream begins with comes
+//! threads of their own write to the sockets (`fanout`, `lane`, `writer`, `subscriber`). Events are encoded once for
+//! all who get them (`event`). Entries of Redis streams come by another way (`entries`), and may keep their own ids
+//! (`own_ids`). The hub does not know HTTP: the head that a stream begins with comes
 //! ready-made.
 
 mod actor;
+mod admission;
+mod clock;
+mod closing;
 mod delivery;
+mod entries;
 mod event;
 mod fanout;
+mod lane;
+mod monitor;
 mod opening;
+mod own_ids;
+mod renewal;
 mod replay;
 mod roster;
 mod source;
+mod sources;
 mod subscriber;
 mod topic;
 mod writer;
@@ -28,11 +38,17 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use crate::config::Config;
+use crate::reply::ServerError;
 use crate::upstream::Upstream;
 use actor::Actor;
 use fanout::{Fanout, Rules};
+use monitor::Monitors;
 
+pub use admission::Crowded;
+pub use entries::EntryId;
 pub use event::{Format, Shape};
+pub use monitor::Watch;
+pub use own_ids::Begin;
 pub use topic::Topic;
 
 /// The length of a message as an event stream carries it: what the benchmarks measure, no part of the API.
@@ -46,8 +62,8 @@ pub fn measured_event(shape: Shape, topic: &Topic, payload: &[u8]) -> usize {
     event::message(position, shape, topic, topic.name(), payload).len()
 }
 
-/// Requests to the hub that may wait.
-const MAILBOX: usize = 1024;
+/// A mailbox cannot be larger.
+const MAX_MAILBOX: usize = tokio::sync::Semaphore::MAX_PERMITS;
 
 /// Names a subscriber between the hub's parts.
 type SubscriberId = u64;
@@ -59,6 +75,8 @@ pub struct Subscription {
     pub topics: Vec<Topic>,
     /// The id of the last event the client has seen, if it says so.
     pub last_event_id: Option<String>,
+    /// Where to begin, if it is the entries of one Redis stream, under their own ids.
+    pub begin: Option<Begin>,
     /// The connection that the events go to.
     pub seat: Seat,
 }
@@ -73,8 +91,23 @@ pub struct Seat {
     pub chunked: bool,
     /// How events are to look.
     pub shape: Shape,
+    /// Makes the answer that is sent instead of the head if the stream is refused before that has left: needed if
+    /// the number of streams is limited, or the upstream may refuse a topic.
+    pub refusal: Option<Refusal>,
     /// Whatever is to be given back when the stream is over.
     pub place: Box<dyn Send>,
+}
+
+/// What makes an answer of a refusal.
+pub type Refusal = Box<dyn FnOnce(Refused) -> Bytes + Send>;
+
+/// Why a stream is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refused {
+    /// There are too many.
+    Crowded(Crowded),
+    /// The upstream does not let the gateway have a topic, for this reason.
+    Upstream(ServerError),
 }
 
 impl std::fmt::Debug for Seat {
@@ -94,6 +127,10 @@ pub struct Stats {
     pub subscribers: AtomicUsize,
     /// Channels that are subscribed to upstream, or about to be.
     pub channels: AtomicUsize,
+    /// Streams that ended for new ones.
+    pub made_room: AtomicU64,
+    /// Streams that were refused because there were too many.
+    pub turned_away: AtomicU64,
     /// Subscribers that were disconnected because they were too slow.
     pub evicted: AtomicU64,
     /// Messages that were dropped because the fan-out could not keep up.
@@ -104,6 +141,7 @@ pub struct Stats {
 #[derive(Debug, Clone)]
 pub struct Hub {
     mailbox: mpsc::Sender<Message>,
+    monitors: Arc<Monitors>,
     stats: Arc<Stats>,
 }
 
@@ -122,18 +160,31 @@ impl Hub {
     /// When the operating system gives no thread or poller.
     pub fn start(config: &Config, upstream: Upstream, runtime: &Handle) -> io::Result<Self> {
         let stats = Arc::new(Stats::default());
-        let (mailbox, messages) = mpsc::channel(MAILBOX);
+        // There is room for every connection: when thousands of browsers come back at once, after a restart, a
+        // refusal would end their streams for good.
+        let (mailbox, messages) = mpsc::channel(config.max_connections.min(MAX_MAILBOX));
         // Unbounded, but no more than one for each connection.
         let (gone, departures) = mpsc::unbounded_channel();
         let rules = Rules {
             subscriber_buffer: config.subscriber_buffer,
             write_timeout: config.write_timeout,
             heartbeat: config.heartbeat,
+            max_age: config.max_stream_age,
         };
-        let fanout = Fanout::start(rules, Arc::clone(&stats), gone)?;
+        let fanout = Fanout::start(config.fanout_threads, rules, &stats, &gone)?;
+        let monitors = Monitors::new(
+            config,
+            upstream.clone(),
+            runtime.clone(),
+            Arc::clone(&stats),
+        );
         let actor = Actor::new(upstream, fanout, Arc::clone(&stats), config);
         runtime.spawn(actor.run(messages, departures));
-        Ok(Self { mailbox, stats })
+        Ok(Self {
+            mailbox,
+            monitors: Arc::new(monitors),
+            stats,
+        })
     }
 
     /// Hands a connection over. Everything else, its end included, is the hub's.
@@ -149,13 +200,27 @@ impl Hub {
         }
     }
 
+    /// Hands a connection over that is to be told of every command. Everything else, its end included, is the
+    /// hub's.
+    pub fn watch(&self, watch: Watch) {
+        self.monitors.start(watch);
+    }
+
+    /// Whether the hub takes nobody up any more, because it is at its end.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.mailbox.is_closed()
+    }
+
     /// Resolves when the hub's task has ended, asked or not.
     pub async fn ended(&self) {
         self.mailbox.closed().await;
     }
 
-    /// Ends all streams, cleanly where the client still reads, and resolves when that is done.
+    /// Ends all streams, cleanly where the client still reads, and resolves when that is done. Many are spread
+    /// over most of the time that a shutdown may take, so that not all of them come back at once.
     pub async fn close(&self) {
+        self.monitors.close().await;
         let (done, closed) = tokio::sync::oneshot::channel();
         if self.mailbox.send(Message::Close(done)).await.is_ok() {
             // An error means that the task has ended, which is what is waited for.

@@ -21,7 +21,11 @@ impl Actor {
         let Some(subscriber) = self.subscribers.get_mut(&id) else {
             return;
         };
+        if subscriber.own.is_some() {
+            return self.open_own(id);
+        }
         subscriber.open = true;
+        subscriber.refusal = None;
         let stands = subscriber.missing == 0;
         if !stands {
             subscriber.gap = subscriber.gap.or(Some("interrupted"));

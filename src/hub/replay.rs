@@ -11,6 +11,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::Topic;
+use super::entries::EntryId;
 use crate::config::Config;
 
 /// What a message takes besides its channel's name and its payload.
@@ -43,6 +44,8 @@ pub(super) struct Kept {
     pub(super) sequence: u64,
     pub(super) channel: Bytes,
     pub(super) payload: Bytes,
+    /// Of a stream: the entry's id.
+    pub(super) entry: Option<EntryId>,
     at: Instant,
 }
 
@@ -52,7 +55,16 @@ impl Kept {
             sequence,
             channel,
             payload,
+            entry: None,
             at: Instant::now(),
+        }
+    }
+
+    /// The same as the entry of a stream.
+    pub(super) fn of_entry(self, id: EntryId) -> Self {
+        Self {
+            entry: Some(id),
+            ..self
         }
     }
 
@@ -68,6 +80,8 @@ pub(super) struct Replay {
     bytes: usize,
     /// Every message behind this number is kept.
     floor: u64,
+    /// The same as the id of an entry, where these are a stream's.
+    entry_floor: EntryId,
 }
 
 impl Replay {
@@ -79,6 +93,35 @@ impl Replay {
     /// From here on nothing is missing: the subscription stands, at this number.
     pub(super) fn begins_at(&mut self, sequence: u64) {
         self.floor = sequence;
+    }
+
+    /// The same for a stream's entries, which are kept from behind this one on.
+    pub(super) fn begins_behind(&mut self, sequence: u64, entry: EntryId) {
+        self.begins_at(sequence);
+        self.entry_floor = entry;
+    }
+
+    /// Every entry behind this one is kept, as far as the stream has been read.
+    pub(super) fn entry_floor(&self) -> EntryId {
+        self.entry_floor
+    }
+
+    /// The entries behind one that are kept.
+    pub(super) fn after_entry(&self, seen: EntryId) -> impl Iterator<Item = (EntryId, &Kept)> {
+        let kept = self.kept.iter().rev().map_while(move |kept| {
+            let id = kept.entry.filter(|id| *id > seen)?;
+            Some((id, kept))
+        });
+        let kept: Vec<_> = kept.collect();
+        kept.into_iter().rev()
+    }
+
+    /// Whether an entry is kept.
+    pub(super) fn has_entry(&self, id: EntryId) -> bool {
+        let place = self.kept.partition_point(|kept| kept.entry < Some(id));
+        self.kept
+            .get(place)
+            .is_some_and(|kept| kept.entry == Some(id))
     }
 
     /// The messages behind a number that are kept, also those before a gap.
@@ -94,6 +137,7 @@ impl Replay {
         };
         self.bytes -= oldest.size();
         self.floor = self.floor.max(oldest.sequence);
+        self.entry_floor = self.entry_floor.max(oldest.entry.unwrap_or_default());
         oldest.size()
     }
 }

@@ -2,12 +2,16 @@
 
 use std::collections::HashSet;
 
+use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::entries::EntryId;
 use super::event::Shape;
 use super::fanout::ChannelKey;
+use super::own_ids::Own;
 use super::replay::Replay;
-use super::{SubscriberId, Topic};
+use super::source::Home;
+use super::{Refusal, SubscriberId, Topic};
 
 /// A stream, as this task sees it.
 pub(super) struct Listener {
@@ -20,6 +24,10 @@ pub(super) struct Listener {
     pub(super) resume: Option<u64>,
     /// Why it may have missed something that it has not been told of.
     pub(super) gap: Option<&'static str>,
+    /// Of a stream of one Redis stream's entries, under their own ids: where it is.
+    pub(super) own: Option<Own>,
+    /// Makes an answer of a refusal, while it has been answered nothing.
+    pub(super) refusal: Option<Refusal>,
 }
 
 /// A topic with listeners, or one about to be left.
@@ -29,10 +37,14 @@ pub(super) struct Channel {
     /// How many of the listeners want each shape.
     pub(super) shapes: [usize; Shape::COUNT],
     pub(super) state: State,
+    /// Over which connection it was asked for, unless it is down.
+    pub(super) home: Option<Home>,
     /// What is kept for those who come back.
     pub(super) replay: Replay,
     /// Since when nobody listens, while it is kept for those who come back.
     pub(super) lingers_since: Option<Instant>,
+    /// Of a stream: the last entry that was handed to the fan-out.
+    pub(super) end: Option<watch::Sender<EntryId>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,8 +67,10 @@ impl Channel {
             listeners: HashSet::new(),
             shapes: [0; Shape::COUNT],
             state: State::Down,
+            home: None,
             replay: Replay::default(),
             lingers_since: None,
+            end: None,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The subscriber connection to the upstream: made when somebody listens, renewed when it breaks.
+//! A subscriber connection to the upstream: made when somebody listens, renewed when it breaks.
 //!
 //! It does what it is told and says what happened; who listens to what it does not know.
 
@@ -7,29 +7,44 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use redis::aio::{PubSub, PubSubSink, PubSubStream};
+use redis::aio::{PubSubSink, PubSubStream};
+use redis::{Msg, RedisError, RedisResult, ServerErrorKind};
 use tokio::time::Instant;
 
 use super::Topic;
 use crate::config::Config;
-use crate::upstream::{Lead, Upstream, reconnect_pauses};
+use crate::upstream::{Lead, Shard, ShardedSink, ShardedStream, Upstream, reconnect_pauses};
 
 /// What happened upstream.
 #[derive(Debug)]
 pub(super) enum Happening {
     /// The connection stands; nothing is subscribed yet.
     Up,
-    /// A message came.
-    Message(redis::Msg),
+    /// A message came for this topic.
+    Message(Topic, Msg),
     /// What was asked for this topic is done.
     Confirmed(Topic),
     /// What was asked for this topic is refused.
-    Refused(Topic, redis::RedisError),
+    Refused(Topic, RedisError),
+    /// This topic belongs to another server by now.
+    Misplaced(Topic),
     /// The connection is gone, and with it every subscription; it is being renewed.
-    Lost,
+    Lost(Home),
+    /// No connection comes about; it is tried again.
+    Unreachable(Home),
+}
+
+/// Which connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Home {
+    /// The one for channels and patterns.
+    Common,
+    /// The one for the sharded channels of a server.
+    Shard(Shard),
 }
 
 pub(super) struct Source {
+    home: Home,
     upstream: Upstream,
     connect_timeout: Duration,
     command_timeout: Duration,
@@ -45,7 +60,7 @@ pub(super) struct Source {
     /// When it will have been silent for that long.
     check_at: Instant,
     /// The question, while it is not answered.
-    check: Option<UnderWay<redis::RedisResult<()>>>,
+    check: Option<UnderWay<RedisResult<()>>>,
 }
 
 /// Something under way, whose end is waited for together with everything else.
@@ -57,8 +72,14 @@ const SHORTEST_SILENCE: Duration = Duration::from_millis(100);
 enum Connection {
     None,
     /// On its way.
-    Opening(UnderWay<redis::RedisResult<(PubSub, Lead)>>),
-    Up(PubSubSink, PubSubStream, Lead),
+    Opening(UnderWay<RedisResult<(Line, Lead)>>),
+    Up(Line, Lead),
+}
+
+/// A connection's two directions.
+enum Line {
+    Common(PubSubSink, PubSubStream),
+    Sharded(ShardedSink, ShardedStream),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -69,15 +90,16 @@ enum Request {
 
 struct Confirmation {
     topic: Topic,
-    result: redis::RedisResult<()>,
+    result: RedisResult<()>,
 }
 
 impl Source {
-    pub(super) fn new(upstream: Upstream, config: &Config) -> Self {
+    pub(super) fn new(home: Home, upstream: Upstream, config: &Config) -> Self {
         // mini-redis has no PING. It is in this process, and cannot be cut off.
         let can_be_asked = upstream.embedded_address().is_none();
         let silence = config.heartbeat.max(SHORTEST_SILENCE);
         Self {
+            home,
             silence: can_be_asked.then_some(silence),
             check_at: Instant::now(),
             check: None,
@@ -95,6 +117,11 @@ impl Source {
         if let Connection::None = self.connection {
             self.connect(Duration::ZERO);
         }
+    }
+
+    /// Whether there is a connection, or one on its way.
+    pub(super) fn is_open(&self) -> bool {
+        !matches!(self.connection, Connection::None)
     }
 
     /// Gives the connection up.
@@ -115,26 +142,17 @@ impl Source {
     }
 
     fn ask(&mut self, request: Request, topic: &Topic) -> bool {
-        let Connection::Up(sink, ..) = &self.connection else {
+        let Connection::Up(line, _) = &mut self.connection else {
             return false;
         };
-        let (mut sink, topic) = (sink.clone(), topic.clone());
-        let limit = self.command_timeout;
+        let asked = line.ask(request, topic);
+        let (topic, upstream, limit) = (topic.clone(), self.upstream.clone(), self.command_timeout);
         self.requests.push(Box::pin(async move {
-            let asked = async {
-                match (request, &topic) {
-                    (Request::Subscribe, Topic::Channel(name)) => sink.subscribe(&name[..]).await,
-                    (Request::Subscribe, Topic::Pattern(name)) => sink.psubscribe(&name[..]).await,
-                    (Request::Unsubscribe, Topic::Channel(name)) => {
-                        sink.unsubscribe(&name[..]).await
-                    }
-                    (Request::Unsubscribe, Topic::Pattern(name)) => {
-                        sink.punsubscribe(&name[..]).await
-                    }
-                }
-            };
             let done = tokio::time::timeout(limit, asked).await;
             let result = done.unwrap_or_else(|_| Err(late()));
+            if result.as_ref().is_err_and(is_misplaced) {
+                upstream.look_for_shards().await;
+            }
             Confirmation { topic, result }
         }));
         true
@@ -151,6 +169,7 @@ impl Source {
                     Err(error) if error.is_timeout() => return self.lose(),
                     // A broken connection shows as such.
                     Err(error) if error.is_unrecoverable_error() => {}
+                    Err(error) if is_misplaced(&error) => return Happening::Misplaced(topic),
                     Err(error) => return Happening::Refused(topic, error),
                 },
                 answer = answer(&mut self.check) => {
@@ -164,13 +183,12 @@ impl Source {
                 }
                 () = tokio::time::sleep_until(self.check_at), if self.must_check() => self.ask_whether_it_lives(),
                 event = self.connection.next() => match event {
-                    ConnectionEvent::Message(message) => {
+                    ConnectionEvent::Message(topic, message) => {
                         self.heard();
-                        return Happening::Message(message);
+                        return Happening::Message(topic, message);
                     }
-                    ConnectionEvent::Opened(Ok((connection, lead))) => {
-                        let (sink, stream) = connection.split();
-                        self.connection = Connection::Up(sink, stream, lead);
+                    ConnectionEvent::Opened(Ok((line, lead))) => {
+                        self.connection = Connection::Up(line, lead);
                         self.pauses = Box::new(reconnect_pauses());
                         self.heard();
                         return Happening::Up;
@@ -180,6 +198,7 @@ impl Source {
                         // The pauses never end.
                         let pause = self.pauses.next().unwrap_or_default();
                         self.connect(pause);
+                        return Happening::Unreachable(self.home.clone());
                     }
                     ConnectionEvent::Lost => return self.lose(),
                 },
@@ -199,13 +218,13 @@ impl Source {
     }
 
     fn ask_whether_it_lives(&mut self) {
-        let Connection::Up(sink, ..) = &self.connection else {
+        let Connection::Up(line, _) = &self.connection else {
             return;
         };
-        let (mut sink, limit) = (sink.clone(), self.command_timeout);
+        let (asked, limit) = (line.ping(), self.command_timeout);
         self.check = Some(Box::pin(async move {
-            let pong = tokio::time::timeout(limit, sink.ping::<redis::Value>()).await;
-            pong.unwrap_or_else(|_| Err(late())).map(|_| ())
+            let pong = tokio::time::timeout(limit, asked).await;
+            pong.unwrap_or_else(|_| Err(late()))
         }));
     }
 
@@ -216,35 +235,58 @@ impl Source {
         // A server that takes connections only to close them shall not be asked without a pause.
         let pause = reconnect_pauses().next().unwrap_or_default();
         self.connect(pause);
-        Happening::Lost
+        Happening::Lost(self.home.clone())
     }
 
     fn connect(&mut self, pause: Duration) {
-        let upstream = self.upstream.clone();
+        let (upstream, home) = (self.upstream.clone(), self.home.clone());
         let limit = self.connect_timeout;
         self.connection = Connection::Opening(Box::pin(async move {
             tokio::time::sleep(pause).await;
-            let made = tokio::time::timeout(limit, upstream.subscriber());
+            let made = tokio::time::timeout(limit, line(&upstream, &home));
             made.await.unwrap_or_else(|_| Err(late()))
         }));
     }
 }
 
+async fn line(upstream: &Upstream, home: &Home) -> RedisResult<(Line, Lead)> {
+    match home {
+        Home::Common => {
+            let (connection, lead) = upstream.subscriber().await?;
+            let (sink, stream) = connection.split();
+            Ok((Line::Common(sink, stream), lead))
+        }
+        Home::Shard(shard) => {
+            let (sink, stream, lead) = upstream.sharded_subscriber(shard).await?;
+            Ok((Line::Sharded(sink, stream), lead))
+        }
+    }
+}
+
 /// The answer to a question; for ever where there is none.
-async fn answer(check: &mut Option<UnderWay<redis::RedisResult<()>>>) -> redis::RedisResult<()> {
+async fn answer(check: &mut Option<UnderWay<RedisResult<()>>>) -> RedisResult<()> {
     match check {
         Some(check) => check.await,
         None => std::future::pending().await,
     }
 }
 
-fn late() -> redis::RedisError {
+fn late() -> RedisError {
     std::io::Error::from(std::io::ErrorKind::TimedOut).into()
 }
 
+/// Whether a server says that a channel is another's, or that it will be told later whose it is.
+fn is_misplaced(error: &RedisError) -> bool {
+    use ServerErrorKind::{Ask, ClusterDown, Moved, TryAgain};
+    let redis::ErrorKind::Server(kind) = error.kind() else {
+        return false;
+    };
+    matches!(kind, Ask | ClusterDown | Moved | TryAgain)
+}
+
 enum ConnectionEvent {
-    Opened(redis::RedisResult<(PubSub, Lead)>),
-    Message(redis::Msg),
+    Opened(RedisResult<(Line, Lead)>),
+    Message(Topic, Msg),
     Lost,
 }
 
@@ -253,13 +295,80 @@ impl Connection {
         match self {
             Self::None => std::future::pending().await,
             Self::Opening(connection) => ConnectionEvent::Opened(connection.await),
-            Self::Up(_, messages, lead) => tokio::select! {
-                message = messages.next() => match message {
-                    Some(message) => ConnectionEvent::Message(message),
+            Self::Up(line, lead) => tokio::select! {
+                message = line.next() => match message {
+                    Some((topic, message)) => ConnectionEvent::Message(topic, message),
                     None => ConnectionEvent::Lost,
                 },
                 () = lead.moved() => ConnectionEvent::Lost,
             },
         }
     }
+}
+
+impl Line {
+    fn ask(&mut self, request: Request, topic: &Topic) -> UnderWay<RedisResult<()>> {
+        let (name, is_pattern) = (topic.name().clone(), matches!(topic, Topic::Pattern(_)));
+        match self {
+            Self::Common(sink, _) => {
+                let mut sink = sink.clone();
+                Box::pin(async move {
+                    match (request, is_pattern) {
+                        (Request::Subscribe, false) => sink.subscribe(&name[..]).await,
+                        (Request::Subscribe, true) => sink.psubscribe(&name[..]).await,
+                        (Request::Unsubscribe, false) => sink.unsubscribe(&name[..]).await,
+                        (Request::Unsubscribe, true) => sink.punsubscribe(&name[..]).await,
+                    }
+                })
+            }
+            Self::Sharded(sink, stream) => {
+                let mut sink = sink.clone();
+                if let Request::Unsubscribe = request {
+                    stream.expect_to_leave(&name);
+                }
+                Box::pin(async move {
+                    match request {
+                        Request::Subscribe => sink.subscribe(&name).await,
+                        Request::Unsubscribe => sink.unsubscribe(&name).await,
+                    }
+                })
+            }
+        }
+    }
+
+    fn ping(&self) -> UnderWay<RedisResult<()>> {
+        match self {
+            Self::Common(sink, _) => {
+                let mut sink = sink.clone();
+                Box::pin(async move { sink.ping::<redis::Value>().await.map(|_| ()) })
+            }
+            Self::Sharded(sink, _) => {
+                let mut sink = sink.clone();
+                Box::pin(async move { sink.ping().await })
+            }
+        }
+    }
+
+    /// The next message, and the topic that it came for.
+    async fn next(&mut self) -> Option<(Topic, Msg)> {
+        match self {
+            Self::Common(_, stream) => {
+                let message = stream.next().await?;
+                let topic = match message.get_pattern::<Vec<u8>>() {
+                    Ok(pattern) if message.from_pattern() => Topic::Pattern(pattern.into()),
+                    _ => Topic::Channel(channel(&message)),
+                };
+                Some((topic, message))
+            }
+            Self::Sharded(_, stream) => {
+                let message = stream.next().await?;
+                Some((Topic::Sharded(channel(&message)), message))
+            }
+        }
+    }
+}
+
+fn channel(message: &Msg) -> bytes::Bytes {
+    let name = message.get_channel::<Vec<u8>>();
+    name.unwrap_or_default().into()
 }

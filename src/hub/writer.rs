@@ -1,5 +1,5 @@
 //! The thread of a fan-out: it waits in a poller of its own for room in full sockets, for hang-ups and for
-//! orders, and writes.
+//! orders, and writes. What it does by the clock is in `clock`.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -16,7 +16,8 @@ use slab::Slab;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::event::{self, Encoded};
-use super::fanout::{Bell, ChannelKey, ORDERS, Order, Rules, Shapes};
+use super::fanout::{ChannelKey, Order, Rules, SharedShapes};
+use super::lane::{Bell, ORDERS};
 use super::subscriber::{Sent, Subscriber};
 use super::{Seat, Stats, SubscriberId};
 
@@ -25,22 +26,25 @@ const ORDERS_AT_ONCE: usize = 256;
 
 /// The thread's side of a fan-out.
 pub(super) struct Worker {
-    rules: Rules,
-    stats: Arc<Stats>,
+    pub(super) rules: Rules,
+    pub(super) stats: Arc<Stats>,
     gone: UnboundedSender<SubscriberId>,
     poll: Poll,
     bell: Arc<Bell>,
     orders: Receiver<Order>,
     /// By token.
-    subscribers: Slab<Subscriber>,
-    places: HashMap<SubscriberId, usize>,
+    pub(super) subscribers: Slab<Subscriber>,
+    pub(super) places: HashMap<SubscriberId, usize>,
     channels: HashMap<ChannelKey, Audience>,
     /// Who has something waiting and is not blocked.
     to_send: Vec<usize>,
     /// When to look at whom for silence or a stall; every subscriber is in it once.
-    checks: BinaryHeap<Reverse<(Instant, usize, SubscriberId)>>,
-    heartbeat: Encoded,
-    closing: bool,
+    pub(super) checks: BinaryHeap<Reverse<(Instant, usize, SubscriberId)>>,
+    pub(super) heartbeat: Encoded,
+    /// Once all streams are to end: when the last must have.
+    pub(super) closing: Option<Instant>,
+    /// Whether no more orders can come.
+    pub(super) left_alone: bool,
 }
 
 /// The subscribers of a channel in the order they came. Those who left stay until they are half of it.
@@ -72,15 +76,16 @@ impl Worker {
             to_send: Vec::new(),
             checks: BinaryHeap::new(),
             heartbeat: event::heartbeat(),
-            closing: false,
+            closing: None,
+            left_alone: false,
         }
     }
 
-    /// Runs until [`Order::Close`] has been carried out.
+    /// Runs until no more orders can come, and every stream has ended.
     pub(super) fn run(mut self) {
         let mut events = Events::with_capacity(1024);
         let mut more = false;
-        while !(self.closing && self.subscribers.is_empty()) {
+        while !(self.left_alone && self.subscribers.is_empty()) {
             // However many orders there are, the sockets have their turn in between.
             let timeout = if more {
                 Some(Duration::ZERO)
@@ -99,6 +104,10 @@ impl Worker {
                     continue;
                 }
                 if event.is_read_closed() || event.is_error() {
+                    let subscriber = self.subscribers.get(place);
+                    if subscriber.is_some_and(Subscriber::was_given_up) {
+                        self.stats.evicted.fetch_add(1, Ordering::Relaxed);
+                    }
                     self.drop_subscriber(place);
                 } else if event.is_writable() {
                     self.room(place);
@@ -107,13 +116,6 @@ impl Worker {
             more = self.carry_out_orders();
             self.check_the_silent();
         }
-    }
-
-    fn until_next_check(&self) -> Option<Duration> {
-        let Reverse((due, ..)) = self.checks.peek()?;
-        let left = due.saturating_duration_since(Instant::now());
-        // A little later is early enough, and many checks fall together.
-        Some(left + Duration::from_millis(10))
     }
 
     /// Carries out what was ordered, up to a number; true if there may be more.
@@ -127,9 +129,9 @@ impl Worker {
                     self.send_all();
                     return false;
                 }
-                // Nobody is left to give any.
                 Err(TryRecvError::Disconnected) => {
-                    self.carry_out(Order::Close);
+                    self.left_alone = true;
+                    self.end_all_now();
                     return false;
                 }
             }
@@ -162,23 +164,26 @@ impl Worker {
                     self.push(place, &events);
                 }
             }
+            Order::Page(id, events, gone_out) => {
+                if let Some(&place) = self.places.get(&id) {
+                    self.subscribers[place].gone_out = Some(gone_out);
+                    self.push(place, &events);
+                }
+            }
+            Order::Refuse(id, answer) => {
+                if let Some(&place) = self.places.get(&id) {
+                    self.subscribers[place].refuse(answer);
+                    self.list(place);
+                }
+            }
             Order::End(id, events) => {
                 if let Some(&place) = self.places.get(&id) {
                     self.subscribers[place].open();
-                    self.subscribers[place].push(&events);
+                    self.push(place, &events);
                     self.end(place);
                 }
             }
-            Order::Close => {
-                self.closing = true;
-                let now = Instant::now();
-                let places: Vec<_> = self.places.values().copied().collect();
-                for place in places {
-                    self.subscribers[place].end();
-                    // Also to those who were blocked: this is the last attempt.
-                    self.send(place, now);
-                }
-            }
+            Order::Close(within) => self.end_all_within(within),
         }
     }
 
@@ -186,7 +191,11 @@ impl Worker {
         let now = Instant::now();
         let entry = self.subscribers.vacant_entry();
         let place = entry.key();
-        let subscriber = Subscriber::new(id, seat, now, self.rules.write_timeout);
+        // Those who do not come back are left alone.
+        let max_age = self.rules.max_age.filter(|_| seat.shape.comes_back());
+        let mut subscriber = Subscriber::new(id, seat, now, self.rules.write_timeout);
+        // Streams that began together shall not end together.
+        subscriber.ends_at = max_age.map(|age| now + age.mul_f32(1.0 - fastrand::f32() / 5.0));
         let fd = subscriber.stream.as_raw_fd();
         entry.insert(subscriber);
         self.places.insert(id, place);
@@ -201,12 +210,12 @@ impl Worker {
             return;
         }
         self.plan_check(place, id, now);
-        if self.closing {
+        if self.closing.is_some() {
             self.end(place);
         }
     }
 
-    fn deliver(&mut self, channel: ChannelKey, shapes: &Shapes) {
+    fn deliver(&mut self, channel: ChannelKey, shapes: &SharedShapes) {
         let Some(audience) = self.channels.get_mut(&channel) else {
             return;
         };
@@ -242,7 +251,7 @@ impl Worker {
     }
 
     /// Has events sent to a subscriber, or disconnects it if too much waits for it.
-    fn push(&mut self, place: usize, events: &Encoded) {
+    pub(super) fn push(&mut self, place: usize, events: &Encoded) {
         let subscriber = &mut self.subscribers[place];
         if subscriber.ending {
             return;
@@ -264,9 +273,12 @@ impl Worker {
         self.list(place);
     }
 
-    fn end(&mut self, place: usize) {
-        self.subscribers[place].end();
-        self.list(place);
+    /// Ends a stream behind what waits.
+    pub(super) fn end(&mut self, place: usize) {
+        if let Some(subscriber) = self.subscribers.get_mut(place) {
+            subscriber.end();
+            self.list(place);
+        }
     }
 
     fn list(&mut self, place: usize) {
@@ -277,7 +289,7 @@ impl Worker {
         }
     }
 
-    fn send_all(&mut self) {
+    pub(super) fn send_all(&mut self) {
         let now = Instant::now();
         let mut places = std::mem::take(&mut self.to_send);
         for place in places.drain(..) {
@@ -286,7 +298,7 @@ impl Worker {
         self.to_send = places;
     }
 
-    fn send(&mut self, place: usize, now: Instant) {
+    pub(super) fn send(&mut self, place: usize, now: Instant) {
         // It may have been dropped since it was listed.
         let Some(subscriber) = self.subscribers.get_mut(place) else {
             return;
@@ -298,10 +310,7 @@ impl Worker {
                     subscriber.hang_up();
                 }
             }
-            Sent::All => {}
-            // At the end nobody is waited for.
-            Sent::Blocked if self.closing => self.drop_subscriber(place),
-            Sent::Blocked => {}
+            Sent::All | Sent::Blocked => {}
             Sent::Broken => self.drop_subscriber(place),
         }
     }
@@ -317,7 +326,7 @@ impl Worker {
         }
     }
 
-    fn drop_subscriber(&mut self, place: usize) {
+    pub(super) fn drop_subscriber(&mut self, place: usize) {
         drop(self.take(place));
     }
 
@@ -336,49 +345,5 @@ impl Worker {
         // Closing the socket takes it out of the poller. The hub may be gone at the end.
         let _ = self.gone.send(subscriber.id);
         Some(subscriber)
-    }
-
-    /// Sends a comment to those who were sent nothing for long, and disconnects those who take nothing.
-    fn check_the_silent(&mut self) {
-        let now = Instant::now();
-        while let Some(&Reverse((due, place, id))) = self.checks.peek()
-            && due <= now
-        {
-            self.checks.pop();
-            let Some(subscriber) = self.subscribers.get(place).filter(|s| s.id == id) else {
-                continue;
-            };
-            let silence = now.duration_since(subscriber.last_sent);
-            let (blocked, open) = (subscriber.blocked, subscriber.is_open());
-            if blocked && silence >= self.rules.write_timeout {
-                self.stats.evicted.fetch_add(1, Ordering::Relaxed);
-                self.drop_subscriber(place);
-                continue;
-            }
-            if !blocked && open && silence >= self.least_silence() {
-                let heartbeat = self.heartbeat.clone();
-                self.push(place, &heartbeat);
-            }
-            self.plan_check(place, id, now);
-        }
-        self.send_all();
-    }
-
-    /// Events that reached everybody at once shall not have everybody's heartbeat due at once: the checks
-    /// are spread over the last fifth of the time.
-    fn plan_check(&mut self, place: usize, id: SubscriberId, now: Instant) {
-        let Some(subscriber) = self.subscribers.get(place) else {
-            return;
-        };
-        let spread = self.least_silence() + self.rules.heartbeat.mul_f32(fastrand::f32() / 5.0);
-        let mut due = subscriber.last_sent + spread;
-        if due <= now {
-            due = now + spread;
-        }
-        self.checks.push(Reverse((due, place, id)));
-    }
-
-    fn least_silence(&self) -> Duration {
-        self.rules.heartbeat.mul_f32(0.8)
     }
 }

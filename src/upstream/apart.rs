@@ -5,8 +5,10 @@
 
 use std::time::Duration;
 
+use super::cluster::Way;
+use super::connector::Connector;
 use super::packed::pipeline;
-use super::{Outcome, Upstream};
+use super::{Engine, Outcome, Upstream};
 use crate::command::Command;
 use crate::error::Error;
 
@@ -20,37 +22,62 @@ impl Upstream {
     /// The number of such commands is bounded: one too many is [`Error::Full`] at once.
     pub fn send_own(&self, command: &Command) -> impl Future<Output = Outcome> + Send + 'static {
         let permit = std::sync::Arc::clone(&self.shared.blocking).try_acquire_owned();
-        let pipeline = pipeline(std::slice::from_ref(command));
-        let upstream = self.clone();
+        let (upstream, command) = (self.clone(), command.clone());
         async move {
             let _permit = permit.map_err(|_| Error::Full)?;
-            let shared = &upstream.shared;
-            let connected = shared.node.connector().connect();
-            let connected = tokio::time::timeout(shared.connect_timeout, connected);
-            let mut connected = match connected.await {
-                Ok(Ok(connected)) => connected,
-                Ok(Err(error)) => {
-                    tracing::warn!(%error, "cannot connect for a blocking command");
-                    return Err(Error::Unreachable);
+            match &upstream.shared.engine {
+                Engine::One(node) => upstream.send_by(node.connector(), false, &command).await,
+                Engine::Cluster(cluster) => {
+                    let mut way = Some(cluster.way(&command)?);
+                    let mut round = 0;
+                    let mut outcome = Err(Error::Unreachable);
+                    while let Some(Way { connector, asking }) = way {
+                        outcome = upstream.send_by(&connector, asking, &command).await;
+                        way = match &outcome {
+                            Ok(reply) => cluster.redirected(&command, reply, round).await,
+                            Err(_) => None,
+                        };
+                        round += 1;
+                    }
+                    outcome
                 }
-                Err(_) => return Err(Error::Unreachable),
-            };
-            // However this ends, the connection ends with it.
-            let _guard = AbortOnDrop(connected.driver);
-            let reply = connected.connection.send_packed_commands(&pipeline, 0, 1);
-            match tokio::time::timeout(shared.blocking_timeout + MARGIN, reply).await {
-                Ok(Ok(values)) => match values.into_iter().next() {
-                    Some(value) => Ok(value.into()),
-                    None => Err(Error::BrokenOff),
-                },
-                Ok(Err(_)) => Err(Error::BrokenOff),
-                Err(_) => Err(Error::TimedOut),
             }
+        }
+    }
+
+    /// Makes a connection for one command, and ends it with its reply.
+    async fn send_by(&self, connector: &Connector, asking: bool, command: &Command) -> Outcome {
+        let shared = &self.shared;
+        let connected = tokio::time::timeout(shared.connect_timeout, connector.connect());
+        let mut connected = match connected.await {
+            Ok(Ok(connected)) => connected,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "cannot connect for a blocking command");
+                return Err(Error::Unreachable);
+            }
+            Err(_) => return Err(Error::Unreachable),
+        };
+        // However this ends, the connection ends with it.
+        let _guard = AbortOnDrop(connected.driver);
+        let before = asking.then(|| Command::new("ASKING"));
+        let commands: Vec<_> = before.into_iter().chain([command.clone()]).collect();
+        let (pipeline, count) = (pipeline(&commands), commands.len());
+        let reply = connected
+            .connection
+            .send_packed_commands(&pipeline, 0, count);
+        match tokio::time::timeout(shared.blocking_timeout + MARGIN, reply).await {
+            Ok(Ok(values)) => match values.into_iter().next_back() {
+                Some(value) => Ok(value.into()),
+                None => Err(Error::BrokenOff),
+            },
+            Ok(Err(_)) => Err(Error::BrokenOff),
+            Err(_) => Err(Error::TimedOut),
         }
     }
 }
 
-struct AbortOnDrop(tokio::task::JoinHandle<()>);
+/// Ends a connection's task, and with it the connection, with whoever has it.
+pub(super) struct AbortOnDrop(pub(super) tokio::task::JoinHandle<()>);
 
 impl Drop for AbortOnDrop {
     fn drop(&mut self) {

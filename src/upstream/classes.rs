@@ -11,10 +11,11 @@ use bytes::Bytes;
 
 use super::keys::KeyPlace;
 use super::lists::{
-    BLOCKING, HTTP, MIXED, REPEATING, REPLICATION, SCRIPTS, STATEFUL, SUBSCRIPTION, TRANSACTION,
-    WAITS,
+    BLOCKING, HTTP, INTRODUCING, MIXED, REPEATING, REPLICATION, SCRIPTS, STATEFUL, SUBSCRIPTION,
+    TRANSACTION, WAITS,
 };
 use super::spread::Spread;
+use super::written::{Writing, Written};
 use crate::command::{Command, keyword};
 use crate::config::DANGEROUS;
 use crate::reply::Reply;
@@ -29,6 +30,8 @@ pub enum Class {
     Guarded,
     /// Over a connection of its own: it may block.
     Blocking,
+    /// Not at all: the gateway answers it.
+    Local,
     /// Not at all, for this reason.
     Refused(&'static str),
 }
@@ -50,6 +53,7 @@ struct Flags {
     has_subcommands: bool,
     key: KeyPlace,
     spread: Spread,
+    writing: Writing,
 }
 
 impl Classes {
@@ -92,6 +96,7 @@ impl Classes {
                 has_subcommands: matches!(entry.get(9), Some(Reply::Array(all)) if !all.is_empty()),
                 key: KeyPlace::from_entry(&name, entry),
                 spread: Spread::from_entry(&name, entry),
+                writing: Writing::from_entry(&name, entry, has),
             };
             Some((name, flags))
         });
@@ -115,6 +120,9 @@ impl Classes {
         if is_in(WAITS) {
             return Class::Refused("it waits for the writes of its own connection, which has none");
         }
+        if is_in(INTRODUCING) {
+            return Class::Local;
+        }
         if is_in(STATEFUL) {
             return Class::Refused("it would change the connection that all clients share");
         }
@@ -123,11 +131,12 @@ impl Classes {
         }
         if is_in(SUBSCRIPTION) {
             return Class::Refused(
-                "subscriptions are event streams: /subscribe/… and /psubscribe/…",
+                "subscriptions are event streams: /subscribe/… and /psubscribe/…, and for sharded channels \
+                 /v1/channels/…/events?sharded=true",
             );
         }
         if name == "MONITOR" {
-            return Class::Refused("it has no end");
+            return Class::Refused("it is an event stream: /monitor");
         }
         if is_in(REPLICATION) {
             return Class::Refused("it is for replicas");
@@ -169,12 +178,16 @@ impl Classes {
         self.flags(command).map(|flags| flags.readonly)
     }
 
+    /// Whether the server told of its commands, and this is none of them.
+    pub(super) fn lacks(&self, name: &str) -> bool {
+        !self.commands.is_empty() && !self.commands.contains_key(name)
+    }
+
     /// The first key of a command, which says what node of a Cluster it is for.
     pub(super) fn first_key<'a>(&self, command: &'a Command) -> Option<&'a Bytes> {
         match self.flags(command) {
             Some(flags) => flags.key.first_key(command),
-            // Where nearly all commands have it. If it is none, any node is as good.
-            None => command.args().first(),
+            None => KeyPlace::unknown(command.name()).first_key(command),
         }
     }
 
@@ -184,6 +197,18 @@ impl Classes {
             Some(flags) => flags.spread,
             None => Spread::unknown(command),
         }
+    }
+
+    /// What commands may change.
+    pub(super) fn written(&self, commands: &[Command]) -> Written {
+        let each = commands.iter().map(|command| {
+            let writing = match self.flags(command) {
+                Some(flags) => flags.writing,
+                None => Writing::unknown(command.name()),
+            };
+            writing.of(command)
+        });
+        Written::all(each)
     }
 
     /// What the server says of a command, or of its subcommand where it says something of that.
@@ -217,9 +242,14 @@ fn subcommands(entry: &Reply) -> &[Reply] {
 /// Whether a command, with its subcommand if need be, is in a list.
 fn is_listed(command: &Command, list: &[&str]) -> bool {
     let name = command.name();
-    list.iter().any(|entry| match entry.split_once(' ') {
-        Some((first, second)) => first == name && command.subcommand() == second,
-        None => *entry == name,
+    // Of nearly all entries the first letters tell that it is not that one: every command is looked for in all lists.
+    list.iter().any(|entry| match entry.strip_prefix(name) {
+        Some("") => true,
+        Some(rest) => {
+            let second = rest.strip_prefix(' ');
+            second.is_some_and(|second| command.subcommand() == second)
+        }
+        None => false,
     })
 }
 
@@ -296,6 +326,7 @@ mod tests {
         assert!(matches!(class("MIGRATE h 1 k 0 1"), Class::Refused(_)));
         assert!(matches!(class("pfselftest"), Class::Refused(_)));
         assert_eq!(class("CLUSTER SLOTS"), Class::Pooled);
+        assert_eq!(class("client setinfo LIB-NAME x"), Class::Local);
         assert_eq!(class("config set maxmemory 1"), Class::Pooled);
         assert_eq!(class("config get maxmemory"), Class::Pooled);
     }

@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
-use redis::aio::{MultiplexedConnection, PubSub};
-use redis::{AsyncConnectionConfig, RedisConnectionInfo, RedisResult, Value};
+use redis::aio::{AsyncPushSender, MultiplexedConnection, PubSub};
+use redis::{AsyncConnectionConfig, ProtocolVersion, RedisConnectionInfo, RedisResult, Value};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::embedded::Embedded;
 use super::lead::Lead;
 use super::pipe::Pipe;
 use super::server::{RedisServer, tcp};
+use super::sharded::{ShardedSink, ShardedStream};
 use super::stream::{Stream, ask};
 use crate::command::Command;
 use crate::reply::Reply;
@@ -71,12 +73,22 @@ impl Connector {
 
     /// A connection of one's own.
     pub(super) async fn connect(&self) -> RedisResult<Connected> {
+        self.make(&self.handshake(), config()).await
+    }
+
+    /// A connection over which the server pushes what it has to tell.
+    pub(super) async fn tracking(&self, told: impl AsyncPushSender) -> RedisResult<Connected> {
+        let handshake = self.handshake().set_protocol(ProtocolVersion::RESP3);
+        self.make(&handshake, config().set_push_sender(told)).await
+    }
+
+    async fn make(
+        &self,
+        handshake: &RedisConnectionInfo,
+        config: AsyncConnectionConfig,
+    ) -> RedisResult<Connected> {
         let (stream, lead) = self.open().await?;
-        // The gateway's own deadlines rule, not the client's default of 500 ms.
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(None)
-            .set_response_timeout(None);
-        let made = MultiplexedConnection::new_with_config(&self.handshake(), stream, config).await;
+        let made = MultiplexedConnection::new_with_config(handshake, stream, config).await;
         let (connection, driver) = made.map_err(|error| self.without_secrets(error))?;
         Ok(Connected {
             connection,
@@ -91,6 +103,37 @@ impl Connector {
         let made = PubSub::new(&self.handshake(), stream).await;
         let connection = made.map_err(|error| self.without_secrets(error))?;
         Ok((connection, lead))
+    }
+
+    /// A connection for sharded channels.
+    pub(super) async fn sharded_subscriber(
+        &self,
+    ) -> RedisResult<(ShardedSink, ShardedStream, Lead)> {
+        let (stream, lead) = self.open().await?;
+        let (tell, pushes) = mpsc::unbounded_channel();
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(None)
+            .set_response_timeout(None)
+            .set_push_sender(tell);
+        let handshake = self.handshake().set_protocol(ProtocolVersion::RESP3);
+        let made = MultiplexedConnection::new_with_config(&handshake, stream, config).await;
+        let (connection, driver) = made.map_err(|error| self.without_secrets(error))?;
+        let (sink, stream) = ShardedStream::new(connection, tokio::spawn(driver), pushes);
+        Ok((sink, stream, lead))
+    }
+
+    /// A way to the server, to which the gateway has said who it is.
+    pub(super) async fn enter(&self) -> RedisResult<(Stream, Lead)> {
+        let (mut stream, lead) = self.open().await?;
+        if let Self::Redis(server) = self
+            && let Some(login) = server.login()
+        {
+            let answer = ask(&mut stream, &login)
+                .await
+                .and_then(Value::extract_error);
+            answer.map_err(|error| self.without_secrets(error))?;
+        }
+        Ok((stream, lead))
     }
 
     /// The command that makes one round trip and changes nothing.
@@ -155,6 +198,13 @@ impl Connector {
             Self::Redis(server) => server.without_secrets(error),
         }
     }
+}
+
+/// The gateway's own deadlines rule, not the client's default of 500 ms.
+fn config() -> AsyncConnectionConfig {
+    AsyncConnectionConfig::new()
+        .set_connection_timeout(None)
+        .set_response_timeout(None)
 }
 
 impl std::fmt::Display for Connector {

@@ -43,24 +43,35 @@ impl KeyPlace {
         if let Some(place) = specifications.first().and_then(from_specification) {
             return place;
         }
-        match name {
-            "XREAD" | "XREADGROUP" => return Self::streams(),
-            _ => {}
-        }
-        if let Some((_, place)) = MOVING.iter().find(|(moving, _)| *moving == name) {
-            return place.clone();
-        }
-        match entry.get(3) {
+        Self::moving(name).unwrap_or_else(|| match entry.get(3) {
             Some(Reply::Int(first)) if *first > 0 => {
                 usize::try_from(*first).map_or(Self::Nowhere, Self::At)
             }
             _ => Self::Nowhere,
-        }
+        })
     }
 
-    fn streams() -> Self {
-        let word = "STREAMS".to_owned();
-        Self::Behind { word, from: 1 }
+    /// For a command of which no server told: where nearly all have it. If it is none, any node is as good.
+    pub(super) fn unknown(name: &str) -> Self {
+        Self::moving(name).unwrap_or(match name {
+            "BITOP" | "OBJECT" | "XGROUP" | "XINFO" => Self::At(2),
+            _ => Self::At(1),
+        })
+    }
+
+    fn moving(name: &str) -> Option<Self> {
+        let streams = |from| Self::Behind {
+            word: "STREAMS".to_owned(),
+            from,
+        };
+        match name {
+            "XREAD" => return Some(streams(1)),
+            // Behind GROUP and its two names, which may be any words.
+            "XREADGROUP" => return Some(streams(4)),
+            _ => {}
+        }
+        let (_, place) = MOVING.iter().find(|(moving, _)| *moving == name)?;
+        Some(place.clone())
     }
 
     /// The first key of a command, if it has one.
@@ -169,7 +180,7 @@ mod tests {
     #[test]
     fn keys_are_found_where_they_are() {
         let at = |line| key(&KeyPlace::At(2), line);
-        assert_eq!(at("BITOP AND a b").as_deref(), Some("AND"));
+        assert_eq!(at("BITOP AND a b").as_deref(), Some("a"));
         assert_eq!(at("BITOP"), None);
         let counted = KeyPlace::Counted { count: 2, first: 3 };
         assert_eq!(key(&counted, "EVAL x 1 a").as_deref(), Some("a"));
@@ -182,7 +193,7 @@ mod tests {
         ] {
             assert_eq!(key(&counted, none), None, "{none}");
         }
-        let streams = KeyPlace::streams();
+        let streams = KeyPlace::unknown("XREAD");
         assert_eq!(
             key(&streams, "XREAD COUNT 1 streams s 0").as_deref(),
             Some("s")
@@ -203,9 +214,23 @@ mod tests {
         assert_eq!(KeyPlace::from_entry("GET", &entry(1)), KeyPlace::At(1));
         assert_eq!(KeyPlace::from_entry("PING", &entry(0)), KeyPlace::Nowhere);
         assert_eq!(KeyPlace::from_entry("PING", &[]), KeyPlace::Nowhere);
-        let xread = KeyPlace::from_entry("XREAD", &entry(1));
-        assert_eq!(xread, KeyPlace::streams());
+        let group = KeyPlace::from_entry("XREADGROUP", &entry(1));
+        let line = "XREADGROUP GROUP streams c STREAMS s >";
+        assert_eq!(key(&group, line).as_deref(), Some("s"));
         let eval = KeyPlace::from_entry("EVAL", &entry(0));
         assert_eq!(eval, KeyPlace::Counted { count: 2, first: 3 });
+    }
+    #[test]
+    fn keys_are_guessed_where_no_server_tells() {
+        for line in [
+            "GET k",
+            "BITOP AND k a",
+            "EVAL x 1 k a",
+            "OBJECT ENCODING k",
+            "XREAD COUNT 1 STREAMS k 0",
+        ] {
+            let place = KeyPlace::unknown(command(line).name());
+            assert_eq!(key(&place, line).as_deref(), Some("k"), "{line}");
+        }
     }
 }

@@ -88,6 +88,12 @@ impl Link {
         current.clone()
     }
 
+    /// The number of the connection, if there is one.
+    pub(super) fn number(&self) -> Option<u64> {
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        current.as_ref().map(|live| live.number)
+    }
+
     /// The way to the keeper for those who wait for replies.
     pub(super) fn complaints(&self) -> Complaints {
         self.complaints.clone()

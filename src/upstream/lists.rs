@@ -47,6 +47,9 @@ pub(super) const HTTP: &[&str] = &["POST", "HOST:"];
 /// nothing, and the shared one they would block.
 pub(super) const WAITS: &[&str] = &["WAIT", "WAITAOF"];
 
+/// Commands that tell a connection of the program behind it, which all clients share here.
+pub(super) const INTRODUCING: &[&str] = &["CLIENT SETINFO"];
+
 /// Commands that change the state of the connection they are sent over.
 pub(super) const STATEFUL: &[&str] = &[
     "ASKING",
@@ -57,7 +60,6 @@ pub(super) const STATEFUL: &[&str] = &[
     "CLIENT NO-EVICT",
     "CLIENT NO-TOUCH",
     "CLIENT REPLY",
-    "CLIENT SETINFO",
     "CLIENT SETNAME",
     "CLIENT TRACKING",
     "HELLO",

@@ -4,8 +4,11 @@
 //! Embedded or not, it is reached over RESP with the same client, so there is one code path; an embedded
 //! server is an address that the gateway itself serves. Nothing here knows HTTP.
 
+mod admission;
 mod apart;
+mod cache;
 pub mod classes;
+mod cluster;
 mod connector;
 pub mod embedded;
 mod keys;
@@ -13,34 +16,47 @@ mod lead;
 mod learned;
 mod link;
 mod lists;
+mod monitor;
 mod node;
 mod packed;
 mod pipe;
+mod reader;
 mod resp;
+mod sending;
+mod sent;
 mod sentinel;
 mod server;
+mod sharded;
 mod spread;
 mod stream;
+mod written;
 
-use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use backon::BackoffBuilder;
 
 use crate::command::Command;
-use crate::config::{Config, UpstreamUrl};
+use crate::config::{Config, Place, UpstreamUrl};
 use crate::error::Error;
 use crate::reply::Reply;
-use classes::{Class, Classes};
+pub use admission::Ticket;
+use cache::Cache;
+pub use cache::CacheStats;
+use classes::Classes;
+use cluster::Cluster;
 use connector::Connector;
 use embedded::Embedded;
 pub use lead::Lead;
 use learned::Learned;
-use node::{Line, Node};
+pub use monitor::{Monitor, NoMonitor, Told};
+use node::Node;
 use packed::Packed;
+pub use reader::{Reader, Reading};
+pub(crate) use sent::{Sent, Share};
 use server::RedisServer;
+pub use sharded::{Shard, ShardedSink, ShardedStream};
 
 /// What became of one command: Redis' reply (an error of Redis' own is one too), or why there is none.
 pub type Outcome = Result<Reply, Error>;
@@ -53,7 +69,9 @@ pub struct Upstream {
 
 #[derive(Debug)]
 struct Shared {
-    node: Node,
+    engine: Engine,
+    /// `None` unless it is wanted.
+    cache: Option<Cache>,
     learned: Arc<Learned>,
     /// Commands that hold a [`Ticket`].
     under_way: AtomicUsize,
@@ -65,25 +83,68 @@ struct Shared {
     blocking: Arc<tokio::sync::Semaphore>,
 }
 
+/// What answers commands.
+#[derive(Debug)]
+enum Engine {
+    /// One server at a time, the embedded one or another.
+    One(Arc<Node>),
+    /// The nodes of a Cluster.
+    Cluster(Arc<Cluster>),
+}
+
+/// Tells the nodes of a Cluster apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NodeNumber(usize);
+
 impl Upstream {
     /// Starts what the configuration asks for and a task that keeps a connection to it. Returns as soon as
     /// the embedded server listens; a Redis server may come later.
     ///
     /// # Errors
-    /// When the embedded server finds no port to listen on, or there are no certificates for TLS.
+    /// When the embedded server finds no port to listen on, there are no certificates for TLS, or a client cache is
+    /// asked for with something that is not one Redis server.
     pub async fn start(config: &Config) -> std::io::Result<Self> {
-        let connector = match &config.upstream {
-            UpstreamUrl::Embedded => Connector::Embedded(Embedded::start().await?),
-            UpstreamUrl::Redis(server) => {
-                let server = RedisServer::new(*server.clone(), config.connect_timeout)?;
-                Connector::Redis(server)
+        let (learned, limit) = (
+            Learned::nothing(config.allow_command.clone()),
+            config.connect_timeout,
+        );
+        let engine = match &config.upstream {
+            UpstreamUrl::Embedded => {
+                let connector = Connector::Embedded(Embedded::start().await?);
+                Engine::One(Arc::new(Node::start(connector, limit, &learned)))
+            }
+            UpstreamUrl::Redis(settings) => {
+                let server = RedisServer::new(*settings.clone(), limit)?;
+                match &settings.place {
+                    Place::Cluster(seeds) => {
+                        let cluster = Cluster::start(server, seeds.clone(), limit, &learned);
+                        Engine::Cluster(Arc::new(cluster))
+                    }
+                    Place::Tcp(_) | Place::Unix(_) | Place::Sentinel(_) => {
+                        let connector = Connector::Redis(server);
+                        Engine::One(Arc::new(Node::start(connector, limit, &learned)))
+                    }
+                }
             }
         };
-        let learned = Learned::nothing(config.allow_command.clone());
-        let node = Node::start(connector, config.connect_timeout, &learned);
-        node.tried().await;
+        let cache = match (config.client_cache, &engine) {
+            (None, _) => None,
+            (Some(size), Engine::One(node)) if config.upstream.is_one_server() => {
+                Some(Cache::start(size, node, limit, config.command_timeout))
+            }
+            (Some(_), _) => {
+                let message = "a client cache is for one Redis server";
+                let kind = std::io::ErrorKind::InvalidInput;
+                return Err(std::io::Error::new(kind, message));
+            }
+        };
+        match &engine {
+            Engine::One(node) => node.tried().await,
+            Engine::Cluster(cluster) => cluster.tried().await,
+        }
         let shared = Shared {
-            node,
+            engine,
+            cache,
             learned,
             under_way: AtomicUsize::new(0),
             max_commands: config.max_commands,
@@ -113,101 +174,30 @@ impl Upstream {
     }
 
     fn embedded(&self) -> Option<&Embedded> {
-        match self.shared.node.connector() {
-            Connector::Embedded(server) => Some(server),
-            Connector::Redis(_) => None,
+        match &self.shared.engine {
+            Engine::One(node) => match node.connector() {
+                Connector::Embedded(server) => Some(server),
+                Connector::Redis(_) => None,
+            },
+            Engine::Cluster(_) => None,
         }
     }
 
-    /// Checks commands before they are sent, and counts them as under way for as long as the ticket lives.
-    ///
-    /// # Errors
-    /// [`Error::Refused`] or [`Error::Unsupported`] for a command that this upstream cannot take, and
-    /// [`Error::Full`] when too many are under way.
-    pub fn admit(&self, commands: &[Command]) -> Result<Ticket, Error> {
-        if self.embedded().is_some() {
-            commands.iter().try_for_each(embedded::admit)?;
-        }
-        let count = commands.len();
-        if count > self.shared.max_commands {
-            let most = self.shared.max_commands;
-            let message =
-                format!("{count} commands are more than may be under way at all ({most})");
-            return Err(Error::Refused(message));
-        }
-        let before = self.shared.under_way.fetch_add(count, Ordering::Relaxed);
-        // From here on dropping the ticket takes the count back.
-        let ticket = Ticket {
-            shared: Arc::clone(&self.shared),
-            count,
-        };
-        if before + count > self.shared.max_commands {
-            return Err(Error::Full);
-        }
-        Ok(ticket)
+    /// The reply to a command, where it is known without asking.
+    pub fn known(&self, command: &Command) -> Option<Reply> {
+        self.shared.cache.as_ref()?.known(command)
     }
 
-    /// How a command is to be sent, if at all.
-    ///
-    /// # Errors
-    /// [`Error::Refused`] or [`Error::Unsupported`] for a command that this upstream cannot take.
-    pub fn class(&self, command: &Command) -> Result<Class, Error> {
-        if self.embedded().is_some() {
-            embedded::admit(command)?;
-            return Ok(Class::Pooled);
-        }
-        Ok(self.classes().of(command))
+    /// What there is to say of the client cache, if there is one.
+    #[must_use]
+    pub fn cache_stats(&self) -> Option<CacheStats> {
+        self.shared.cache.as_ref().map(Cache::stats)
     }
 
-    /// Checks a channel before it is subscribed to.
-    ///
-    /// # Errors
-    /// [`Error::Refused`] for a name that this upstream cannot take.
-    pub fn admit_channel(&self, channel: &[u8]) -> Result<(), Error> {
-        match self.embedded() {
-            Some(_) => embedded::admit_text("channel", channel),
-            None => Ok(()),
-        }
-    }
-
-    /// Checks that patterns can be subscribed to.
-    ///
-    /// # Errors
-    /// [`Error::Unsupported`] where they cannot.
-    pub fn admit_patterns(&self) -> Result<(), Error> {
-        match self.embedded() {
-            Some(_) => Err(embedded::unsupported("PSUBSCRIBE")),
-            None => Ok(()),
-        }
-    }
-
-    /// Sends commands as one pipeline, in order, over the shared connection; gives one outcome for each, in
-    /// the same order. The commands have been admitted before.
-    ///
-    /// The deadline is inside: the future ends within the command time-out.
-    pub fn send(
-        &self,
-        commands: &[Command],
-    ) -> impl Future<Output = Vec<Outcome>> + Send + 'static {
-        self.send_over(Line::Common, commands)
-    }
-
-    /// The same over the connection for commands whose replies may break it.
-    pub fn send_guarded(
-        &self,
-        commands: &[Command],
-    ) -> impl Future<Output = Vec<Outcome>> + Send + 'static {
-        self.send_over(Line::Guarded, commands)
-    }
-
-    fn send_over(
-        &self,
-        line: Line,
-        commands: &[Command],
-    ) -> impl Future<Output = Vec<Outcome>> + Send + 'static {
-        let shared = &self.shared;
-        let packed = Packed::all(commands);
-        shared.node.send(line, packed, shared.command_timeout)
+    /// Whether the upstream has several nodes.
+    #[must_use]
+    pub fn is_cluster(&self) -> bool {
+        matches!(self.shared.engine, Engine::Cluster(_))
     }
 
     /// What is known of the server's commands.
@@ -219,7 +209,10 @@ impl Upstream {
     /// The command that makes one round trip and changes nothing.
     #[must_use]
     pub fn probe(&self) -> Command {
-        self.shared.node.connector().probe()
+        match &self.shared.engine {
+            Engine::One(node) => node.connector().probe(),
+            Engine::Cluster(_) => Command::new("PING"),
+        }
     }
 
     /// Opens a connection for subscriptions; the other part tells when it should lead elsewhere.
@@ -227,22 +220,10 @@ impl Upstream {
     /// # Errors
     /// Why there is none, for the log.
     pub async fn subscriber(&self) -> redis::RedisResult<(redis::aio::PubSub, Lead)> {
-        self.shared.node.connector().subscriber().await
-    }
-}
-
-/// Commands under way; they are counted until this is dropped.
-#[derive(Debug)]
-pub struct Ticket {
-    shared: Arc<Shared>,
-    count: usize,
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        self.shared
-            .under_way
-            .fetch_sub(self.count, Ordering::Relaxed);
+        match &self.shared.engine {
+            Engine::One(node) => node.connector().subscriber().await,
+            Engine::Cluster(cluster) => cluster.subscriber().await,
+        }
     }
 }
 

@@ -29,6 +29,22 @@ pub(super) enum Line {
     Guarded,
 }
 
+/// Which connections there are, by their numbers: as long as these are the same, so is the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Connections {
+    common: u64,
+    guarded: Option<u64>,
+}
+
+#[cfg(test)]
+impl Connections {
+    /// Those of these numbers.
+    pub(super) fn numbered(common: u64, guarded: u64) -> Self {
+        let guarded = Some(guarded);
+        Self { common, guarded }
+    }
+}
+
 impl Node {
     /// Starts the tasks that keep the connections. What the server says of its commands goes to `learned`.
     pub(super) fn start(
@@ -63,6 +79,16 @@ impl Node {
     /// Whether there is a connection at the moment.
     pub(super) fn is_live(&self) -> bool {
         self.common.live().is_some()
+    }
+
+    /// Which connections there are at the moment; `None` while one is lacking.
+    pub(super) fn connections(&self) -> Option<Connections> {
+        let guarded = match &self.guarded {
+            Some(guarded) => Some(guarded.number()?),
+            None => None,
+        };
+        let common = self.common.number()?;
+        Some(Connections { common, guarded })
     }
 
     fn link(&self, line: Line) -> &Link {

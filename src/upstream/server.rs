@@ -38,7 +38,7 @@ impl RedisServer {
         let tls = settings.tls.as_ref().map(client_config).transpose()?;
         let sentinel = match &settings.place {
             Place::Sentinel(group) => Some(Sentinel::new(group.clone(), connect_timeout)),
-            Place::Tcp(_) | Place::Unix(_) => None,
+            Place::Tcp(_) | Place::Unix(_) | Place::Cluster(_) => None,
         };
         let server = Arc::new(Self {
             settings,
@@ -49,6 +49,19 @@ impl RedisServer {
             tokio::spawn(Sentinel::watch(Arc::downgrade(&server)));
         }
         Ok(server)
+    }
+
+    /// Another server of the same kind, at this address.
+    pub(super) fn at(&self, address: Address) -> Arc<Self> {
+        let settings = Server {
+            place: Place::Tcp(address),
+            ..self.settings.clone()
+        };
+        Arc::new(Self {
+            settings,
+            tls: self.tls.clone(),
+            sentinel: None,
+        })
     }
 
     /// Where it is.
@@ -91,9 +104,9 @@ impl RedisServer {
             (_, Some(sentinel)) => return sentinel.open_master(self).await,
             (Place::Tcp(address), None) => self.reach(address).await?,
             (Place::Unix(path), None) => Box::new(UnixStream::connect(path).await?),
-            // Not made by `new`.
-            (Place::Sentinel(_), None) => {
-                return Err((ErrorKind::InvalidClientConfig, "no Sentinel").into());
+            // Not made by `new`, and the nodes of a Cluster are reached by their addresses.
+            (Place::Sentinel(_) | Place::Cluster(_), None) => {
+                return Err((ErrorKind::InvalidClientConfig, "not one server").into());
             }
         };
         Ok((stream, Lead::fixed()))
@@ -117,7 +130,7 @@ impl RedisServer {
         let text = error.to_string();
         let of_sentinels = match &self.settings.place {
             Place::Sentinel(group) => group.password.as_ref(),
-            Place::Tcp(_) | Place::Unix(_) => None,
+            Place::Tcp(_) | Place::Unix(_) | Place::Cluster(_) => None,
         };
         let mut passwords = self.settings.password.iter().chain(of_sentinels);
         if passwords.any(|password| text.contains(password.reveal())) {

@@ -89,7 +89,7 @@ fn help_tells_every_flag_with_its_variable_and_its_default() {
         match defaults[..] {
             [] => assert!(
                 is_switch
-                    || ["allow-", "upstream-"]
+                    || ["allow-", "upstream-", "max-subscribers", "max-stream-age"]
                         .iter()
                         .any(|begin| name.starts_with(begin))
                     || name.contains("token"),
@@ -133,7 +133,7 @@ fn a_wrong_value_is_a_usage_error_that_names_the_flag() {
         ("--listen", "127.0.0.1:65536"),
         ("--upstream", "http://127.0.0.1"),
         ("--upstream", "redis://"),
-        ("--upstream", "redis+cluster://127.0.0.1"),
+        ("--upstream", "redis+cluster://127.0.0.1/1"),
         ("--upstream-username", "app"),
         ("--upstream-password-file", "/"),
         ("--upstream-ca", "/"),

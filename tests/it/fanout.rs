@@ -9,7 +9,10 @@ use redis_http_gateway::hub::Stats;
 use crate::env::{Client, EventStream, Program, TestGateway, wait_until};
 
 /// Subscribers in the tests of many.
-const MANY: usize = 2_000;
+const MANY: usize = 9_000;
+
+/// Messages that each of them gets.
+const MESSAGES: usize = 20;
 
 fn redis_behind(gateway: &TestGateway) -> BlockingClient {
     let address = gateway.gateway().upstream().embedded_address().unwrap();
@@ -51,19 +54,20 @@ fn evicted(stats: &Stats) -> u64 {
 }
 
 #[test]
-fn two_thousand_subscribers_get_everything_in_order_and_cost_no_thread() {
+fn nine_thousand_subscribers_get_everything_in_order_and_cost_a_descriptor_each() {
     rlimit::increase_nofile_limit(u64::MAX).unwrap();
     let program = Program::start(&["--linger", "50ms"]);
     let threads = program.threads();
     let mut clients = listen_often(&program, |_| "/v1/channels/a/events".into(), MANY);
     assert_eq!(program.threads(), threads);
+    assert!(program.descriptors() + MANY < 20_000);
     let mut publisher = program.connect();
-    for n in 0..200 {
+    for n in 0..MESSAGES {
         assert_eq!(publish(&mut publisher, "a", &format!("message {n}")), 1);
     }
     // One subscriber is looked at closely, and all others have got the same bytes.
     let mut expected = Vec::new();
-    for n in 0..200 {
+    for n in 0..MESSAGES {
         let chunk = clients[0].receive_chunk().unwrap();
         let text = String::from_utf8(chunk).unwrap();
         assert!(

@@ -5,6 +5,8 @@
     reason = "a test says what it expects by unwrapping it, in its helpers too"
 )]
 
+/// Large audiences of event streams: that come and go, that stall, and whose Redis goes away.
+mod audiences;
 /// Tokens in requests: who is asked for one, how it is shown, what each allows.
 mod auth;
 /// The blocking client and subscriber against mini-redis, and against servers that misbehave.
@@ -19,12 +21,19 @@ mod browser;
 mod bytes;
 /// The program as a command: flags, variables, output, exit codes, signals.
 mod cli;
+/// `--client-cache`: what is answered without Redis, and that it is never what it should not be.
+mod client_cache;
+/// A Redis Cluster behind the gateway.
+mod cluster;
+mod cluster_commands;
 /// Every command that the server has, sent once right and once wrong.
 mod command_table;
 /// The command face over a real Redis.
 mod commands;
 /// Writes that happen only if the value is the one that the client knows.
 mod compare_and_set;
+/// `compose.yaml` and the Dockerfile, without a container.
+mod compose;
 /// Many connections at once, and more than there may be.
 mod crowds;
 /// What a client may take its time with, and until when.
@@ -35,6 +44,8 @@ mod embedded;
 mod embedding;
 /// What the tests stand on.
 mod env;
+/// The page's own EventSource in Chromium, and an event stream behind nginx.
+mod event_source;
 /// Event streams as one client sees them: form, content, ids, gaps, heartbeats.
 mod events;
 /// Event streams together: many, slow ones, those that leave, and what is given back then.
@@ -47,8 +58,14 @@ mod framing;
 mod hashes;
 /// `/v1/keys`: values, conditions, negotiation.
 mod keys;
+/// The life of event streams: how many there may be, how long they last, how they end.
+mod lifecycle;
 /// How much a client may send.
 mod limits;
+/// Commands that the gateway answers itself.
+mod local_commands;
+/// `/monitor`: every command that anybody sends, as an event stream.
+mod monitor;
 /// Slow clients and those beside them; the gateway when nobody asks.
 mod neighbours;
 /// The OpenAPI document: its two forms, its completeness, its validity.
@@ -57,6 +74,8 @@ mod openapi;
 mod operations;
 /// Which hosts and origins may use the gateway, over sockets.
 mod origin;
+/// With `--client-cache`: nobody reads anything older than what they wrote.
+mod own_writes;
 /// Many requests on one connection.
 mod pipelining;
 /// The README: what it shows works, and what it says is so.
@@ -71,8 +90,18 @@ mod restarts;
 mod resume;
 /// The published Upstash SDKs, in programs of their own.
 mod sdk;
+/// Sentinel groups that speak TLS or have passwords of their own.
+mod sentinels;
+/// Channels, patterns and Redis streams together on one event stream.
+mod several;
+/// Sharded channels, over one server and over a Cluster.
+mod sharded;
 /// SIGTERM and SIGINT.
 mod shutdown;
+/// The entries of Redis streams as events: order, coming back, what is gone.
+mod stream_events;
+/// The same where Redis goes or falls silent, and where subscribers do not read.
+mod stream_faults;
 /// `/v1/streams` over a real Redis.
 mod streams;
 /// The rules of the house.

@@ -123,6 +123,10 @@ const TRIES: &[Try] = &[
     of("addEntry", "/v1/streams/a/entries", 415)
         .with(GZIP)
         .body("{}"),
+    of("streamEntries", "/v1/streams/a/events?from=0", 501),
+    of("streamEntries", "/v1/streams/a/events?from=x", 400),
+    of("streamEntries", "/v1/streams/a/events", 406).with(JSON),
+    of("headEntryStream", "/v1/streams/a/events", 200),
     of("publish", "/v1/channels/a/messages", 200).body("message"),
     of("publish", "/v1/channels/%FF/messages", 400).body("message"),
     of("publish", "/v1/channels/a/messages", 415)
@@ -157,6 +161,9 @@ const TRIES: &[Try] = &[
     of("psubscribe", "/psubscribe/a", 501),
     of("psubscribeHead", "/psubscribe/a", 200),
     of("psubscribePost", "/psubscribe/a", 501),
+    of("monitor", "/monitor", 501),
+    of("monitorHead", "/monitor", 501),
+    of("monitorPost", "/monitor", 501),
     of("getCommand", "/get/text", 200),
     of("getCommand", "/get/%zz", 400),
     of("headCommand", "/get/text", 200),
@@ -175,6 +182,7 @@ const TRIES: &[Try] = &[
 
 /// What takes a Redis server.
 const TRIES_OVER_REDIS: &[Try] = &[
+    of("monitor", "/monitor", 200),
     of("listKeys", "/v1/keys?match=t*&count=100", 200),
     of("getKey", "/v1/keys/hash", 409),
     of("putKey", "/v1/keys/text?get", 200).body("new"),
@@ -212,6 +220,10 @@ const TRIES_OVER_REDIS: &[Try] = &[
     of("deleteField", "/v1/hashes/hash/old", 404),
     of("listEntries", "/v1/streams/a/entries", 200),
     of("listEntries", "/v1/streams/text/entries", 409),
+    of("streamEntries", "/v1/streams/a/events?from=0", 200),
+    of("streamEntries", "/v1/streams/text/events", 409),
+    of("streamEvents", "/v1/events?channel=a&stream=b", 200),
+    of("streamEvents", "/v1/events?stream=text", 409),
     of("addEntry", "/v1/streams/a/entries?id=2-1", 201).body("{\"a\":1}"),
     of("addEntry", "/v1/streams/a/entries?id=1-1", 409).body("{\"a\":1}"),
 ];

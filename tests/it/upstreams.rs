@@ -16,21 +16,9 @@ fn put(program: &Program) -> u16 {
 
 /// A server that speaks TLS only, with a certificate of this authority.
 fn redis_with_tls(authority: &TestAuthority, args: &[&str]) -> TestRedis {
-    let (cert, key) = (authority.path("server.pem"), authority.path("server.key"));
-    let ca = authority.path("ca.pem");
-    let tls = [
-        "--port",
-        "0",
-        "--tls-port",
-        "{port}",
-        "--tls-cert-file",
-        &cert,
-        "--tls-key-file",
-        &key,
-        "--tls-ca-cert-file",
-        &ca,
-    ];
-    TestRedis::with(&[&tls, args].concat())
+    let tls = authority.server_args();
+    let tls = tls.iter().map(String::as_str);
+    TestRedis::with(&tls.chain(args.iter().copied()).collect::<Vec<_>>())
 }
 
 #[test]
@@ -247,7 +235,7 @@ fn flags_that_do_not_go_together_are_named() {
         ),
         (&["--upstream=redis://s3cret@h"], "--upstream"),
         (&["--upstream=redis://:s3cret@h/x"], "--upstream"),
-        (&["--upstream=redis+cluster://:s3cret@h"], "--upstream"),
+        (&["--upstream=redis+cluster://:s3cret@h/1"], "--upstream"),
         (
             &["--upstream=redis://h", "--upstream-password-file=s3cret"],
             "--upstream-password-file",

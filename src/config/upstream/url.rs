@@ -8,8 +8,8 @@ use url::Url;
 
 use super::{Address, Password, Place, Sentinels, Server, Tls, UpstreamUrl};
 
-const WANTED: &str = "`embedded`, or a URL that begins with redis://, rediss://, redis+unix:// or \
-    redis+sentinel:// is wanted";
+const WANTED: &str = "`embedded`, or a URL that begins with redis://, rediss://, redis+unix://, \
+    redis+sentinel:// or redis+cluster:// is wanted";
 const WANTED_TCP: &str = "redis://[user:password@]host[:port][/database] is wanted, with whatever is not \
     a letter or a digit in a password percent-encoded";
 const WANTED_UNIX: &str =
@@ -17,8 +17,9 @@ const WANTED_UNIX: &str =
 const WANTED_SENTINEL: &str = "redis+sentinel://[user:password@]sentinel[:port][,sentinel[:port]…]/\
     master-name[/database][?sentinel_user=…&sentinel_password=…] is wanted, with whatever is not a letter \
     or a digit in a password percent-encoded";
-const NO_CLUSTER: &str = "a Redis Cluster is not supported yet; redis://, rediss://, redis+unix:// and \
-    redis+sentinel:// are";
+const WANTED_CLUSTER: &str = "redis+cluster://[user:password@]host[:port][,host[:port]…] is wanted, without \
+    a database, as a Cluster has only one, and with whatever is not a letter or a digit in a password \
+    percent-encoded";
 
 const REDIS_PORT: u16 = 6379;
 const SENTINEL_PORT: u16 = 26379;
@@ -36,7 +37,8 @@ pub(super) fn parse(text: &str) -> Result<UpstreamUrl, String> {
         "redis+unix" | "valkey+unix" | "unix" => (unix(rest), WANTED_UNIX),
         "redis+sentinel" => (sentinel(rest, None), WANTED_SENTINEL),
         "rediss+sentinel" => (sentinel(rest, Some(Tls::default())), WANTED_SENTINEL),
-        "redis+cluster" | "rediss+cluster" => return Err(NO_CLUSTER.into()),
+        "redis+cluster" => (cluster(rest, None), WANTED_CLUSTER),
+        "rediss+cluster" => (cluster(rest, Some(Tls::default())), WANTED_CLUSTER),
         _ => return Err(WANTED.into()),
     };
     match parsed {
@@ -78,18 +80,7 @@ fn unix(rest: &str) -> Option<Server> {
 }
 
 fn sentinel(rest: &str, tls: Option<Tls>) -> Option<Server> {
-    // Taken apart by hand as far as URLs have no place for several hosts.
-    let (authority, path) = rest.split_at(rest.find('/')?);
-    let (login, hosts) = match authority.rsplit_once('@') {
-        Some((login, hosts)) => (format!("{login}@"), hosts),
-        None => (String::new(), authority),
-    };
-    let mut addresses = Vec::new();
-    for host in hosts.split(',') {
-        addresses.push(address(&parse_url(host)?, SENTINEL_PORT)?);
-    }
-    let first = hosts.split(',').next()?;
-    let url = parse_url(&format!("{login}{first}{path}"))?;
+    let (addresses, url) = several(rest, SENTINEL_PORT)?;
     let (username, password) = credentials(&url)?;
     let mut path = url.path_segments()?;
     let master = decoded(path.next()?)?;
@@ -112,6 +103,39 @@ fn sentinel(rest: &str, tls: Option<Tls>) -> Option<Server> {
         password,
         database,
     })
+}
+
+fn cluster(rest: &str, tls: Option<Tls>) -> Option<Server> {
+    let (addresses, url) = several(rest, REDIS_PORT)?;
+    let [] = parameters(&url, [])?;
+    let (username, password) = credentials(&url)?;
+    if !matches!(url.path(), "" | "/" | "/0") {
+        return None;
+    }
+    Some(Server {
+        place: Place::Cluster(addresses),
+        tls,
+        username,
+        password,
+        database: 0,
+    })
+}
+
+/// The hosts of a URL that has several, and the rest of it, with the first of them.
+fn several(rest: &str, default_port: u16) -> Option<(Vec<Address>, Url)> {
+    // Taken apart by hand as far as URLs have no place for several hosts.
+    let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    let (login, hosts) = match authority.rsplit_once('@') {
+        Some((login, hosts)) => (format!("{login}@"), hosts),
+        None => (String::new(), authority),
+    };
+    let mut addresses = Vec::new();
+    for host in hosts.split(',') {
+        addresses.push(address(&parse_url(host)?, default_port)?);
+    }
+    let first = hosts.split(',').next()?;
+    let url = parse_url(&format!("{login}{first}{path}"))?;
+    Some((addresses, url))
 }
 
 /// What follows `://`, as a URL that has a host and no fragment.
@@ -223,6 +247,27 @@ mod tests {
     }
 
     #[test]
+    fn a_cluster() {
+        let server = server("redis+cluster://u:p@a,[::1]:2");
+        assert_eq!(
+            server.place,
+            Place::Cluster(vec![at("a", 6379), at("::1", 2)])
+        );
+        assert_eq!(server.username.as_deref(), Some("u"));
+        assert_eq!(server.password.unwrap().reveal(), "p");
+        assert!(server.tls.is_none());
+        for text in [
+            "rediss+cluster://a",
+            "rediss+cluster://a/",
+            "rediss+cluster://a/0",
+        ] {
+            let server = self::server(text);
+            assert_eq!(server.place, Place::Cluster(vec![at("a", 6379)]));
+            assert!(server.tls.is_some());
+        }
+    }
+
+    #[test]
     fn what_is_wrong_is_refused_and_not_repeated() {
         for text in [
             "s3cret",
@@ -247,15 +292,17 @@ mod tests {
             "redis+sentinel://:s3cret@host/name/x",
             "redis+sentinel://host/name?sentinel_user=s3cret",
             "redis+sentinel://host/name?sentinel_password=s3cret&sentinel_password=s3cret",
-            "redis+cluster://:s3cret@host",
+            "redis+cluster://",
+            "redis+cluster://:s3cret@",
+            "redis+cluster://:s3cret@host,",
+            "redis+cluster://:s3cret@host/1",
+            "redis+cluster://:s3cret@host?password=s3cret",
         ] {
             let error = parse(text).expect_err(text);
             for part in ["s3cret", "s3", "cret@"] {
                 assert!(!error.contains(part), "{text}: {error}");
             }
         }
-        let error = parse("redis+cluster://a,b").expect_err("not yet");
-        assert!(error.contains("not supported yet"), "{error}");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! connection, and may send a write twice.
 
 mod encode;
+mod local;
 mod parse;
 mod script;
 
@@ -13,13 +14,15 @@ use bytes::Bytes;
 use tiny_http::Method;
 
 use super::access::Permit;
-use super::handlers::channels::{MAX_TOPICS, stream};
-use super::plan::{Apart, Ask, Lane, Plan, Respond};
+use super::handlers::channels::{self, stream};
+use super::plan::{Apart, Ask, Lane, Plan, Respond, Watch};
 use super::problem::Problem;
 use super::query::decode_segment;
 use super::request::Request;
 use super::response::Response;
+use crate::auth::Use;
 use crate::command::Command;
+use crate::error::Error;
 use crate::hub::{Format, Shape, Topic};
 use crate::reply::Reply;
 use crate::upstream::classes::Class;
@@ -85,24 +88,33 @@ pub(super) fn path(
     run(request, context, command)
 }
 
-fn run(request: &Request, context: Context<'_>, mut command: Command) -> Result<Plan, Problem> {
+fn run(request: &Request, context: Context<'_>, command: Command) -> Result<Plan, Problem> {
     let encoding = encoding(request);
-    let class = classify(context, &command)?;
-    let mend = context.scripts.translate(&mut command);
+    let One {
+        command,
+        mend,
+        class,
+    } = match check(context, command)? {
+        Checked::Here(reply) => return Ok(Plan::Answer(answer(encoding, reply))),
+        Checked::Sent(one) => one,
+    };
     let respond = move |outcomes: Vec<Outcome>| match outcomes.into_iter().next() {
-        Some(Ok(reply)) => {
-            let status = if matches!(reply, Reply::Error(_)) {
-                400
-            } else {
-                200
-            };
-            let body = encoding.one(&Ok(mend.apply(reply)));
-            Ok(Response::new(status).body(encoding.media_type(), body))
-        }
+        Some(Ok(reply)) => Ok(answer(encoding, mend.apply(reply))),
         Some(Err(error)) => Err(error.into()),
         None => Err(Problem::defect()),
     };
     Ok(plan(class, vec![command], Box::new(respond)))
+}
+
+/// The answer to one command.
+fn answer(encoding: Encoding, reply: Reply) -> Response {
+    let status = if matches!(reply, Reply::Error(_)) {
+        400
+    } else {
+        200
+    };
+    let body = encoding.one(&Ok(reply));
+    Response::new(status).body(encoding.media_type(), body)
 }
 
 /// Sends commands as their class, the most careful of all their classes, asks for.
@@ -110,7 +122,9 @@ fn plan(class: Class, commands: Vec<Command>, respond: Respond) -> Plan {
     let lane = match class {
         Class::Blocking => Lane::Own,
         Class::Guarded => Lane::Guarded,
-        Class::Pooled | Class::Refused(_) => return Plan::Ask(Ask { commands, respond }),
+        Class::Pooled | Class::Local | Class::Refused(_) => {
+            return Plan::Ask(Ask { commands, respond });
+        }
     };
     Plan::Apart(Apart {
         commands,
@@ -127,29 +141,22 @@ pub(super) fn pipeline(request: &Request, context: Context<'_>) -> Result<Plan, 
     let mut class = Class::Pooled;
     for parsed in parse::many_from_json(&request.body).map_err(malformed)? {
         let checked = parsed.map_err(malformed);
-        slots.push(
-            match checked.and_then(|command| among_others(context, command)) {
-                Ok(one) => {
-                    commands.push(one.command);
-                    if one.class == Class::Guarded {
-                        class = Class::Guarded;
-                    }
-                    Ok(one.mend)
-                }
-                Err(problem) => Err(problem.detail.into_owned()),
-            },
-        );
+        let slot = checked.and_then(|command| add(context, command, (&mut commands, &mut class)));
+        slots.push(slot.map_err(|problem| problem.detail.into_owned()));
     }
     let respond = move |outcomes: Vec<Outcome>| {
+        if let Some(error) = common_failure(&outcomes) {
+            return Err(error.into());
+        }
         let mut outcomes = outcomes.into_iter();
         let mut items: Vec<Item> = Vec::with_capacity(slots.len());
         for slot in slots {
             items.push(match slot {
                 Err(message) => Err(message),
-                Ok(mend) => match outcomes.next() {
+                Ok(Slot::Here(reply)) => Ok(reply),
+                Ok(Slot::Sent(mend)) => match outcomes.next() {
                     Some(Ok(reply)) => Ok(mend.apply(reply)),
-                    // All of them travel together: what befell one befell all.
-                    Some(Err(error)) => return Err(error.into()),
+                    Some(Err(error)) => Err(error.to_string()),
                     None => return Err(Problem::defect()),
                 },
             });
@@ -162,6 +169,15 @@ pub(super) fn pipeline(request: &Request, context: Context<'_>) -> Result<Plan, 
     Ok(plan(class, commands, Box::new(respond)))
 }
 
+/// What can be said of all commands of a pipeline that got no reply. `None` if some got one: the nodes of a
+/// Cluster fail one by one, and what was done must not be called undone.
+fn common_failure(outcomes: &[Outcome]) -> Option<Error> {
+    let failures = outcomes.iter().map(|outcome| outcome.as_ref().err());
+    let all: Vec<_> = failures.collect::<Option<_>>()?;
+    let unknown = all.iter().find(|error| error.outcome_unknown());
+    unknown.or(all.first()).map(|error| (*error).clone())
+}
+
 /// `POST /multi-exec`: several commands as a transaction.
 ///
 /// MULTI, the commands and EXEC go out as one piece of one pipeline, so nothing comes between them, and the
@@ -169,28 +185,30 @@ pub(super) fn pipeline(request: &Request, context: Context<'_>) -> Result<Plan, 
 pub(super) fn transaction(request: &Request, context: Context<'_>) -> Result<Plan, Problem> {
     let encoding = encoding(request);
     let mut commands = vec![Command::new("MULTI")];
-    let mut mends = Vec::new();
+    let mut slots = Vec::new();
     let mut class = Class::Pooled;
     let parsed = parse::many_from_json(&request.body).map_err(malformed)?;
     for (index, parsed) in parsed.into_iter().enumerate() {
         let checked = parsed.map_err(malformed);
-        let one = checked.and_then(|command| among_others(context, command));
-        let one = one.map_err(|mut problem| {
+        let slot = checked.and_then(|command| add(context, command, (&mut commands, &mut class)));
+        slots.push(slot.map_err(|mut problem| {
             let detail = format!("command {index} of the transaction: {}", problem.detail);
             problem.detail = detail.into();
             problem
-        })?;
-        if one.class == Class::Guarded {
-            class = Class::Guarded;
-        }
-        commands.push(one.command);
-        mends.push(one.mend);
+        })?);
     }
-    if mends.is_empty() {
-        let items = encoding.many(&[]);
-        return Ok(Plan::Answer(
-            Response::new(200).body(encoding.media_type(), items),
-        ));
+    let items = move |results: Vec<Reply>| {
+        let mut results = results.into_iter();
+        let reply = |slot| match slot {
+            Slot::Here(reply) => Some(Ok(reply)),
+            Slot::Sent(mend) => results.next().map(|reply| Ok(mend.apply(reply))),
+        };
+        let items: Vec<Item> = slots.into_iter().map_while(reply).collect();
+        Response::new(200).body(encoding.media_type(), encoding.many(&items))
+    };
+    if commands.len() == 1 {
+        // Nothing to be sent.
+        return Ok(Plan::Answer(items(Vec::new())));
     }
     commands.push(Command::new("EXEC"));
     let respond = move |outcomes: Vec<Outcome>| {
@@ -201,11 +219,7 @@ pub(super) fn transaction(request: &Request, context: Context<'_>) -> Result<Pla
             return Err(Problem::new(502, detail));
         }
         match replies.pop() {
-            Some(Reply::Array(results)) => {
-                let results = results.into_iter().zip(mends);
-                let items: Vec<Item> = results.map(|(reply, mend)| Ok(mend.apply(reply))).collect();
-                Ok(Response::new(200).body(encoding.media_type(), encoding.many(&items)))
-            }
+            Some(Reply::Array(results)) => Ok(items(results)),
             // Never 2xx: the clients would look for results.
             Some(reply @ Reply::Error(_)) => {
                 let body = encoding.one(&Ok(reply));
@@ -218,52 +232,119 @@ pub(super) fn transaction(request: &Request, context: Context<'_>) -> Result<Pla
 }
 
 /// `/subscribe/{channel}/…`: messages as the SDKs read them. The body and the query mean nothing.
-pub(super) fn subscribe(request: &Request, channels: &[Bytes]) -> Result<Plan, Problem> {
-    listen(request, channels, Topic::Channel)
+pub(super) fn subscribe(
+    request: &Request,
+    channels: &[Bytes],
+    max_topics: usize,
+) -> Result<Plan, Problem> {
+    listen(request, channels, Topic::Channel, max_topics)
 }
 
 /// `/psubscribe/{pattern}/…`.
-pub(super) fn psubscribe(request: &Request, patterns: &[Bytes]) -> Result<Plan, Problem> {
-    listen(request, patterns, Topic::Pattern)
+pub(super) fn psubscribe(
+    request: &Request,
+    patterns: &[Bytes],
+    max_topics: usize,
+) -> Result<Plan, Problem> {
+    listen(request, patterns, Topic::Pattern, max_topics)
 }
 
-fn listen(request: &Request, names: &[Bytes], kind: fn(Bytes) -> Topic) -> Result<Plan, Problem> {
+/// `/monitor`: every command that anybody sends to Redis.
+pub(super) fn monitor(request: &Request, context: Context<'_>) -> Result<Plan, Problem> {
+    context.permit.check_use(&Use::Monitor)?;
+    context.upstream.admit_monitor()?;
+    // It writes nothing, but slows the server down.
+    context.check_intent(&Command::new("MONITOR"))?;
+    let head = channels::head();
+    if request.method == Method::Head {
+        return Ok(Plan::Answer(head));
+    }
+    let respond = |outcomes: Vec<Outcome>| match outcomes.into_iter().next() {
+        Some(Ok(reply)) => Ok(answer(Encoding::Plain, reply)),
+        Some(Err(error)) => Err(error.into()),
+        None => Err(Problem::defect()),
+    };
+    Ok(Plan::Watch(Watch {
+        head,
+        respond: Box::new(respond),
+    }))
+}
+
+fn listen(
+    request: &Request,
+    names: &[Bytes],
+    kind: fn(Bytes) -> Topic,
+    max_topics: usize,
+) -> Result<Plan, Problem> {
     let names = names.iter().map(|name| decode_segment(name).map(kind));
     let mut topics = names.collect::<Result<Vec<_>, _>>()?;
     topics.sort();
     topics.dedup();
-    if topics.len() > MAX_TOPICS {
+    if topics.len() > max_topics {
         return Err(malformed(format!(
-            "a stream carries {MAX_TOPICS} channels at most"
+            "a stream carries {max_topics} channels at most"
         )));
     }
     let shape = Shape {
         format: Format::Upstash,
         named: false,
     };
-    Ok(stream(request, &topics, shape, None))
+    Ok(stream(request, &topics, shape, None, None))
 }
 
-/// A command that may go among others, and what is to be done to its reply.
+/// A command that may be sent, and what is to be done to its reply.
 struct One {
     command: Command,
     mend: Mend,
     class: Class,
 }
 
-fn among_others(context: Context<'_>, mut command: Command) -> Result<One, Problem> {
+/// A command that is allowed.
+enum Checked {
+    Sent(One),
+    /// It is not sent; this is its reply.
+    Here(Reply),
+}
+
+/// Where the reply to a command among others comes from.
+enum Slot {
+    Sent(Mend),
+    Here(Reply),
+}
+
+fn check(context: Context<'_>, mut command: Command) -> Result<Checked, Problem> {
     let class = classify(context, &command)?;
-    if class == Class::Blocking {
-        let name = command.name();
-        let message = format!("{name} may block and cannot be sent with others; send it alone");
-        return Err(malformed(message));
+    if class == Class::Local {
+        return Ok(Checked::Here(local::reply(&command)?));
     }
     let mend = context.scripts.translate(&mut command);
-    Ok(One {
+    Ok(Checked::Sent(One {
         command,
         mend,
         class,
-    })
+    }))
+}
+
+/// Adds a command to others, if it may go among them, with the class of all of them.
+fn add(
+    context: Context<'_>,
+    command: Command,
+    (commands, class): (&mut Vec<Command>, &mut Class),
+) -> Result<Slot, Problem> {
+    let one = match check(context, command)? {
+        Checked::Here(reply) => return Ok(Slot::Here(reply)),
+        Checked::Sent(one) => one,
+    };
+    if one.class == Class::Blocking {
+        let name = one.command.name();
+        let message = format!("{name} may block and cannot be sent with others; send it alone");
+        return Err(malformed(message));
+    }
+    if one.class == Class::Guarded {
+        *class = Class::Guarded;
+    }
+    commands.push(one.command);
+    Ok(Slot::Sent(one.mend))
 }
 
 fn classify(context: Context<'_>, command: &Command) -> Result<Class, Problem> {

@@ -1,4 +1,4 @@
-//! `/v1/channels` and `/v1/events`: publishing, and listening by Server-Sent Events.
+//! `/v1/channels` and `/v1/events`: publishing, and listening by Server-Sent Events, on the latter also to streams.
 
 use bytes::Bytes;
 use serde_json::json;
@@ -11,16 +11,20 @@ use crate::http::problem::Problem;
 use crate::http::query::{Query, bad};
 use crate::http::request::Request;
 use crate::http::response::Response;
-use crate::hub::{Format, Shape, Topic};
+use crate::hub::{Begin, Format, Shape, Topic};
 use crate::reply::Reply;
-
-/// Channels and patterns that one stream may carry.
-pub(crate) const MAX_TOPICS: usize = 100;
 
 /// `POST /v1/channels/{channel}/messages`.
 pub(crate) fn publish(request: &Request, channel: Bytes) -> Result<Plan, Problem> {
-    Query::parse(&request.query)?.finish()?;
-    let command = Command::publish(channel, request.body.clone());
+    let mut query = Query::parse(&request.query)?;
+    let sharded = query.flag("sharded")?;
+    query.finish()?;
+    let message = request.body.clone();
+    let command = if sharded {
+        Command::new("SPUBLISH").arg(channel).arg(message)
+    } else {
+        Command::publish(channel, message)
+    };
     Ok(Plan::ask(command, |reply| match reply {
         Reply::Int(receivers) => Ok(Response::json(&json!({"receivers": receivers}))),
         other => Err(unexpected(&other)),
@@ -29,29 +33,45 @@ pub(crate) fn publish(request: &Request, channel: Bytes) -> Result<Plan, Problem
 
 /// `GET /v1/channels/{channel}/events`.
 pub(crate) fn events(request: &Request, channel: Bytes) -> Result<Plan, Problem> {
-    let query = Query::parse(&request.query)?;
-    listen(request, query, &[Topic::Channel(channel)], Format::Raw)
+    let mut query = Query::parse(&request.query)?;
+    let topic = kind(query.flag("sharded")?)(channel);
+    listen(request, query, &[topic], Format::Raw)
 }
 
-/// `GET /v1/events?channel=…`.
-pub(crate) fn events_of_several(request: &Request) -> Result<Plan, Problem> {
+/// `GET /v1/events?channel=…`, with this many channels, patterns and streams at most.
+pub(crate) fn events_of_several(request: &Request, max_topics: usize) -> Result<Plan, Problem> {
     let mut query = Query::parse(&request.query)?;
-    let channels = query.all("channel").into_iter().map(Topic::Channel);
-    let patterns = query.all("pattern").into_iter().map(Topic::Pattern);
-    let mut topics: Vec<_> = channels.chain(patterns).collect();
+    let sharded = query.flag("sharded")?;
+    let patterns = query.all("pattern");
+    if sharded && !patterns.is_empty() {
+        return Err(bad("pattern", "does not go with sharded channels"));
+    }
+    let channels = query.all("channel").into_iter().map(kind(sharded));
+    let patterns = patterns.into_iter().map(Topic::Pattern);
+    let streams = query.all("stream").into_iter().map(Topic::Stream);
+    let mut topics: Vec<_> = channels.chain(patterns).chain(streams).collect();
     topics.sort();
     topics.dedup();
     if topics.is_empty() {
         return Err(bad(
             "channel",
-            "must be given, once for each channel, or pattern",
+            "must be given, once for each channel, or pattern, or stream",
         ));
     }
-    if topics.len() > MAX_TOPICS {
-        let what = format!("may be given {MAX_TOPICS} times at most");
+    if topics.len() > max_topics {
+        let what = format!("may be given {max_topics} times at most, with pattern and stream");
         return Err(bad("channel", &what));
     }
     listen(request, query, &topics, Format::Json)
+}
+
+/// What is listened to by the name of a channel.
+fn kind(sharded: bool) -> fn(Bytes) -> Topic {
+    if sharded {
+        Topic::Sharded
+    } else {
+        Topic::Channel
+    }
 }
 
 fn listen(
@@ -68,18 +88,33 @@ fn listen(
     let named = query.word("event", &["channel"])?.is_some();
     let asked = query.one("last_event_id")?;
     query.finish()?;
-    if !accepts(&request.headers, "text/event-stream") {
-        return Err(Problem::new(406, "this comes as text/event-stream"));
-    }
-    // An EventSource reconnects with the URL it began with: its header is the newer one.
-    let last = request.headers.get("Last-Event-ID").or(asked.as_deref());
-    let last_event_id = last.map(|id| String::from_utf8_lossy(id).into_owned());
+    let last_event_id = last_event_id(request, asked.as_deref())?;
     Ok(stream(
         request,
         topics,
         Shape { format, named },
         last_event_id,
+        None,
     ))
+}
+
+/// Where the server has no sharded channels: it is asked for one without a name, and says so itself.
+pub(crate) fn no_sharded() -> Plan {
+    Plan::ask(Command::new("SSUBSCRIBE"), |reply| Err(unexpected(&reply)))
+}
+
+/// The id of the last event that the client has seen, if it says so. Whether it takes an event stream at all.
+pub(crate) fn last_event_id(
+    request: &Request,
+    asked: Option<&[u8]>,
+) -> Result<Option<String>, Problem> {
+    if !accepts(&request.headers, "text/event-stream") {
+        return Err(Problem::new(406, "this comes as text/event-stream"));
+    }
+    // An EventSource reconnects with the URL it began with: its header is the newer one.
+    let last = request.headers.get("Last-Event-ID").or(asked);
+    let last = last.map(|id| String::from_utf8_lossy(id).into_owned());
+    Ok(last.filter(|last| !last.is_empty()))
 }
 
 /// An event stream; of a HEAD, its head alone.
@@ -88,6 +123,7 @@ pub(crate) fn stream(
     topics: &[Topic],
     shape: Shape,
     last_event_id: Option<String>,
+    begin: Option<Begin>,
 ) -> Plan {
     let head = head();
     if request.method == Method::Head {
@@ -98,18 +134,21 @@ pub(crate) fn stream(
     let topics = topics.iter().map(|topic| match topic {
         Topic::Channel(name) => Topic::Channel(copy(name)),
         Topic::Pattern(name) => Topic::Pattern(copy(name)),
+        Topic::Sharded(name) => Topic::Sharded(copy(name)),
+        Topic::Stream(key) => Topic::Stream(copy(key)),
     });
     Plan::Listen(Listen {
         topics: topics.collect(),
         shape,
         last_event_id,
+        begin,
         head,
     })
 }
 
 /// The head of an event stream. Caches and proxies are told to keep their hands off it; nginx has a header
 /// of its own for that.
-fn head() -> Response {
+pub(crate) fn head() -> Response {
     Response::new(200)
         .header("Content-Type", "text/event-stream")
         .header("Cache-Control", "no-store, no-transform")

@@ -1,11 +1,9 @@
-//! Fields with their values, of hashes and of stream entries: out of a JSON object, and into one.
+//! Fields with their values, of hashes and of stream entries, out of a JSON object.
 
 use bytes::Bytes;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
 
-use super::values::put_bytes;
 use crate::http::problem::Problem;
 
 /// The most fields in one JSON body. Redis has taken a million arguments in a command, and no more, for most
@@ -88,57 +86,8 @@ fn scalar(name: &str, json: &str) -> Result<Option<Bytes>, Problem> {
     Err(Problem::new(400, detail))
 }
 
-/// Fields as a JSON object, sorted by name.
-///
-/// A value that is not UTF-8 is an object with its base64. A field that cannot be a name in JSON, as it is not
-/// UTF-8 or is there twice, is in a list under the empty name; no field has a list for its value, so that
-/// one cannot be taken for the other.
-pub(crate) fn object(fields: impl IntoIterator<Item = (Bytes, Bytes)>) -> Map<String, Value> {
-    let mut object = Map::new();
-    let mut others = Vec::new();
-    for (name, value) in fields {
-        match std::str::from_utf8(&name) {
-            Ok(text) if !object.contains_key(text) => {
-                object.insert(text.into(), one(&value));
-            }
-            _ => others.push(other(&name, &value)),
-        }
-    }
-    if !others.is_empty() {
-        if let Some(value) = object.remove("") {
-            let mut first = Map::new();
-            first.insert("field".into(), "".into());
-            match value {
-                Value::Object(encoded) => first.extend(encoded),
-                value => drop(first.insert("value".into(), value)),
-            }
-            others.insert(0, first.into());
-        }
-        object.insert(String::new(), others.into());
-    }
-    object
-}
-
-fn one(value: &[u8]) -> Value {
-    let mut object = Map::new();
-    put_bytes(&mut object, "value", "encoding", value);
-    match object.len() {
-        1 => object.remove("value").unwrap_or_default(),
-        _ => object.into(),
-    }
-}
-
-fn other(name: &[u8], value: &[u8]) -> Value {
-    let mut object = Map::new();
-    put_bytes(&mut object, "field", "field_encoding", name);
-    put_bytes(&mut object, "value", "encoding", value);
-    object.into()
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     const WANTED: &str = "an object";
@@ -178,34 +127,5 @@ mod tests {
             assert_eq!(problem.status, 400);
             assert!(problem.detail.contains(said), "{body}: {}", problem.detail);
         }
-    }
-
-    fn shown(fields: &[(&'static [u8], &'static [u8])]) -> Value {
-        let bytes = |&(name, value)| (Bytes::from_static(name), Bytes::from_static(value));
-        object(fields.iter().map(bytes)).into()
-    }
-
-    #[test]
-    fn no_field_is_lost_in_json() {
-        assert_eq!(
-            shown(&[(b"b", b"1"), (b"a", b"")]),
-            json!({"a": "", "b": "1"})
-        );
-        let encoded = json!({"value": "/w==", "encoding": "base64"});
-        assert_eq!(shown(&[(b"a", b"\xFF")]), json!({"a": encoded}));
-        assert_eq!(shown(&[(b"", b"1")]), json!({"": "1"}));
-        assert_eq!(
-            shown(&[
-                (b"a", b"1"),
-                (b"a", b"2"),
-                (b"\xFE", b"\xFF"),
-                (b"", b"\xFF")
-            ]),
-            json!({"a": "1", "": [
-                {"field": "", "value": "/w==", "encoding": "base64"},
-                {"field": "a", "value": "2"},
-                {"field": "/g==", "field_encoding": "base64", "value": "/w==", "encoding": "base64"},
-            ]})
-        );
     }
 }

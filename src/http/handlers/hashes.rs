@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use tiny_http::Method;
 
 use super::fields;
-use super::values::{entity_tag, put_bytes, raw};
+use super::values::{entity_tag, raw};
 use crate::command::Command;
 use crate::http::negotiate::{Conditions, accepts, refuse_conditions, wants_json};
 use crate::http::plan::{Ask, Plan, reply, unexpected};
@@ -14,6 +14,7 @@ use crate::http::query::Query;
 use crate::http::request::Request;
 use crate::http::response::Response;
 use crate::reply::Reply;
+use crate::reply::fields::{in_pairs, object, put_bytes};
 use crate::upstream::Outcome;
 
 /// Removes a key if it holds a hash. 0: there is none; -1: it holds something else.
@@ -49,21 +50,12 @@ fn get(request: &Request, key: Bytes) -> Result<Plan, Problem> {
         if pairs.is_empty() {
             return Err(conditions.absent("there is no such key"));
         }
-        let object = Value::from(fields::object(pairs));
+        let object = Value::from(object(pairs));
         // Sorted, so that the same fields have the same tag.
         let tag = entity_tag(object.to_string().as_bytes(), true);
         let response = conditions.apply(&tag, || Response::json(&object))?;
         Ok(response.header("Vary", "Accept"))
     }))
-}
-
-/// What Redis replied as names and values by turns.
-pub(super) fn in_pairs(replies: &[Reply]) -> Option<Vec<(Bytes, Bytes)>> {
-    let pairs = replies.chunks(2).map(|pair| match pair {
-        [Reply::Bulk(name), Reply::Bulk(value)] => Some((name.clone(), value.clone())),
-        _ => None,
-    });
-    pairs.collect()
 }
 
 fn patch(request: &Request, key: &Bytes) -> Result<Plan, Problem> {

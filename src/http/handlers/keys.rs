@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use tiny_http::Method;
 
 use super::compare;
-use super::values::{entity_tag, put_bytes, raw};
+use super::values::{entity_tag, raw};
 use crate::command::{Command, Expiry};
 use crate::http::negotiate::{Conditions, wants_json};
 use crate::http::plan::{Ask, Plan, reply, unexpected};
@@ -16,6 +16,7 @@ use crate::http::query::{Query, bad};
 use crate::http::request::Request;
 use crate::http::response::Response;
 use crate::reply::Reply;
+use crate::reply::fields::put_bytes;
 
 /// The most keys that one page of the listing may ask Redis to look at.
 const MAX_COUNT: u64 = 10_000;

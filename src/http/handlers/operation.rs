@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::http::plan::{Ask, Plan, reply};
+use crate::http::plan::{Apart, Ask, Lane, Plan, reply};
 use crate::http::problem::Problem;
 use crate::http::response::Response;
 use crate::reply::Reply;
@@ -25,10 +25,13 @@ pub(crate) fn health() -> Plan {
     Plan::Answer(fresh(&json!({"status": "ok"})))
 }
 
-/// `GET /readyz`: Redis answers. Whatever keeps it from doing so, the answer is 503: the question itself
-/// can be asked again. How it is set up is not for everybody.
+/// `GET /readyz`: Redis answers, or some node of a Cluster. Whatever keeps it from doing so, the answer is 503:
+/// the question itself can be asked again. How it is set up is not for everybody.
 pub(crate) fn ready(upstream: &Upstream, with_details: bool) -> Plan {
-    let ready = match (with_details, upstream.embedded_address()) {
+    if upstream.is_cluster() {
+        return cluster_ready(with_details);
+    }
+    let mut ready = match (with_details, upstream.embedded_address()) {
         (false, _) => json!({"status": "ok"}),
         (true, address) => json!({
             "status": "ok",
@@ -36,18 +39,74 @@ pub(crate) fn ready(upstream: &Upstream, with_details: bool) -> Plan {
             "version": env!("CARGO_PKG_VERSION"),
         }),
     };
+    if with_details && let Some(cache) = upstream.cache_stats() {
+        ready["client_cache"] = json!({
+            "values": cache.values,
+            "bytes": cache.bytes,
+            "hits": cache.hits,
+            "misses": cache.misses,
+        });
+    }
     let respond = move |outcomes: Vec<Outcome>| match outcomes.into_iter().next() {
-        // Who may not send a PING may send other things.
-        Some(Ok(Reply::Error(error))) if error.code() == "NOPERM" => Ok(fresh(&ready)),
-        outcome => match reply(outcome) {
-            Ok(_) => Ok(fresh(&ready)),
-            Err(_) => Err(Problem::new(503, "Redis does not answer")),
-        },
+        Some(Ok(reply)) if is_sign_of_life(&reply) => Ok(fresh(&ready)),
+        _ => Err(Problem::new(503, "Redis does not answer")),
     };
     Plan::Ask(Ask {
         commands: vec![upstream.probe()],
         respond: Box::new(respond),
     })
+}
+
+fn cluster_ready(with_details: bool) -> Plan {
+    let respond = move |outcomes: Vec<Outcome>| {
+        let nodes = nodes(reply(outcomes.into_iter().next())?);
+        if !nodes.iter().any(|(_, answers)| *answers) {
+            return Err(Problem::new(503, "no node of the Cluster answers"));
+        }
+        if !with_details {
+            return Ok(fresh(&json!({"status": "ok"})));
+        }
+        let node = |(address, answers)| json!({"address": address, "answers": answers});
+        Ok(fresh(&json!({
+            "status": "ok",
+            "upstream": "cluster",
+            "nodes": nodes.into_iter().map(node).collect::<Vec<_>>(),
+            "version": env!("CARGO_PKG_VERSION"),
+        })))
+    };
+    Plan::Apart(Apart {
+        commands: Vec::new(),
+        lane: Lane::Nodes,
+        respond: Box::new(respond),
+    })
+}
+
+/// Addresses of nodes and whether they answer, from what [`Upstream::probe_nodes`] gives.
+fn nodes(reply: Reply) -> Vec<(String, bool)> {
+    let Reply::Array(nodes) = reply else {
+        return Vec::new();
+    };
+    let node = |node| match node {
+        Reply::Array(pair) => match &pair[..] {
+            [Reply::Bulk(address), reply] => {
+                let address = String::from_utf8_lossy(address).into_owned();
+                let answers = !matches!(reply, Reply::Nil) && is_sign_of_life(reply);
+                Some((address, answers))
+            }
+            _ => None,
+        },
+        _ => None,
+    };
+    nodes.into_iter().filter_map(node).collect()
+}
+
+/// Whether a reply to the probe says that the server serves.
+fn is_sign_of_life(reply: &Reply) -> bool {
+    match reply {
+        // Who may not send a PING may send other things.
+        Reply::Error(error) => error.code() == "NOPERM",
+        _ => true,
+    }
 }
 
 /// `GET /openapi.yaml`.

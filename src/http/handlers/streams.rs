@@ -1,12 +1,11 @@
-//! `/v1/streams`: the entries of Redis streams.
+//! `/v1/streams`: the entries of Redis streams, as lists and as Server-Sent Events.
 
 use bytes::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use serde_json::{Value, json};
 use tiny_http::Method;
 
-use super::fields;
-use super::hashes::in_pairs;
+use super::{channels, fields};
 use crate::command::Command;
 use crate::http::negotiate::{accepts, refuse_conditions};
 use crate::http::plan::{Plan, unexpected};
@@ -14,7 +13,9 @@ use crate::http::problem::Problem;
 use crate::http::query::{Query, bad};
 use crate::http::request::Request;
 use crate::http::response::Response;
+use crate::hub::{Begin, EntryId, Format, Shape, Topic};
 use crate::reply::Reply;
+use crate::reply::fields::{in_pairs, object};
 
 /// What a segment of a path has to encode: all but RFC 3986's unreserved characters.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
@@ -85,6 +86,32 @@ fn is_id(id: &[u8]) -> bool {
     !id.is_empty() && id.iter().all(is_part)
 }
 
+/// `GET /v1/streams/{key}/events`.
+pub(crate) fn events(request: &Request, key: Bytes) -> Result<Plan, Problem> {
+    let mut query = Query::parse(&request.query)?;
+    let asked = query.one("last_event_id")?;
+    let from = query.one("from")?;
+    query.finish()?;
+    let from = match from.as_deref() {
+        None | Some(b"$") => Begin::Now,
+        Some(id) => match EntryId::parse(id) {
+            Some(id) => Begin::Behind(id),
+            None => return Err(bad("from", "must be $ or an id such as 1700000000000-0")),
+        },
+    };
+    let last = channels::last_event_id(request, asked.as_deref())?;
+    let begin = match &last {
+        None => from,
+        Some(last) => EntryId::parse(last.as_bytes()).map_or(Begin::Unknown, Begin::Seen),
+    };
+    let shape = Shape {
+        format: Format::Entry,
+        named: false,
+    };
+    let topics = [Topic::Stream(key)];
+    Ok(channels::stream(request, &topics, shape, last, Some(begin)))
+}
+
 fn list(request: &Request, key: Bytes) -> Result<Plan, Problem> {
     let mut query = Query::parse(&request.query)?;
     let start = query.one("start")?.unwrap_or(Bytes::from_static(b"-"));
@@ -129,6 +156,6 @@ fn entry(reply: &Reply) -> Option<Value> {
     let [Reply::Bulk(id), Reply::Array(fields)] = &parts[..] else {
         return None;
     };
-    let fields = fields::object(in_pairs(fields)?);
+    let fields = object(in_pairs(fields)?);
     Some(json!({"id": String::from_utf8_lossy(id), "fields": fields}))
 }

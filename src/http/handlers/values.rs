@@ -1,9 +1,6 @@
 //! Values as HTTP shows them: raw or as JSON, with their entity tags.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use serde_json::{Map, Value};
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::http::response::Response;
@@ -26,20 +23,6 @@ pub(crate) fn raw(value: Bytes) -> Response {
         .body(media_type, value)
         // A value is whatever somebody put there: no browser shall take it for a page.
         .header("X-Content-Type-Options", "nosniff")
-}
-
-/// Puts bytes into a JSON object under a name: as a string where they are UTF-8, else as base64, with that
-/// said beside it.
-pub(crate) fn put_bytes(object: &mut Map<String, Value>, name: &str, encoding: &str, bytes: &[u8]) {
-    match std::str::from_utf8(bytes) {
-        Ok(text) => {
-            object.insert(name.into(), text.into());
-        }
-        Err(_) => {
-            object.insert(name.into(), STANDARD.encode(bytes).into());
-            object.insert(encoding.into(), "base64".into());
-        }
-    }
 }
 
 #[cfg(test)]

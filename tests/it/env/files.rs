@@ -75,6 +75,27 @@ impl TestAuthority {
         self.folder.path(name)
     }
 
+    /// Arguments for a redis-server that speaks TLS only; clients need not show a certificate, unless more is
+    /// said.
+    pub(crate) fn server_args(&self) -> Vec<String> {
+        let [cert, key, ca] = ["server.pem", "server.key", "ca.pem"].map(|name| self.path(name));
+        let args = [
+            "--port",
+            "0",
+            "--tls-port",
+            "{port}",
+            "--tls-cert-file",
+            &cert,
+            "--tls-key-file",
+            &key,
+            "--tls-ca-cert-file",
+            &ca,
+            "--tls-auth-clients",
+            "no",
+        ];
+        args.map(str::to_owned).to_vec()
+    }
+
     fn make(&self, name: &str, args: &[&str]) {
         let status = Command::new("openssl")
             .args("req -x509 -nodes -days 2 -newkey ec -pkeyopt ec_paramgen_curve:P-256".split(' '))

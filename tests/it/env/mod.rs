@@ -1,12 +1,17 @@
 //! What the tests stand on: a gateway in this process or in one of its own, a client that shows what came
 //! over the wire, and waiting for a condition.
 
+mod audience;
+mod balancer;
 mod chromium;
+mod cluster;
 mod examples;
 mod files;
 mod http;
+mod nginx;
 mod program;
 mod redis;
+mod relay;
 mod sentinel;
 mod sse;
 
@@ -16,13 +21,18 @@ use std::time::{Duration, Instant};
 use redis_http_gateway::config::Config;
 use redis_http_gateway::gateway::Gateway;
 
+pub(crate) use audience::Audience;
+pub(crate) use balancer::Balancer;
 pub(crate) use chromium::Chromium;
+pub(crate) use cluster::{KEYS, TestCluster};
 pub(crate) use examples::example;
 pub(crate) use files::{TestAuthority, TestFolder};
 pub(crate) use http::{Answer, Client};
+pub(crate) use nginx::TestNginx;
 pub(crate) use program::Program;
 pub(crate) use redis::TestRedis;
-pub(crate) use sentinel::TestGroup;
+pub(crate) use relay::{Delays, Relay};
+pub(crate) use sentinel::{Locks, TestGroup};
 pub(crate) use sse::{Event, EventStream};
 
 /// By when anything that is waited for has to have happened. Far more than it takes.
@@ -67,6 +77,30 @@ impl TestGateway {
     /// In front of what a URL says.
     pub(crate) fn at(url: &str) -> Self {
         Self::with(|config| config.upstream = url.parse().unwrap())
+    }
+
+    /// The same, with a small client cache.
+    pub(crate) fn with_cache(url: &str) -> Self {
+        Self::with(|config| {
+            config.upstream = url.parse().unwrap();
+            config.client_cache = Some(1 << 20);
+        })
+    }
+
+    /// How many requests the client cache has answered.
+    pub(crate) fn cache_hits(&self) -> u64 {
+        self.gateway().upstream().cache_stats().unwrap().hits
+    }
+
+    /// Asks for a key until the answer comes from the client cache.
+    pub(crate) fn warm_cache(&self, key: &str) {
+        let mut client = self.connect();
+        let path = format!("/v1/keys/{key}");
+        wait_until("the cache answers", || {
+            let before = self.cache_hits();
+            client.request("GET", &path, &[], b"");
+            self.cache_hits() > before
+        });
     }
 
     /// The gateway itself.

@@ -1,15 +1,18 @@
 //! A Redis server of a test's own.
 
+use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 
-use super::wait_until;
+use super::{TestFolder, wait_until};
 
 /// A redis-server process on a free port of loopback, that keeps nothing on disk; killed when dropped.
 pub(crate) struct TestRedis {
     child: Child,
     port: u16,
     args: Vec<String>,
+    /// For what a replica writes when it gets the data.
+    folder: TestFolder,
 }
 
 impl TestRedis {
@@ -23,24 +26,30 @@ impl TestRedis {
         Self::run(&[&own, args].concat())
     }
 
-    /// A Sentinel with a configuration file, which it will write to.
-    pub(crate) fn sentinel(configuration: &str) -> Self {
-        Self::run(&[configuration, "--sentinel"])
+    /// A Sentinel with a configuration file, which it will write to, and these arguments.
+    pub(crate) fn sentinel(configuration: &str, args: &[&str]) -> Self {
+        Self::run(&[&[configuration, "--sentinel"], args].concat())
     }
 
     fn run(args: &[&str]) -> Self {
         let args: Vec<_> = args.iter().map(|arg| (*arg).to_owned()).collect();
+        let folder = TestFolder::new();
         // A port that was free a moment ago may be another's by now: then another is tried.
         for _ in 0..20 {
             let port = free_port();
-            let mut child = spawn(port, &args);
+            let mut child = spawn(port, &folder, &args);
             let mut up = false;
             wait_until("redis-server listens or gives up", || {
                 up = TcpStream::connect(("127.0.0.1", port)).is_ok();
                 up || child.try_wait().unwrap().is_some()
             });
             if up && child.try_wait().unwrap().is_none() {
-                return Self { child, port, args };
+                return Self {
+                    child,
+                    port,
+                    args,
+                    folder,
+                };
             }
         }
         panic!("redis-server does not start");
@@ -62,7 +71,7 @@ impl TestRedis {
 
     /// Starts it anew on the same port, empty.
     pub(crate) fn restart(&mut self) {
-        self.child = spawn(self.port, &self.args);
+        self.child = spawn(self.port, &self.folder, &self.args);
         let port = self.port;
         wait_until("redis-server listens again", || {
             TcpStream::connect(("127.0.0.1", port)).is_ok()
@@ -72,8 +81,13 @@ impl TestRedis {
     /// What `redis-cli` prints for a command: the data from the other side.
     pub(crate) fn cli(&self, args: &[&str]) -> String {
         let port = self.port.to_string();
+        let given = |name: &str| self.args.iter().skip_while(move |arg| *arg != name).nth(1);
+        let password = given("--requirepass").map(|word| ("REDISCLI_AUTH", word));
+        let authority = given("--tls-ca-cert-file").map(|file| ["--tls", "--cacert", file]);
         let output = Command::new("redis-cli")
+            .envs(password)
             .args(["-p", &port])
+            .args(authority.into_iter().flatten())
             .args(args)
             .output();
         let output = output.expect("redis-cli is missing: apt-get install redis-tools");
@@ -81,6 +95,25 @@ impl TestRedis {
             .unwrap()
             .trim_end()
             .to_owned()
+    }
+
+    /// Has `redis-cli` run commands, each a line as one would type it, as a transaction.
+    pub(crate) fn transaction(&self, commands: &[&str]) {
+        let port = self.port.to_string();
+        let mut cli = Command::new("redis-cli")
+            .args(["-p", &port])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("redis-cli is missing: apt-get install redis-tools");
+        let lines = format!("MULTI\n{}\nEXEC\n", commands.join("\n"));
+        // Taken, so that its end is seen.
+        cli.stdin
+            .take()
+            .unwrap()
+            .write_all(lines.as_bytes())
+            .unwrap();
+        assert!(cli.wait().unwrap().success());
     }
 
     /// Stops it in its tracks (`STOP`), with all its connections, or lets it go on (`CONT`).
@@ -107,13 +140,14 @@ impl Drop for TestRedis {
     }
 }
 
-fn spawn(port: u16, args: &[String]) -> Child {
+fn spawn(port: u16, folder: &TestFolder, args: &[String]) -> Child {
     let port = port.to_string();
     let args = args.iter().map(|arg| arg.replace("{port}", &port));
     let mut args: Vec<_> = args.collect();
     // A configuration file has to be the first argument; of what is given twice the last counts.
     let at = usize::from(args.first().is_some_and(|arg| !arg.starts_with("--")));
-    let place = ["--port", &port, "--bind", "127.0.0.1"].map(str::to_owned);
+    let dir = folder.path("");
+    let place = ["--port", &port, "--bind", "127.0.0.1", "--dir", &dir].map(str::to_owned);
     args.splice(at..at, place);
     let child = Command::new("redis-server")
         .args(args)

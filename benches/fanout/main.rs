@@ -1,0 +1,123 @@
+//! Fan-out compared: the gateway and nginx with nchan deliver the same messages to the same number of
+//! subscribers, in turn, over the same Redis server.
+//!
+//! `cargo bench --bench fanout` prints what each takes for it, side by side, and writes the table in
+//! `docs/benchmarks.md`; with `-- --quick` it only prints, from less work, and with `-- --gateway` it measures the gateway alone, for whoever
+//! works on it. nchan
+//! is published to by HTTP, its only way; the gateway too, and in Redis, which is what it is for. nchan without
+//! Redis, which does less, is shown beside them.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a benchmark on a machine that lacks something can only end"
+)]
+
+mod contender;
+mod figures;
+mod process;
+mod publisher;
+mod redis;
+mod subscribers;
+mod table;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use contender::Contender;
+use figures::{Figures, Run, Work};
+
+/// How much is done.
+struct Plan {
+    subscribers: &'static [usize],
+    /// How long messages are published for.
+    time: Duration,
+    rounds: usize,
+}
+
+const WHOLE: Plan = Plan {
+    subscribers: &[100, 1_000, 5_000],
+    time: Duration::from_secs(4),
+    rounds: 3,
+};
+
+const QUICK: Plan = Plan {
+    subscribers: &[100, 1_000],
+    time: Duration::from_secs(2),
+    rounds: 1,
+};
+
+/// Deliveries a second, whatever the number of subscribers: about half of what the slowest contender can do
+/// on a core.
+const DELIVERIES: usize = 40_000;
+
+/// What a hundred subscribers who never read cost a hundred who do: the gateway without them and with them.
+fn silence(plan: &Plan) -> [Figures; 2] {
+    let mut runs = [Vec::new(), Vec::new()];
+    for _ in 0..plan.rounds {
+        for (silent, runs) in [0, 100].into_iter().zip(&mut runs) {
+            let work = Work {
+                subscribers: 100,
+                rate: 200,
+                time: plan.time,
+                // Large enough that those who do not read are given up within the run.
+                size: 4_000,
+                silent,
+            };
+            let run = Run::measure(Contender::Gateway, work);
+            println!("100 subscribers beside {silent} who never read: {run}");
+            runs.push(run);
+        }
+    }
+    runs.map(|runs| Figures::median(&runs))
+}
+
+fn main() -> ExitCode {
+    let quick = std::env::args().any(|arg| arg == "--quick");
+    let own_only = std::env::args().any(|arg| arg == "--gateway");
+    let plan = if quick { QUICK } else { WHOLE };
+    let lacking = contender::lacking();
+    if !lacking.is_empty() {
+        for (what, package) in lacking {
+            eprintln!("{what} is missing: apt-get install {package}");
+        }
+        return ExitCode::FAILURE;
+    }
+    // Each subscriber is a descriptor here, and one in the contender, which inherits the limit.
+    rlimit::increase_nofile_limit(u64::MAX).unwrap();
+    let mut sizes = Vec::new();
+    for &subscribers in plan.subscribers {
+        let work = Work {
+            subscribers,
+            rate: DELIVERIES / subscribers,
+            time: plan.time,
+            size: 100,
+            silent: 0,
+        };
+        let mut runs = Contender::ALL.map(|_| Vec::new());
+        // Interleaved, so that what disturbs the machine for a while disturbs all of them.
+        for _ in 0..plan.rounds {
+            for (contender, runs) in Contender::ALL.iter().zip(&mut runs) {
+                if own_only && *contender != Contender::Gateway {
+                    continue;
+                }
+                let run = Run::measure(*contender, work);
+                println!("{subscribers} subscribers, {}: {run}", contender.name());
+                runs.push(run);
+            }
+        }
+        if own_only {
+            continue;
+        }
+        let figures = runs.map(|runs| Figures::median(&runs));
+        sizes.push((work, figures));
+    }
+    if own_only {
+        return ExitCode::SUCCESS;
+    }
+    let table = table::markdown(&sizes, &silence(&plan));
+    println!("\n{table}");
+    if !quick {
+        table::write(&table);
+    }
+    ExitCode::SUCCESS
+}

@@ -1,0 +1,170 @@
+//! Reading up on what a subscriber has missed, page by page, to where the stream is read for all.
+//!
+//! A page is read when the one before has gone out to the subscriber: a slow one is waited for, and nothing is
+//! piled up for it. Nothing is read beyond where the reading for all is: that part comes to everybody.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+
+use super::tail::{read_state, state_of};
+use super::{Entry, EntryId, FIRST_AT_ONCE, Loss, at_once, parse_all};
+use crate::command::Command;
+use crate::hub::SubscriberId;
+use crate::reply::{Reply, ServerError};
+use crate::upstream::{Upstream, reconnect_pauses};
+
+/// How long a subscriber that comes from a gateway which has read further is waited with.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
+/// A subscriber that is catching up.
+pub(in crate::hub) struct CatchUp {
+    pub(in crate::hub) subscriber: SubscriberId,
+    pub(in crate::hub) key: Bytes,
+    /// The last entry that the subscriber has seen.
+    pub(in crate::hub) seen: EntryId,
+    /// Whether something may be missing behind that one, rather than before where it chose to begin.
+    pub(in crate::hub) must_be_complete: bool,
+    /// Where the reading for all is.
+    pub(in crate::hub) end: watch::Receiver<EntryId>,
+    pub(in crate::hub) upstream: Upstream,
+    pub(in crate::hub) pages: mpsc::Sender<Page>,
+    /// Bounds how many pages are read at the same time.
+    pub(in crate::hub) readers: Arc<Semaphore>,
+}
+
+/// Something to catch up with.
+#[derive(Debug)]
+pub(in crate::hub) struct Page {
+    pub(in crate::hub) subscriber: SubscriberId,
+    pub(in crate::hub) entries: Vec<Entry>,
+    /// Entries that may be missing, and how many of the page's come before them.
+    pub(in crate::hub) loss: Option<(usize, Loss)>,
+    /// With this page the subscriber has everything up to here.
+    pub(in crate::hub) covered: EntryId,
+    /// To be told when the page has gone out; dropped, nothing more is read.
+    pub(in crate::hub) gone_out: oneshot::Sender<()>,
+    /// Set if the stream cannot be read.
+    pub(in crate::hub) refused: Option<ServerError>,
+}
+
+impl CatchUp {
+    /// Runs until it is told to end.
+    pub(in crate::hub) async fn run(mut self) {
+        let mut count = FIRST_AT_ONCE;
+        let mut pauses = reconnect_pauses();
+        loop {
+            let (gone_out, goes_on) = oneshot::channel();
+            let page = match self.read(&mut count, gone_out).await {
+                Some(page) => page,
+                None => {
+                    // Redis is away, or busy with itself. The pauses never end.
+                    tokio::time::sleep(pauses.next().unwrap_or_default()).await;
+                    continue;
+                }
+            };
+            pauses = reconnect_pauses();
+            if self.pages.send(page).await.is_err() || goes_on.await.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn read(&mut self, count: &mut usize, gone_out: oneshot::Sender<()>) -> Option<Page> {
+        let mut page = Page {
+            subscriber: self.subscriber,
+            entries: Vec::new(),
+            loss: None,
+            covered: self.seen,
+            gone_out,
+            refused: None,
+        };
+        let permit = Arc::clone(&self.readers).acquire_owned().await.ok()?;
+        let end_before = self.end();
+        // The entry that was seen is read again, to know that it is still there; the state is asked for
+        // afterwards, so that whatever was gone before shows in it.
+        let range = Command::with_capacity("XRANGE", 5)
+            .arg(self.key.clone())
+            .arg(self.seen.to_string())
+            .arg("+")
+            .arg("COUNT")
+            .number(*count as u64 + 1);
+        let outcomes = self.upstream.send(&[range, state_of(&self.key)]).await;
+        drop(permit);
+        let mut outcomes = outcomes.into_iter();
+        let (range, state) = (outcomes.next()?, outcomes.next()?);
+        let state = match read_state(state) {
+            Ok(state) => state,
+            Err(refused) => {
+                page.refused = Some(refused?);
+                return Some(page);
+            }
+        };
+        let (mut entries, bytes) = match range {
+            Ok(reply @ Reply::Array(_)) => parse_all(&reply)?,
+            _ => return None,
+        };
+        let is_end = entries.len() <= *count;
+        *count = at_once(entries.len(), bytes);
+        let is_present = entries.first().is_some_and(|first| first.id == self.seen);
+        if is_present {
+            entries.remove(0);
+        }
+        let mut loss = state.loss_behind(self.seen, is_present);
+        loss = loss.filter(|_| self.must_be_complete);
+        self.must_be_complete = true;
+        if let Some(loss) = loss.filter(|loss| loss.up_to < self.seen) {
+            // What was read is of another stream than what was seen; it is read again from there.
+            self.seen = loss.up_to;
+            self.must_be_complete = false;
+            page.covered = loss.up_to;
+            page.loss = Some((0, loss));
+            return Some(page);
+        }
+        if self.seen > end_before && !self.is_reached().await {
+            return None;
+        }
+        let end = self.end();
+        let within = entries.partition_point(|entry| entry.id <= end);
+        page.covered = if within < entries.len() {
+            end
+        } else {
+            let last = entries.last().map_or(self.seen, |last| last.id);
+            // At the end of the stream there is nothing more of what had been read for all before.
+            if is_end { last.max(end_before) } else { last }
+        };
+        entries.truncate(within);
+        page.loss = loss
+            .map(|loss| {
+                (
+                    entries.partition_point(|entry| entry.id <= loss.up_to),
+                    loss,
+                )
+            })
+            // What is missing further on shows when that is read.
+            .filter(|(place, _)| *place < entries.len() || is_end);
+        let last = entries.last().map_or(self.seen, |last| last.id);
+        self.seen = last.max(
+            page.loss
+                .as_ref()
+                .map_or(last, |(_, loss)| loss.up_to.min(end)),
+        );
+        page.entries = entries;
+        Some(page)
+    }
+
+    /// Waits until the reading for all is where the subscriber is; not for long, as the stream may be begun
+    /// anew.
+    async fn is_reached(&mut self) -> bool {
+        let seen = self.seen;
+        let reached = self.end.wait_for(|end| *end >= seen);
+        let reached = tokio::time::timeout(LONGEST_WAIT, reached).await;
+        reached.is_ok_and(|reached| reached.is_ok())
+    }
+
+    fn end(&self) -> EntryId {
+        *self.end.borrow()
+    }
+}

@@ -1,0 +1,98 @@
+//! All Redis streams that are read as their entries come, wherever they are: on a single server they are read
+//! together, on a Cluster those of one node.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use super::tail::{News, Tail};
+use crate::config::Config;
+use crate::hub::fanout::ChannelKey;
+use crate::upstream::{Reader, Upstream};
+
+/// News that may wait for the hub. Reading waits when there are more: the streams keep what is in them.
+const MAX_NEWS: usize = 64;
+
+/// However short a heartbeat is, reading does not come back more often.
+const SHORTEST: Duration = Duration::from_millis(100);
+
+/// The hub's side: every stream that is read, wherever it is.
+pub(in crate::hub) struct Tails {
+    upstream: Upstream,
+    settings: Settings,
+    /// The task of each place, which ends when this is dropped.
+    tasks: HashMap<Reader, mpsc::UnboundedSender<Request>>,
+    /// Where each stream is read.
+    places: HashMap<Bytes, Reader>,
+    tell: mpsc::Sender<News>,
+    news: mpsc::Receiver<News>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Settings {
+    /// How long a reading blocks.
+    pub(super) block: Duration,
+    pub(super) command_timeout: Duration,
+}
+
+/// What a task is asked to do.
+#[derive(Debug)]
+pub(super) enum Request {
+    Watch(Bytes, ChannelKey),
+    Leave(Bytes, ChannelKey),
+}
+
+impl Tails {
+    pub(in crate::hub) fn new(upstream: Upstream, config: &Config) -> Self {
+        let (tell, news) = mpsc::channel(MAX_NEWS);
+        let settings = Settings {
+            // A connection whose other end is gone without a word is found out by it.
+            block: config.heartbeat.max(SHORTEST),
+            command_timeout: config.command_timeout,
+        };
+        Self {
+            upstream,
+            settings,
+            tasks: HashMap::new(),
+            places: HashMap::new(),
+            tell,
+            news,
+        }
+    }
+
+    /// Has a stream read for a channel, from its end on.
+    pub(in crate::hub) fn watch(&mut self, key: &Bytes, channel: ChannelKey) {
+        let reader = self.upstream.reader(key);
+        self.places.insert(key.clone(), reader.clone());
+        let task = self.tasks.entry(reader).or_insert_with_key(|reader| {
+            // Unbounded, but no more than two for each channel that comes and goes.
+            let (task, requests) = mpsc::unbounded_channel();
+            let (upstream, tell) = (self.upstream.clone(), self.tell.clone());
+            let tail = Tail::new(upstream, reader.clone(), self.settings, tell);
+            tokio::spawn(tail.run(requests));
+            task
+        });
+        // The task ends only with this.
+        let _ = task.send(Request::Watch(key.clone(), channel));
+    }
+
+    /// The stream is read for this channel no more.
+    pub(in crate::hub) fn leave(&mut self, key: &Bytes, channel: ChannelKey) {
+        let place = self.places.remove(key);
+        if let Some(task) = place.and_then(|place| self.tasks.get(&place)) {
+            // The same.
+            let _ = task.send(Request::Leave(key.clone(), channel));
+        }
+    }
+
+    /// Waits for the next news. Nothing is lost when the wait is given up.
+    pub(in crate::hub) async fn next(&mut self) -> News {
+        match self.news.recv().await {
+            Some(news) => news,
+            // This holds a sender itself.
+            None => std::future::pending().await,
+        }
+    }
+}

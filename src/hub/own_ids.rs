@@ -1,0 +1,381 @@
+//! Event streams of one Redis stream's entries, whose ids are the entries' own: any gateway can resume them, at
+//! any time, from what the Redis stream itself keeps.
+//!
+//! Such a stream begins at an entry. If everything behind that is at hand, because the Redis stream is being
+//! read and its last entries are kept, it is sent that and joins the others. Otherwise it catches up first
+//! (`entries::catch_up`), until what it has reaches what is at hand.
+
+use std::sync::Arc;
+
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::AbortHandle;
+
+use super::actor::Actor;
+use super::entries::{CatchUp, Entry, EntryId, Loss, News, Page, Reason, What, encode};
+use super::event::{self, Encoded, Format, Shape};
+use super::fanout::Order;
+use super::replay::Replay;
+use super::roster::{Channel, State};
+use super::{Refused, SubscriberId, Topic};
+use crate::reply::ServerError;
+use crate::upstream::Upstream;
+
+/// Pages that are read, and may wait for the hub, at the same time.
+const MAX_READING: usize = 16;
+
+/// Where a stream of entries begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Begin {
+    /// With the next entry.
+    Now,
+    /// Behind an entry, or wherever that would be.
+    Behind(EntryId),
+    /// Behind an entry that the client has seen, so that it misses nothing.
+    Seen(EntryId),
+    /// The client has seen something that is no entry.
+    Unknown,
+}
+
+impl Begin {
+    /// Whether it begins with whatever comes next, when this is the last entry that has come.
+    fn is_now(self, end: EntryId) -> bool {
+        match self {
+            Self::Now | Self::Unknown => true,
+            Self::Behind(chosen) => chosen > end,
+            Self::Seen(_) => false,
+        }
+    }
+}
+
+/// How far a stream of entries is.
+#[derive(Debug)]
+pub(super) struct Own {
+    begin: Begin,
+    /// Reads up on what it has missed.
+    catching_up: Option<Abort>,
+    /// What it has to be told of once it has caught up.
+    loss: Option<(Loss, &'static str)>,
+}
+
+/// Ends a task with whoever it is for.
+#[derive(Debug)]
+struct Abort(AbortHandle);
+
+impl Drop for Abort {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Own {
+    pub(super) fn new(begin: Begin) -> Self {
+        Self {
+            begin,
+            catching_up: None,
+            loss: None,
+        }
+    }
+}
+
+/// What those who catch up have read.
+pub(super) struct Pages {
+    upstream: Upstream,
+    readers: Arc<Semaphore>,
+    tell: mpsc::Sender<Page>,
+    pages: mpsc::Receiver<Page>,
+}
+
+impl Pages {
+    pub(super) fn new(upstream: Upstream) -> Self {
+        let (tell, pages) = mpsc::channel(MAX_READING);
+        Self {
+            upstream,
+            readers: Arc::new(Semaphore::new(MAX_READING)),
+            tell,
+            pages,
+        }
+    }
+
+    /// Waits for the next one. Nothing is lost when the wait is given up.
+    pub(super) async fn next(&mut self) -> Option<Page> {
+        self.pages.recv().await
+    }
+}
+
+impl Actor {
+    /// Takes up what there is to tell of a Redis stream.
+    pub(super) fn on_news(&mut self, news: News) {
+        let topic = Topic::Stream(news.key);
+        let Some(channel) = self.channels.get_mut(&topic) else {
+            return;
+        };
+        if channel.key != news.channel {
+            // Of a time when somebody else listened.
+            return;
+        }
+        match news.what {
+            What::Begins(at) => {
+                channel.state = State::Standing;
+                channel.replay.begins_behind(self.sequence, at);
+                channel.ends_at(at);
+                for id in channel.listeners.clone() {
+                    self.one_more_stands(id);
+                }
+            }
+            What::Refused(error) => self.refused_stream(&topic, &error),
+            What::Entries(entries) => {
+                for entry in entries {
+                    self.deliver_entry(&topic, entry);
+                }
+            }
+            What::Lost(loss) => self.lost_entries(&topic, &loss),
+            What::Elsewhere(loss) => {
+                // What is kept is of before.
+                self.memory.forget(&channel.replay);
+                channel.replay = Replay::default();
+                channel.ends_at(loss.up_to);
+                self.lost_entries(&topic, &loss);
+            }
+        }
+    }
+
+    fn deliver_entry(&mut self, topic: &Topic, entry: Entry) {
+        let name = entry.id.to_string().into();
+        self.hand_on(topic.clone(), name, entry.fields, Some(entry.id));
+        if let Some(channel) = self.channels.get_mut(topic) {
+            channel.ends_at(entry.id);
+        }
+    }
+
+    /// Tells all who listen to a Redis stream of entries that were gone before they were read.
+    fn lost_entries(&mut self, topic: &Topic, loss: &Loss) {
+        let Some(channel) = self.channels.get_mut(topic) else {
+            return;
+        };
+        channel.replay.begins_behind(self.sequence, loss.up_to);
+        channel.ends_at(loss.up_to.max(channel.end()));
+        let reason = loss.reason.text();
+        for id in &channel.listeners {
+            let listener = self.subscribers.get_mut(id);
+            if let Some(own) = listener.and_then(|listener| listener.own.as_mut())
+                && own.catching_up.is_some()
+            {
+                own.loss = Some((*loss, reason));
+            }
+        }
+        let (key, topics) = (channel.key, std::slice::from_ref(topic));
+        let gap = |shape: Shape| match shape.format {
+            Format::Entry => encode::gap(loss, reason, topic.name()),
+            _ => event::gap(self.position(self.sequence), shape, reason, topics),
+        };
+        let gaps = Box::new(Shape::all().map(|shape| Some(gap(shape))));
+        if !self.fanout.deliver(key, gaps) {
+            self.tell_later_of_losses(topic.clone());
+        }
+    }
+
+    /// What tells who listens to a Redis stream that entries up to the last are missing.
+    pub(super) fn gap_at_end(&self, topic: &Topic, reason: &str) -> Encoded {
+        let end = self.channels.get(topic).map(Channel::end);
+        let loss = loss_up_to(end.unwrap_or_default());
+        encode::gap(&loss, reason, topic.name())
+    }
+
+    /// A Redis stream is none, or must not be read: its listeners are told so, if they have been answered nothing,
+    /// and their streams end.
+    fn refused_stream(&mut self, topic: &Topic, error: &ServerError) {
+        tracing::debug!(%error, "a stream cannot be read");
+        let Some(channel) = self.channels.get_mut(topic) else {
+            return;
+        };
+        channel.state = State::Down;
+        let farewell = event::farewell("Redis refused to let this stream be read");
+        for id in &channel.listeners {
+            let listener = self.subscribers.get_mut(id);
+            let refusal = listener.and_then(|listener| listener.refusal.take());
+            self.fanout.order(match refusal {
+                Some(refusal) => Order::Refuse(*id, refusal(Refused::Upstream(error.clone()))),
+                None => Order::End(*id, farewell.clone()),
+            });
+        }
+        if channel.listeners.is_empty() {
+            self.leave_channel(topic);
+        }
+    }
+
+    /// Nobody listens to a Redis stream any more.
+    pub(super) fn leave_stream(&mut self, topic: &Topic) {
+        if let Some(channel) = self.channels.remove(topic) {
+            self.memory.forget(&channel.replay);
+            self.tails.leave(topic.name(), channel.key);
+        }
+    }
+
+    /// Sends a stream's head, if it has not been, and goes on from where it begins, if that can be told.
+    pub(super) fn open_own(&mut self, id: SubscriberId) {
+        let Some(listener) = self.subscribers.get_mut(&id) else {
+            return;
+        };
+        let (Some(own), Some(topic)) = (&mut listener.own, listener.topics.first()) else {
+            return;
+        };
+        let Some(channel) = self.channels.get(topic) else {
+            return;
+        };
+        let retry = self.retry.mul_f32(1.0 + fastrand::f32() / 2.0);
+        let is_new = !std::mem::replace(&mut listener.open, true);
+        listener.refusal = None;
+        let opening = |id| is_new.then(|| encode::opening(id, retry));
+        if channel.state != State::Standing {
+            let seen = match own.begin {
+                Begin::Seen(seen) => Some(seen),
+                Begin::Now => {
+                    own.loss = Some((loss_up_to(EntryId::ZERO), "interrupted"));
+                    None
+                }
+                Begin::Behind(_) | Begin::Unknown => None,
+            };
+            if let Some(opening) = opening(seen) {
+                self.fanout.order(Order::Open(id, opening, Vec::new()));
+            }
+            return;
+        }
+        let (end, room) = (channel.end(), self.subscriber_buffer / 2);
+        let (seen, is_seen) = match own.begin {
+            begin if begin.is_now(end) => {
+                let loss = own.loss.take().map(|(_, reason)| reason);
+                let reason = match own.begin {
+                    Begin::Unknown => Some("unknown-id"),
+                    _ => loss,
+                };
+                let gap = reason.map(|reason| encode::gap(&loss_up_to(end), reason, topic.name()));
+                let events: Vec<_> = opening(Some(end)).into_iter().chain(gap).collect();
+                return self.join_others(id, &events);
+            }
+            Begin::Seen(seen) => (seen, true),
+            Begin::Behind(seen) => (seen, false),
+            Begin::Now | Begin::Unknown => return,
+        };
+        let opening = opening(is_seen.then_some(seen));
+        let at_hand = channel.replay.entry_floor() <= seen && seen <= end;
+        let known = !is_seen
+            || seen == end
+            || seen == channel.replay.entry_floor()
+            || channel.replay.has_entry(seen);
+        if at_hand
+            && known
+            && let Some(rest) = channel.rest(seen, room)
+        {
+            let events: Vec<_> = opening.into_iter().chain(rest).collect();
+            return self.join_others(id, &events);
+        }
+        let Some(end) = &channel.end else {
+            return;
+        };
+        let catch_up = CatchUp {
+            subscriber: id,
+            key: topic.name().clone(),
+            seen,
+            must_be_complete: is_seen,
+            end: end.subscribe(),
+            upstream: self.pages.upstream.clone(),
+            pages: self.pages.tell.clone(),
+            readers: Arc::clone(&self.pages.readers),
+        };
+        own.catching_up = Some(Abort(tokio::spawn(catch_up.run()).abort_handle()));
+        if let Some(opening) = opening {
+            self.fanout.order(Order::Open(id, opening, Vec::new()));
+        }
+    }
+
+    /// Sends a stream a page of what it has missed; with the last of them it joins the others.
+    pub(super) fn take_page(&mut self, page: Page) {
+        let Some(listener) = self.subscribers.get_mut(&page.subscriber) else {
+            return;
+        };
+        let (Some(own), Some(topic)) = (&mut listener.own, listener.topics.first()) else {
+            return;
+        };
+        let id = page.subscriber;
+        if page.refused.is_some() {
+            let farewell = event::farewell("Redis refused to let this stream be read");
+            self.fanout.order(Order::End(id, farewell));
+            return;
+        }
+        let entry = |entry: &Entry| encode::entry(entry.id, &entry.fields);
+        let mut events: Vec<_> = page.entries.iter().map(entry).collect();
+        if let Some((place, loss)) = page.loss {
+            events.insert(place, encode::gap(&loss, loss.reason.text(), topic.name()));
+        }
+        let Some(channel) = self.channels.get(topic) else {
+            return;
+        };
+        let loss = own.loss;
+        let is_at_hand =
+            channel.state == State::Standing && channel.replay.entry_floor() <= page.covered;
+        if is_at_hand && let Some(rest) = channel.rest(page.covered, self.subscriber_buffer / 2) {
+            let gap = loss.map(|(loss, reason)| encode::gap(&loss, reason, topic.name()));
+            events.extend(gap.into_iter().chain(rest));
+            return self.join_others(id, &events);
+        }
+        if events.is_empty() {
+            // Something to go out, after which it is read on.
+            events.push(event::heartbeat());
+        }
+        let events = Encoded::joined(&events);
+        self.fanout.order(Order::Page(id, events, page.gone_out));
+    }
+
+    /// Sends a stream something, and from then on what all others get.
+    fn join_others(&mut self, id: SubscriberId, events: &[Encoded]) {
+        let Some(listener) = self.subscribers.get_mut(&id) else {
+            return;
+        };
+        let channels = listener
+            .topics
+            .iter()
+            .filter_map(|topic| self.channels.get(topic));
+        let keys = channels.map(|channel| channel.key).collect();
+        if let Some(own) = &mut listener.own {
+            own.catching_up = None;
+        }
+        let events = match events {
+            [] => event::heartbeat(),
+            events => Encoded::joined(events),
+        };
+        self.fanout.order(Order::Open(id, events, keys));
+    }
+}
+
+impl Channel {
+    /// The last entry of a Redis stream that was handed to the fan-out.
+    fn end(&self) -> EntryId {
+        self.end
+            .as_ref()
+            .map(|end| *end.borrow())
+            .unwrap_or_default()
+    }
+
+    /// All entries that are kept behind one, unless they are more than may well be sent at once.
+    fn rest(&self, seen: EntryId, mut room: usize) -> Option<Vec<Encoded>> {
+        let mut rest = Vec::new();
+        for (id, kept) in self.replay.after_entry(seen) {
+            room = room.checked_sub(kept.payload.len())?;
+            rest.push(encode::entry(id, &kept.payload));
+        }
+        Some(rest)
+    }
+
+    fn ends_at(&mut self, id: EntryId) {
+        let end = self.end.get_or_insert_with(|| watch::Sender::new(id));
+        end.send_replace(id);
+    }
+}
+
+fn loss_up_to(up_to: EntryId) -> Loss {
+    Loss {
+        reason: Reason::NotKept,
+        up_to,
+        missing: None,
+    }
+}

@@ -1,0 +1,248 @@
+//! Commands on their way: each node is sent its share, and what is sent on is sent again, until all have an
+//! outcome.
+
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use tokio::time::Instant;
+
+use super::errand::{Errand, To, errands};
+use super::view::{Member, View};
+use super::{Cluster, ROUNDS};
+use crate::command::Command;
+use crate::error::Error;
+use crate::upstream::node::Line;
+use crate::upstream::{Outcome, Packed};
+
+/// Commands on their way.
+#[derive(Debug)]
+pub(in crate::upstream) struct Delivery {
+    cluster: Arc<Cluster>,
+    line: Line,
+    commands: Vec<Command>,
+    /// One for each command; it counts when no errand is open for it.
+    outcomes: Vec<Outcome>,
+    /// What has to be sent, or sent on.
+    open: Vec<Errand>,
+    /// How many of the commands have been taken away.
+    taken: usize,
+    /// The view by which cursors are read, whatever comes later.
+    first_view: Arc<View>,
+    round: u32,
+    deadline: Instant,
+}
+
+/// What one node is sent, and whose each reply is. Replies of nobody are those to ASKING.
+struct Parcel {
+    member: Member,
+    commands: Vec<Command>,
+    whose: Vec<Option<usize>>,
+}
+
+impl Delivery {
+    /// Nothing is sent yet.
+    pub(in crate::upstream) fn new(
+        cluster: &Arc<Cluster>,
+        line: Line,
+        commands: Vec<Command>,
+        deadline: Instant,
+    ) -> Self {
+        Self {
+            cluster: Arc::clone(cluster),
+            line,
+            outcomes: vec![Err(Error::Unreachable); commands.len()],
+            open: errands(&commands, &cluster.learned.classes()),
+            commands,
+            taken: 0,
+            first_view: cluster.view(),
+            round: 0,
+            deadline,
+        }
+    }
+
+    /// Whether something has to be sent on.
+    pub(in crate::upstream) fn is_open(&self) -> bool {
+        !self.open.is_empty()
+    }
+
+    /// One outcome for each command, in the same order.
+    pub(in crate::upstream) fn outcomes(self) -> Vec<Outcome> {
+        self.outcomes
+    }
+
+    /// Takes the next so many commands, which go on alone, with their outcomes. No errand may be for others too.
+    pub(in crate::upstream) fn take_next(&mut self, count: usize) -> Self {
+        let end = (self.taken + count).min(self.commands.len());
+        let own = self.taken..end;
+        self.taken = end;
+        let is_own = |errand: &Errand| own.contains(&errand.places.start);
+        let (mut open, others): (Vec<_>, Vec<_>) = self.open.drain(..).partition(is_own);
+        self.open = others;
+        for errand in &mut open {
+            errand.places = errand.places.start - own.start..errand.places.end - own.start;
+        }
+        let outcomes = self.outcomes[own.clone()].iter_mut();
+        let taken = Err(Error::Unreachable);
+        Self {
+            cluster: Arc::clone(&self.cluster),
+            line: self.line,
+            commands: self.commands[own].to_vec(),
+            outcomes: outcomes
+                .map(|outcome| std::mem::replace(outcome, taken.clone()))
+                .collect(),
+            open,
+            taken: 0,
+            first_view: Arc::clone(&self.first_view),
+            round: self.round,
+            deadline: self.deadline,
+        }
+    }
+
+    /// Sends what is open until nothing is.
+    pub(in crate::upstream) async fn finish(mut self) -> Vec<Outcome> {
+        while self.is_open() {
+            self.step().await;
+        }
+        self.outcomes
+    }
+
+    /// Sends every open errand once, those that are sent on when it makes sense. What ends here has its
+    /// outcomes then.
+    pub(in crate::upstream) async fn step(&mut self) {
+        if self.round > 0 {
+            let redirects = self
+                .open
+                .iter()
+                .filter_map(|errand| errand.redirect.as_ref());
+            let round = self.round - 1;
+            self.cluster
+                .get_ready(redirects, round, self.deadline)
+                .await;
+        }
+        let view = if self.round == 0 {
+            Arc::clone(&self.first_view)
+        } else {
+            self.cluster.view()
+        };
+        self.send(&view).await;
+        let last = self.round == ROUNDS || Instant::now() >= self.deadline;
+        self.round += 1;
+        for mut errand in std::mem::take(&mut self.open) {
+            match errand.redirected() {
+                Some(redirect) if !last => {
+                    errand.redirect = Some(redirect);
+                    self.open.push(errand);
+                }
+                _ => {
+                    let places = errand.places.clone();
+                    let done = errand.outcomes(&self.first_view, &self.commands);
+                    for (place, outcome) in places.zip(done) {
+                        if outcome.is_err() {
+                            self.cluster.wish();
+                        }
+                        self.outcomes[place] = outcome;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sends every open errand once, and collects the replies.
+    async fn send(&mut self, view: &View) {
+        let mut parcels = Vec::new();
+        for (at, errand) in self.open.iter_mut().enumerate() {
+            errand.replies.clear();
+            if let To::All(_) = errand.to {
+                let all_there = view.masters().iter().all(|member| member.node.is_live());
+                if all_there && !view.masters().is_empty() {
+                    for member in view.masters() {
+                        put(
+                            &mut parcels,
+                            member,
+                            (at, errand),
+                            view,
+                            &self.commands,
+                            false,
+                        );
+                    }
+                } else {
+                    errand.replies.push(Err(Error::Unreachable));
+                }
+                continue;
+            }
+            match self.cluster.destination(errand, view, &self.commands) {
+                Ok((member, asking)) => {
+                    put(
+                        &mut parcels,
+                        &member,
+                        (at, errand),
+                        view,
+                        &self.commands,
+                        asking,
+                    );
+                }
+                Err(outcome) => errand.take_unsent(outcome),
+            }
+        }
+        let (line, left) = (
+            self.line,
+            self.deadline.saturating_duration_since(Instant::now()),
+        );
+        let sent = parcels.into_iter().map(|parcel| async move {
+            let packed = Packed::all(&parcel.commands);
+            let replies = parcel.member.node.send(line, packed, left).await;
+            (parcel.whose, replies)
+        });
+        for (whose, replies) in join_all(sent).await {
+            for (whose, reply) in whose.into_iter().zip(replies) {
+                if let Some(errand) = whose.and_then(|at| self.open.get_mut(at)) {
+                    errand.replies.push(reply);
+                }
+            }
+        }
+        for errand in &mut self.open {
+            if let To::All(_) = errand.to {
+                tell_half_done(&mut errand.replies);
+            }
+        }
+    }
+}
+
+/// Adds an errand to what a node is sent.
+fn put(
+    parcels: &mut Vec<Parcel>,
+    member: &Member,
+    (at, errand): (usize, &Errand),
+    view: &View,
+    commands: &[Command],
+    asking: bool,
+) {
+    let same = |parcel: &Parcel| Arc::ptr_eq(&parcel.member.node, &member.node);
+    let place = parcels.iter().position(same).unwrap_or_else(|| {
+        parcels.push(Parcel {
+            member: member.clone(),
+            commands: Vec::new(),
+            whose: Vec::new(),
+        });
+        parcels.len() - 1
+    });
+    let parcel = &mut parcels[place];
+    if asking {
+        parcel.commands.push(Command::new("ASKING"));
+        parcel.whose.push(None);
+    }
+    for command in errand.worded(view, commands) {
+        parcel.commands.push(command);
+        parcel.whose.push(Some(at));
+    }
+}
+
+/// Where a command for all nodes reached some, none can be told that nothing was done.
+fn tell_half_done(replies: &mut [Outcome]) {
+    let unsent = |reply: &Outcome| matches!(reply, Err(Error::Unreachable));
+    if replies.iter().any(|reply| !unsent(reply)) {
+        for reply in replies.iter_mut().filter(|reply| unsent(reply)) {
+            *reply = Err(Error::BrokenOff);
+        }
+    }
+}

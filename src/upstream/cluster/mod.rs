@@ -1,0 +1,217 @@
+//! A Redis Cluster: commands go to the nodes that have their keys, each node gets its share of a pipeline, and
+//! the replies are put together in order.
+//!
+//! Commands of one pipeline for the same node run in order; those for different nodes run at the same time. A
+//! command is sent again only where a node says that it did not run it (`redirect`), and only to nodes that
+//! belong to the Cluster by its own account.
+
+mod delivery;
+mod errand;
+mod redirect;
+mod scout;
+mod slot;
+mod topology;
+mod view;
+mod ways;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+use super::Outcome;
+use super::learned::Learned;
+use super::node::Node;
+use super::server::RedisServer;
+use crate::command::Command;
+use crate::config::Address;
+use crate::error::Error;
+use crate::reply::{Reply, ServerError};
+pub(super) use delivery::Delivery;
+use errand::{Errand, To, errands};
+use redirect::{Redirect, Target};
+use scout::Scout;
+pub(super) use slot::slot_of;
+use view::{Member, View};
+pub(super) use ways::Way;
+
+/// How often a command is sent on at most.
+const ROUNDS: u32 = 6;
+
+/// How long to wait before the first further attempt, where a node says "later"; it doubles.
+const FIRST_PAUSE: Duration = Duration::from_millis(25);
+
+/// How long a view that knows a node may be waited for.
+const NEWS: Duration = Duration::from_secs(1);
+
+/// A Cluster.
+#[derive(Debug)]
+pub(super) struct Cluster {
+    learned: Arc<Learned>,
+    view: watch::Receiver<Arc<View>>,
+    /// How often the Cluster has been looked at.
+    looks: watch::Receiver<u64>,
+    /// Asks for a look.
+    wishes: mpsc::Sender<()>,
+}
+
+impl Cluster {
+    /// Starts the task that looks at the Cluster. The first look is over when [`Cluster::tried`] resolves.
+    pub(super) fn start(
+        server: Arc<RedisServer>,
+        seeds: Vec<Address>,
+        connect_timeout: Duration,
+        learned: &Arc<Learned>,
+    ) -> Self {
+        let (tell_view, view) = watch::channel(Arc::default());
+        let (tell_looks, looks) = watch::channel(0);
+        // One wish is enough; more of them are dropped.
+        let (wishes, heard) = mpsc::channel(1);
+        let scout = Scout {
+            server,
+            seeds,
+            connect_timeout,
+            learned: Arc::clone(learned),
+            view: tell_view,
+            wishes: heard,
+            nodes: HashMap::new(),
+            first: 0,
+        };
+        tokio::spawn(scout.run(tell_looks));
+        Self {
+            learned: Arc::clone(learned),
+            view,
+            looks,
+            wishes,
+        }
+    }
+
+    /// Resolves when the Cluster has been looked for once.
+    pub(super) async fn tried(&self) {
+        // An error means that the task is gone, which shows at the first command.
+        let _ = self.looks.clone().wait_for(|looks| *looks > 0).await;
+    }
+
+    fn view(&self) -> Arc<View> {
+        Arc::clone(&self.view.borrow())
+    }
+
+    /// Has the Cluster looked at.
+    fn wish(&self) {
+        // Full: it will be.
+        let _ = self.wishes.try_send(());
+    }
+
+    /// Waits for a look that begins after this call, for a while.
+    pub(super) async fn look(&self) {
+        let mut looks = self.looks.clone();
+        looks.mark_unchanged();
+        let looked = async {
+            // One may be under way; it is the one after it that counts.
+            for _ in 0..2 {
+                self.wish();
+                if looks.changed().await.is_err() {
+                    // There will be none.
+                    return;
+                }
+            }
+        };
+        // An error means that it takes too long.
+        let _ = tokio::time::timeout(NEWS, looked).await;
+    }
+
+    /// A name for the one node that all of these commands go to; `None` if there is no such node.
+    pub(super) fn only_node(&self, commands: &[Command]) -> Option<usize> {
+        let view = self.view();
+        let mut names = errands(commands, &self.learned.classes())
+            .into_iter()
+            .map(|errand| {
+                let member = errand.member(&view, commands)?;
+                Some(Arc::as_ptr(&member.node).addr())
+            });
+        let first = names.next()??;
+        names.all(|name| name == Some(first)).then_some(first)
+    }
+
+    /// The node that an errand for one node goes to now, and whether it has to be told ASKING; or what it comes
+    /// to without.
+    fn destination(
+        &self,
+        errand: &Errand,
+        view: &View,
+        commands: &[Command],
+    ) -> Result<(Member, bool), Outcome> {
+        // As a node would say.
+        let refusal = |code, detail| Ok(Reply::Error(ServerError::new(code, detail)));
+        if errand.to == To::Nowhere {
+            let detail = "Keys in request don't hash to the same slot";
+            return Err(refusal("CROSSSLOT", detail));
+        }
+        let own = errand.member(view, commands);
+        let found = match &errand.redirect {
+            None | Some(Redirect::Later) => own.map(|member| (member.clone(), false)),
+            Some(Redirect::Moved(target)) => {
+                let named = self.named(target, view).or(own);
+                named.map(|member| (member.clone(), false))
+            }
+            Some(Redirect::Ask(target)) => {
+                let named = self.named(target, view);
+                named.map(|member| (member.clone(), true))
+            }
+        };
+        match found {
+            Some(found) => Ok(found),
+            None if view.masters().is_empty() => Err(Err(Error::Unreachable)),
+            None => Err(refusal("CLUSTERDOWN", "Hash slot not served")),
+        }
+    }
+
+    /// The node that another one named, if it belongs to the Cluster. Nobody else is sent anything: a script
+    /// can reply what it likes.
+    fn named<'a>(&self, target: &Target, view: &'a View) -> Option<&'a Member> {
+        let owner = &view.owner(target.slot)?.address;
+        view.at(&target.seen_from(owner))
+    }
+
+    /// Waits until it makes sense to follow redirections.
+    async fn get_ready<'a>(
+        &self,
+        redirects: impl Iterator<Item = &'a Redirect>,
+        round: u32,
+        deadline: Instant,
+    ) {
+        let (mut later, mut unknown) = (false, false);
+        let view = self.view();
+        for redirect in redirects {
+            match redirect {
+                Redirect::Later => later = true,
+                Redirect::Moved(target) | Redirect::Ask(target) => {
+                    unknown |= self.named(target, &view).is_none();
+                }
+            }
+        }
+        let ready = async {
+            if unknown {
+                self.look().await;
+            } else {
+                self.wish();
+            }
+            if later {
+                tokio::time::sleep(FIRST_PAUSE * 2_u32.pow(round)).await;
+            }
+        };
+        // An error means that time is up, which the caller sees.
+        let _ = tokio::time::timeout_at(deadline, ready).await;
+    }
+
+    /// The nodes that have slots, and where they are.
+    pub(super) fn nodes(&self) -> Vec<(String, Arc<Node>)> {
+        let view = self.view();
+        let nodes = view.masters().iter();
+        nodes
+            .map(|member| (member.address.to_string(), Arc::clone(&member.node)))
+            .collect()
+    }
+}

@@ -1,0 +1,187 @@
+//! Connections of one's own to the right node of a Cluster: for commands that block, and for subscriptions.
+
+use tokio::time::Instant;
+
+use super::redirect::Redirect;
+use super::slot::slot_of;
+use super::view::{Member, View};
+use super::{Cluster, NEWS, ROUNDS, errand};
+use crate::command::Command;
+use crate::config::Address;
+use crate::error::Error;
+use crate::reply::Reply;
+use crate::upstream::connector::{Connected, Connector};
+use crate::upstream::lead::Lead;
+use crate::upstream::sharded::{Shard, ShardedSink, ShardedStream};
+
+/// A way to a connection of one's own.
+#[derive(Debug)]
+pub(in crate::upstream) struct Way {
+    pub(in crate::upstream) connector: Connector,
+    /// Whether the node has to be told ASKING before the command.
+    pub(in crate::upstream) asking: bool,
+}
+
+impl Cluster {
+    /// The way to the node that a command is for, for a connection of one's own.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`] while nobody knows where it is.
+    pub(in crate::upstream) fn way(&self, command: &Command) -> Result<Way, Error> {
+        let view = self.view();
+        let slot = errand::slot(command, &self.learned.classes());
+        let member = match slot {
+            Some(slot) => view.owner(slot),
+            None => view.any(),
+        };
+        let Some(member) = member else {
+            self.wish();
+            return Err(Error::Unreachable);
+        };
+        Ok(Way {
+            connector: member.node.connector().clone(),
+            asking: false,
+        })
+    }
+
+    /// The way to the node that a reply sends a command to; `None` if it sends it nowhere.
+    pub(in crate::upstream) async fn redirected(
+        &self,
+        command: &Command,
+        reply: &Reply,
+        round: u32,
+    ) -> Option<Way> {
+        let redirect = Redirect::of(reply)?;
+        let slot = errand::slot(command, &self.learned.classes())?;
+        if round == ROUNDS || !redirect.is_about(slot) {
+            return None;
+        }
+        self.get_ready(std::iter::once(&redirect), round, Instant::now() + NEWS)
+            .await;
+        let view = self.view();
+        let (member, asking) = match &redirect {
+            Redirect::Later => (view.owner(slot)?, false),
+            Redirect::Moved(target) => (self.named(target, &view).or(view.owner(slot))?, false),
+            Redirect::Ask(target) => (self.named(target, &view)?, true),
+        };
+        Some(Way {
+            connector: member.node.connector().clone(),
+            asking,
+        })
+    }
+
+    /// A connection for subscriptions, which is good for as long as its node has slots. Any node is told of all
+    /// messages; which one is left to chance, so that many gateways spread.
+    ///
+    /// # Errors
+    /// Why there is none, for the log.
+    pub(in crate::upstream) async fn subscriber(
+        &self,
+    ) -> redis::RedisResult<(redis::aio::PubSub, Lead)> {
+        let view = self.view();
+        let live: Vec<_> = view.masters().iter().filter(|m| m.node.is_live()).collect();
+        let Some(member) = fastrand::choice(live) else {
+            self.wish();
+            let kind = redis::ErrorKind::ClusterConnectionNotFound;
+            return Err((kind, "no node of the Cluster is there").into());
+        };
+        let lead = self.lead(member.address.clone());
+        let (connection, _) = member.node.connector().subscriber().await?;
+        Ok((connection, lead))
+    }
+
+    /// A connection to the node that serves a slot, which is good for as long as it does.
+    ///
+    /// # Errors
+    /// Why there is none, for the log.
+    pub(in crate::upstream) async fn connect_for(
+        &self,
+        slot: u16,
+    ) -> redis::RedisResult<Connected> {
+        let view = self.view();
+        let Some(member) = view.owner(slot) else {
+            self.wish();
+            let kind = redis::ErrorKind::ClusterConnectionNotFound;
+            return Err((kind, "no node of the Cluster serves the slot").into());
+        };
+        let address = member.address.clone();
+        let serves = move |view: &View| view.owner(slot).is_some_and(|m| m.address == address);
+        let lead = self.until(move |view| !serves(view));
+        let connected = member.node.connector().connect().await?;
+        Ok(Connected { lead, ..connected })
+    }
+
+    /// Whether a reply says that its command did not run because its slot is another node's, or that of none
+    /// at the moment. Who serves it is found out then.
+    pub(in crate::upstream) fn is_elsewhere(&self, reply: &Reply) -> bool {
+        let elsewhere = Redirect::of(reply).is_some();
+        if elsewhere {
+            self.wish();
+        }
+        elsewhere
+    }
+
+    /// Where the node is that serves the slot of a sharded channel, if that is known.
+    pub(in crate::upstream) fn home_of(&self, channel: &[u8]) -> Option<Address> {
+        let view = self.view();
+        view.owner(slot_of(channel))
+            .map(|member| member.address.clone())
+    }
+
+    /// A connection for the sharded channels of a node, which is good for as long as the node has slots.
+    ///
+    /// # Errors
+    /// Why there is none, for the log.
+    pub(in crate::upstream) async fn sharded_subscriber(
+        &self,
+        shard: &Shard,
+    ) -> redis::RedisResult<(ShardedSink, ShardedStream, Lead)> {
+        let view = self.view();
+        let is_meant = |member: &&Member| Some(&member.address) == shard.0.as_ref();
+        let Some(member) = view.masters().iter().find(is_meant) else {
+            self.wish();
+            let kind = redis::ErrorKind::ClusterConnectionNotFound;
+            return Err((kind, "the node of a sharded channel is not there").into());
+        };
+        let lead = self.lead(member.address.clone());
+        let (sink, stream, _) = member.node.connector().sharded_subscriber().await?;
+        Ok((sink, stream, lead))
+    }
+
+    /// The ways to all nodes that have slots, and what tells when these are others.
+    pub(in crate::upstream) fn everywhere(&self) -> (Vec<Connector>, Lead) {
+        let view = self.view();
+        if view.masters().is_empty() {
+            self.wish();
+        }
+        let connectors = view.masters().iter().map(|m| m.node.connector().clone());
+        let addresses = |view: &View| {
+            let mut all: Vec<_> = view
+                .masters()
+                .iter()
+                .map(|m| m.address.to_string())
+                .collect();
+            all.sort_unstable();
+            all
+        };
+        let before = addresses(&view);
+        let lead = self.until(move |view| addresses(view) != before);
+        (connectors.collect(), lead)
+    }
+
+    /// What tells when the node at this address has no slots any more.
+    fn lead(&self, address: Address) -> Lead {
+        self.until(move |view| !view.is_master(&address))
+    }
+
+    /// What tells when something holds of the Cluster.
+    fn until(&self, holds: impl Fn(&View) -> bool + Send + Sync + 'static) -> Lead {
+        let mut view = self.view.clone();
+        Lead::until(async move {
+            if view.wait_for(|view| holds(view)).await.is_err() {
+                // Nobody looks any more.
+                std::future::pending().await
+            }
+        })
+    }
+}

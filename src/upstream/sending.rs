@@ -1,0 +1,105 @@
+//! Commands on their way: over which connection, and to which nodes of a Cluster.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use futures_util::future::{Either, join_all};
+
+use super::cluster::{Cluster, Delivery};
+use super::node::Line;
+use super::sent::Sent;
+use super::{Engine, NodeNumber, Outcome, Packed, Upstream};
+use crate::command::Command;
+use crate::reply::Reply;
+
+impl Upstream {
+    /// Sends commands as one pipeline, in order, over the shared connection; gives one outcome for each, in
+    /// the same order. The commands have been admitted before.
+    ///
+    /// The deadline is inside: the future ends within the command time-out.
+    pub fn send(
+        &self,
+        commands: &[Command],
+    ) -> impl Future<Output = Vec<Outcome>> + Send + 'static {
+        self.send_over(Line::Common, commands)
+    }
+
+    /// The same for the commands of several clients: none waits until those of others have been sent on, as
+    /// those of a Cluster may be.
+    pub(crate) fn send_together(
+        &self,
+        commands: &[Command],
+    ) -> impl Future<Output = Sent> + Send + 'static {
+        match &self.shared.engine {
+            Engine::One(_) => Either::Left(self.send(commands).map(Sent::done)),
+            Engine::Cluster(cluster) => {
+                let mut delivery = self.delivery(cluster, Line::Common, commands);
+                Either::Right(async move {
+                    delivery.step().await;
+                    Sent::part(delivery)
+                })
+            }
+        }
+    }
+
+    fn delivery(&self, cluster: &Arc<Cluster>, line: Line, commands: &[Command]) -> Delivery {
+        let deadline = tokio::time::Instant::now() + self.shared.command_timeout;
+        Delivery::new(cluster, line, commands.to_vec(), deadline)
+    }
+
+    /// The same over the connection for commands whose replies may break it.
+    pub fn send_guarded(
+        &self,
+        commands: &[Command],
+    ) -> impl Future<Output = Vec<Outcome>> + Send + 'static {
+        self.send_over(Line::Guarded, commands)
+    }
+
+    fn send_over(
+        &self,
+        line: Line,
+        commands: &[Command],
+    ) -> impl Future<Output = Vec<Outcome>> + Send + 'static {
+        let limit = self.shared.command_timeout;
+        match &self.shared.engine {
+            Engine::One(node) => Either::Left(node.send(line, Packed::all(commands), limit)),
+            Engine::Cluster(cluster) => {
+                let delivery = self.delivery(cluster, line, commands);
+                Either::Right(delivery.finish())
+            }
+        }
+    }
+
+    /// The node that all of these commands go to; `None` if there are several, or none. What goes to one node
+    /// does not wait for another.
+    #[must_use]
+    pub fn only_node(&self, commands: &[Command]) -> Option<NodeNumber> {
+        match &self.shared.engine {
+            Engine::One(_) => Some(NodeNumber(0)),
+            Engine::Cluster(cluster) => cluster.only_node(commands).map(NodeNumber),
+        }
+    }
+
+    /// Asks every node of a Cluster for a sign of life: a list of lists, of each node's address and its reply,
+    /// which is nil if it gave none within the command time-out. Of one server the list is empty.
+    pub fn probe_nodes(&self) -> impl Future<Output = Reply> + Send + 'static {
+        let nodes = match &self.shared.engine {
+            Engine::One(_) => Vec::new(),
+            Engine::Cluster(cluster) => cluster.nodes(),
+        };
+        let (probe, limit) = (self.probe(), self.shared.command_timeout);
+        async move {
+            let asked = nodes.into_iter().map(|(address, node)| {
+                let packed = Packed::one(&probe);
+                async move {
+                    let outcomes = node.send(Line::Common, packed, limit).await;
+                    let reply = outcomes.into_iter().next().and_then(Result::ok);
+                    let address = Reply::Bulk(address.into());
+                    Reply::Array(vec![address, reply.unwrap_or(Reply::Nil)])
+                }
+            });
+            Reply::Array(join_all(asked).await)
+        }
+    }
+}

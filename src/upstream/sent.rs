@@ -1,0 +1,62 @@
+//! What has come of the commands of several clients that were sent together.
+
+use std::collections::VecDeque;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+
+use super::Outcome;
+use super::cluster::Delivery;
+
+/// The commands of several clients, each of which takes its share, in order.
+#[derive(Debug)]
+pub(crate) struct Sent(State);
+
+#[derive(Debug)]
+enum State {
+    Done(VecDeque<Outcome>),
+    /// Some are still on their way.
+    Part(Delivery),
+}
+
+/// One client's share.
+pub(crate) enum Share {
+    /// An outcome for each of its commands.
+    Done(VecDeque<Outcome>),
+    /// It has to wait for this.
+    Open(BoxFuture<'static, Sent>),
+}
+
+impl Sent {
+    /// All have their outcomes.
+    pub(super) fn done(outcomes: Vec<Outcome>) -> Self {
+        Self(State::Done(outcomes.into()))
+    }
+
+    /// Perhaps not all of them.
+    pub(super) fn part(delivery: Delivery) -> Self {
+        if delivery.is_open() {
+            Self(State::Part(delivery))
+        } else {
+            Self::done(delivery.outcomes())
+        }
+    }
+
+    /// Takes off what belongs to the next so many commands.
+    pub(crate) fn share(&mut self, count: usize) -> Share {
+        match &mut self.0 {
+            State::Done(outcomes) => {
+                let count = count.min(outcomes.len());
+                Share::Done(outcomes.drain(..count).collect())
+            }
+            State::Part(delivery) => {
+                let own = delivery.take_next(count);
+                if own.is_open() {
+                    Share::Open(own.finish().map(Self::done).boxed())
+                } else {
+                    Share::Done(own.outcomes().into())
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Sentinel groups behind locks: TLS to all of them, and passwords of the Sentinels' own.
+
+use crate::env::{EventStream, Locks, Program, TestAuthority, TestGroup, wait_until};
+
+fn put(program: &Program, value: &[u8]) -> u16 {
+    let mut client = program.connect();
+    client.request("PUT", "/v1/keys/a", &[], value).status
+}
+
+/// The group is there, and its master is known, also after a failover.
+#[track_caller]
+fn check(group: &TestGroup, program: &Program) {
+    assert_eq!(put(program, b"first"), 204, "{}", program.said());
+    assert_eq!(group.master().cli(&["GET", "a"]), "first");
+    let mut stream = EventStream::open(program.address, "/v1/channels/c/events", &[]);
+    let path = "/v1/channels/c/events?sharded=true";
+    let mut sharded = EventStream::open(program.address, path, &[]);
+    group.fail_over();
+    assert_eq!(stream.event().name, "gap");
+    assert_eq!(sharded.event().name, "gap");
+    let master = group.master();
+    wait_until("writes go to the new master", || {
+        put(program, b"second") == 204 && master.cli(&["GET", "a"]) == "second"
+    });
+    assert_eq!(master.cli(&["PUBLISH", "c", "after"]), "1");
+    assert_eq!(stream.event().data, "after");
+    assert_eq!(master.cli(&["SPUBLISH", "c", "after too"]), "1");
+    assert_eq!(sharded.event().data, "after too");
+    // Connections of one's own.
+    let mut client = program.connect();
+    let popped = client.request("POST", "/", &[], br#"["BLPOP","none","0.01"]"#);
+    assert_eq!(popped.text(), r#"{"result":null}"#);
+    let mut monitor = EventStream::open(program.address, "/monitor", &[]);
+    assert_eq!(monitor.event().data, "\"OK\"");
+}
+
+/// Nothing is there, and why is logged without the password.
+#[track_caller]
+fn check_locked(args: &[&str], reason: &str) {
+    let program = Program::start(args);
+    assert_eq!(put(&program, b"value"), 503);
+    let ready = program.connect().request("GET", "/readyz", &[], b"");
+    assert_eq!(ready.status, 503);
+    wait_until("it is logged", || program.said().contains(reason));
+    assert!(!program.said().contains("s3cret"), "{}", program.said());
+}
+
+#[test]
+fn tls_is_spoken_with_sentinels_and_servers() {
+    let (authority, other) = (TestAuthority::new(), TestAuthority::new());
+    let locks = Locks {
+        authority: Some(&authority),
+        password: Some("pa55"),
+        sentinel_password: Some("pa55"),
+    };
+    let group = TestGroup::locked(1, &locks);
+    let url = |scheme: &str| format!("{scheme}://:pa55@{}/main", group.sentinels());
+    let (with_tls, without) = (url("rediss+sentinel"), url("redis+sentinel"));
+    let [ca, wrong] = [&authority, &other].map(|authority| authority.path("ca.pem"));
+    let wrong = ["--upstream", &with_tls, "--upstream-ca", &wrong];
+    check_locked(&wrong, "invalid peer certificate");
+    check_locked(&["--upstream", &without], "cannot connect");
+    let program = Program::start(&["--upstream", &with_tls, "--upstream-ca", &ca]);
+    check(&group, &program);
+}
+
+#[test]
+fn sentinels_have_a_password_of_their_own() {
+    let locks = Locks {
+        password: Some("of-servers-s3cret"),
+        sentinel_password: Some("of-sentinels/s3cret"),
+        ..Locks::default()
+    };
+    let group = TestGroup::locked(3, &locks);
+    let url = |rest: &str| {
+        let sentinels = group.sentinels();
+        format!("redis+sentinel://:of-servers-s3cret@{sentinels}/main{rest}")
+    };
+    // The servers' own password is no good there.
+    check_locked(&["--upstream", &url(""), "--log", "trace"], "WRONGPASS");
+    let wrong = url("?sentinel_password=another-s3cret");
+    check_locked(&["--upstream", &wrong, "--log", "trace"], "WRONGPASS");
+    let right = url("?sentinel_password=of-sentinels%2Fs3cret");
+    let program = Program::start(&["--upstream", &right, "--log", "trace"]);
+    check(&group, &program);
+    assert!(!program.said().contains("s3cret"), "{}", program.said());
+}
+
+#[test]
+fn sentinels_have_users_of_their_own() {
+    let group = TestGroup::locked(1, &Locks::default());
+    let user = [
+        "ACL",
+        "SETUSER",
+        "watcher",
+        "on",
+        ">w4tch-s3cret",
+        "+sentinel",
+    ];
+    group.tell_sentinels(&user);
+    group.tell_sentinels(&[
+        "ACL",
+        "SETUSER",
+        "default",
+        "-sentinel|get-master-addr-by-name",
+    ]);
+    let url = |rest: &str| format!("redis+sentinel://{}/main{rest}", group.sentinels());
+    check_locked(
+        &["--upstream", &url(""), "--log", "debug"],
+        "no permissions",
+    );
+    let right = url("?sentinel_user=watcher&sentinel_password=w4tch-s3cret");
+    let program = Program::start(&["--upstream", &right]);
+    assert_eq!(put(&program, b"value"), 204, "{}", program.said());
+}
+
+#[test]
+fn servers_have_a_password_and_sentinels_none() {
+    let locks = Locks {
+        password: Some("of-servers"),
+        ..Locks::default()
+    };
+    let group = TestGroup::locked(1, &locks);
+    let url = format!("redis+sentinel://:of-servers@{}/main", group.sentinels());
+    let program = Program::start(&["--upstream", &url]);
+    check(&group, &program);
+}
+
+#[test]
+fn sentinels_have_a_password_and_servers_none() {
+    let locks = Locks {
+        sentinel_password: Some("of-sentinels"),
+        ..Locks::default()
+    };
+    let group = TestGroup::locked(1, &locks);
+    let sentinels = group.sentinels();
+    let url = format!("redis+sentinel://{sentinels}/main?sentinel_password=of-sentinels");
+    let program = Program::start(&["--upstream", &url]);
+    check(&group, &program);
+}

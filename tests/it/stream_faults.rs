@@ -1,0 +1,215 @@
+//! Redis streams as events where something goes wrong: a Redis that goes, comes back or falls silent, and
+//! subscribers that do not read.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::env::{Event, EventStream, TestFolder, TestGateway, TestRedis, wait_until};
+
+const PATH: &str = "/v1/streams/s/events";
+
+fn start() -> (TestRedis, TestGateway) {
+    let redis = TestRedis::start();
+    let gateway = TestGateway::over(&redis);
+    (redis, gateway)
+}
+
+fn again(gateway: &TestGateway, last: &str) -> EventStream {
+    EventStream::open(gateway.address, PATH, &[("Last-Event-ID", last)])
+}
+
+/// Adds entries of these ids to the stream `s`, each with its id as the field `n`.
+fn add(redis: &TestRedis, ids: &[&str]) {
+    for id in ids {
+        assert_eq!(redis.cli(&["XADD", "s", id, "n", id]), *id);
+    }
+}
+
+/// The ids of the next events, which are entries.
+fn ids(stream: &mut EventStream, count: usize) -> Vec<String> {
+    let mut id = || {
+        let event = stream.event();
+        assert_eq!(event.name, "message", "{event:?}");
+        let fields: Value = serde_json::from_str(&event.data).unwrap();
+        assert_eq!(fields, json!({"n": event.id}));
+        event.id
+    };
+    (0..count).map(|_| id()).collect()
+}
+
+/// The next event, which is a gap: its id and what it says.
+fn gap(stream: &mut EventStream) -> (String, Value) {
+    let Event { id, name, data } = stream.event();
+    assert_eq!(name, "gap", "{data}");
+    (id, serde_json::from_str(&data).unwrap())
+}
+
+#[test]
+fn a_redis_that_comes_back_with_its_data_is_no_gap() {
+    let folder = TestFolder::new();
+    let directory = folder.path("");
+    let mut redis = TestRedis::with(&[
+        "--appendonly",
+        "yes",
+        "--appendfsync",
+        "always",
+        "--dir",
+        &directory,
+    ]);
+    let gateway = TestGateway::over(&redis);
+    let mut stream = gateway.listen(PATH);
+    add(&redis, &["1-0"]);
+    assert_eq!(ids(&mut stream, 1), ["1-0"]);
+    redis.kill();
+    // Those who come while it is away wait.
+    let mut early = again(&gateway, "0-0");
+    let mut now = gateway.listen(PATH);
+    // Of this one nobody knows where it ended when it was asked for.
+    let mut other = gateway.listen("/v1/streams/other/events");
+    redis.restart();
+    let told = json!({"reason": "interrupted", "streams": ["other"]});
+    assert_eq!(gap(&mut other), ("0-0".into(), told));
+    add(&redis, &["2-0"]);
+    assert_eq!(ids(&mut stream, 1), ["2-0"]);
+    assert_eq!(ids(&mut early, 2), ["1-0", "2-0"]);
+    assert_eq!(ids(&mut now, 1), ["2-0"]);
+}
+
+#[test]
+fn a_redis_that_comes_back_empty_is_one_gap() {
+    let (mut redis, gateway) = start();
+    add(&redis, &["1-0"]);
+    let mut stream = gateway.listen(PATH);
+    redis.kill();
+    redis.restart();
+    assert_eq!(gap(&mut stream).1["reason"], "recreated");
+    add(&redis, &["1-0", "2-0"]);
+    assert_eq!(ids(&mut stream, 2), ["1-0", "2-0"]);
+}
+
+#[test]
+fn a_silent_redis_is_given_up_and_nothing_is_lost() {
+    let redis = TestRedis::start();
+    let gateway = TestGateway::with(|config| {
+        config.upstream = redis.url().parse().unwrap();
+        config.heartbeat = Duration::from_millis(100);
+        config.command_timeout = Duration::from_millis(300);
+    });
+    let mut stream = gateway.listen(PATH);
+    add(&redis, &["1-0"]);
+    assert_eq!(ids(&mut stream, 1), ["1-0"]);
+    redis.signal("STOP");
+    wait_until("it is noticed", || gateway.get("/readyz").status == 503);
+    // Who comes now waits, and is answered all the same.
+    let mut early = again(&gateway, "0-0");
+    redis.signal("CONT");
+    add(&redis, &["2-0"]);
+    assert_eq!(ids(&mut stream, 1), ["2-0"]);
+    assert_eq!(ids(&mut early, 2), ["1-0", "2-0"]);
+}
+
+#[test]
+fn who_does_not_read_is_disconnected_and_can_come_back() {
+    let (redis, gateway) = start();
+    let mut reads = gateway.listen(PATH);
+    let mut stalled = gateway.listen(PATH);
+    add(&redis, &["1-0"]);
+    assert_eq!(ids(&mut stalled, 1), ["1-0"]);
+    let add_large = |n: u64| {
+        let large = "x".repeat(100_000);
+        redis.cli(&[
+            "XADD",
+            "s",
+            &format!("{n}-0"),
+            "n",
+            &format!("{n}-0"),
+            "x",
+            &large,
+        ]);
+    };
+    let evicted = || gateway.gateway().streams().evicted.load(Ordering::Relaxed);
+    assert_eq!(ids(&mut reads, 1), ["1-0"]);
+    let mut last = 1;
+    wait_until("it is disconnected", || {
+        last += 1;
+        add_large(last);
+        // The other one gets each entry while those of the stalled one wait.
+        assert_eq!(reads.event().id, format!("{last}-0"));
+        evicted() == 1
+    });
+    let mut back = again(&gateway, &stalled.last_id);
+    for n in 2..=last {
+        assert_eq!(back.event().id, format!("{n}-0"));
+    }
+}
+
+#[test]
+fn who_catches_up_and_does_not_read_holds_nothing_up() {
+    let (redis, gateway) = start();
+    let script = "for n = 1, 60 do redis.call('XADD', KEYS[1], n .. '-0', 'n', n .. '-0', \
+                  'x', string.rep('x', 40000)) end";
+    redis.cli(&["EVAL", script, "1", "s"]);
+    // More than are read from Redis at the same time.
+    let path = format!("{PATH}?from=0");
+    let stalled: Vec<_> = (0..24).map(|_| gateway.listen(&path)).collect();
+    let mut reads = gateway.listen(&path);
+    for n in 1..=60 {
+        assert_eq!(reads.event().id, format!("{n}-0"));
+    }
+    add(&redis, &["61-0"]);
+    assert_eq!(ids(&mut reads, 1), ["61-0"]);
+    // They are waited for: none has more under way than it may have.
+    assert_eq!(
+        gateway.gateway().streams().evicted.load(Ordering::Relaxed),
+        0
+    );
+    for mut stream in stalled.into_iter().take(4) {
+        for n in 1..=61 {
+            assert_eq!(stream.event().id, format!("{n}-0"));
+        }
+    }
+}
+
+#[test]
+fn streams_end_with_the_gateway_and_leave_nothing_behind() {
+    let (redis, gateway) = start();
+    let mut streams: Vec<_> = (0..10)
+        .map(|_| gateway.listen(&format!("{PATH}?from=0")))
+        .collect();
+    add(&redis, &["1-0"]);
+    gateway.shutdown();
+    for stream in &mut streams {
+        assert_eq!(ids(stream, 1), ["1-0"]);
+        stream.wait_for_end();
+    }
+    wait_until("its connections are closed", || redis.clients() == 0);
+}
+
+#[test]
+fn what_redis_does_not_allow_is_refused() {
+    let redis = TestRedis::start();
+    redis.cli(&[
+        "ACL",
+        "SETUSER",
+        "gateway",
+        "on",
+        ">secret",
+        "~allowed*",
+        "+@all",
+    ]);
+    let gateway = TestGateway::at(&format!("redis://gateway:secret@{}", redis.address()));
+    gateway.get(PATH).assert_problem(403, "does not allow");
+    let mut allowed = gateway.listen("/v1/streams/allowed/events");
+    redis.cli(&["XADD", "allowed", "1-0", "n", "1-0"]);
+    assert_eq!(ids(&mut allowed, 1), ["1-0"]);
+    // Who may look at streams and not read them is not left listening to nothing.
+    redis.cli(&[
+        "ACL", "SETUSER", "reader", "on", ">secret", "~*", "+@all", "-xread",
+    ]);
+    let gateway = TestGateway::at(&format!("redis://reader:secret@{}", redis.address()));
+    let mut stream = gateway.listen(PATH);
+    stream.wait_for("refused");
+    stream.wait_for_end();
+}
