@@ -414,7 +414,7 @@ fn is_head(received: &[u8]) -> bool {
     received.trim_ascii_start().starts_with(b"HEAD ")
 }
 
-fn form_of(request: &Request, keep_alive: bool) -> Form {
+pub(super) fn form_of(request: &Request, keep_alive: bool) -> Form {
     Form {
         version: request.version.clone(),
         head_only: request.method == Method::Head,

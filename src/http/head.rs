@@ -250,7 +250,7 @@ fn host(headers: &Headers, old: bool) -> Result<Option<Bytes>, Problem> {
     match host {
         Some(host) => {
             check_authority(host)?;
-            Ok(Some(Bytes::copy_from_slice(host)))
+            Ok(Some(headers.block().slice_ref(host)))
         }
         None if old => Ok(None),
         None => Err(Problem::new(400, "HTTP/1.1 requires a Host header")),

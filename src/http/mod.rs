@@ -17,6 +17,8 @@ mod handover;
 mod head;
 mod incoming;
 pub(crate) mod listener;
+#[doc(hidden)]
+pub mod measured;
 mod negotiate;
 mod origin;
 mod outbox;

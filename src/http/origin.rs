@@ -54,7 +54,8 @@ impl Guard {
     pub(super) fn check(&self, request: &Request) -> Result<(), Problem> {
         if let Some(authority) = &request.authority {
             let host = host_of(authority);
-            if !self.knows(&host) {
+            if !self.knows(host) {
+                let host = String::from_utf8_lossy(host).to_ascii_lowercase();
                 let detail = format!(
                     "this gateway is not known as {host:?}; if it should be, start it with --allow-host"
                 );
@@ -110,14 +111,12 @@ impl Guard {
         }
     }
 
-    fn knows(&self, host: &str) -> bool {
-        let address = host
-            .strip_prefix('[')
-            .and_then(|host| host.strip_suffix(']'));
-        host == "localhost"
-            || host.parse::<IpAddr>().is_ok()
-            || address.is_some_and(|address| address.parse::<Ipv6Addr>().is_ok())
-            || self.hosts.iter().any(|known| known == host)
+    fn knows(&self, host: &[u8]) -> bool {
+        let is_named = |name: &str| host.eq_ignore_ascii_case(name.as_bytes());
+        address_of(host).is_some() || is_named("localhost") || {
+            let mut known = self.hosts.iter();
+            known.any(|known| is_named(known))
+        }
     }
 }
 
@@ -184,19 +183,26 @@ fn is_same_origin(request: &Request) -> bool {
 /// say where a request comes from.
 pub(super) fn is_loopback(authority: &[u8]) -> bool {
     let host = host_of(authority);
-    let address = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || address.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    host.eq_ignore_ascii_case(b"localhost")
+        || address_of(host).is_some_and(|address| address.is_loopback())
 }
 
-/// The host of an authority, in lower case and without its port.
-fn host_of(authority: &[u8]) -> String {
-    let text = String::from_utf8_lossy(authority).to_ascii_lowercase();
-    let port = text
-        .rfind(':')
-        .filter(|&colon| colon > text.rfind(']').unwrap_or(0));
-    match port {
-        Some(colon) => text[..colon].to_owned(),
-        None => text,
+/// The address that a host is, if it is one: that of IPv6 in brackets.
+fn address_of(host: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(host).ok()?;
+    match text.strip_prefix('[') {
+        Some(rest) => Some(rest.strip_suffix(']')?.parse::<Ipv6Addr>().ok()?.into()),
+        None => text.parse().ok(),
+    }
+}
+
+/// The host of an authority, without its port.
+fn host_of(authority: &[u8]) -> &[u8] {
+    let port = memchr::memrchr(b':', authority);
+    let bracket = memchr::memrchr(b']', authority).unwrap_or(0);
+    match port.filter(|&colon| colon > bracket) {
+        Some(colon) => &authority[..colon],
+        None => authority,
     }
 }
 

@@ -87,6 +87,11 @@ impl Headers {
         Self { block, fields }
     }
 
+    /// The memory that the values are in.
+    pub(super) fn block(&self) -> &Bytes {
+        &self.block
+    }
+
     /// The first value of a field; names are compared without regard to case.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&[u8]> {

@@ -1,4 +1,4 @@
-//! A response as a value, and the one place that writes it, through `tiny_http`.
+//! A response as a value, and the one place that writes it.
 
 use std::borrow::Cow;
 use std::io::Cursor;
@@ -7,6 +7,12 @@ use bytes::Bytes;
 use tiny_http::{HTTPVersion, Header, StatusCode};
 
 use super::problem::Problem;
+
+/// Fields that most responses have room for, so that they grow no list.
+const FIELDS: usize = 8;
+
+/// Room for what the head has besides the response's own fields.
+const OTHER_FIELDS: usize = 192;
 
 /// A response whose body is known. The routes give these; they know no socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +54,7 @@ impl Response {
     pub fn new(status: u16) -> Self {
         Self {
             status,
-            headers: Vec::new(),
+            headers: Vec::with_capacity(FIELDS),
             body: Bytes::new(),
             endless: false,
         }
@@ -98,54 +104,70 @@ impl Response {
     }
 
     fn tiny_headers(&self) -> Option<Vec<Header>> {
-        let printable = |value: &str| value.bytes().all(|b| (b' '..=b'~').contains(&b));
-        self.headers
-            .iter()
-            .map(|(name, value)| {
-                let header = Header::from_bytes(*name, value.as_bytes()).ok();
-                header.filter(|_| printable(value))
-            })
-            .collect()
+        let headers = self.headers.iter();
+        let headers = headers.map(|(name, value)| Header::from_bytes(*name, value.as_bytes()).ok());
+        self.is_printable().then_some(headers)?.collect()
     }
 
     /// Appends the response, as it goes over the wire, to a buffer.
+    ///
+    /// By hand, in one piece: `raw_print` of `tiny_http` first makes two strings of every field. Measured: 0.3 µs
+    /// instead of 1.3.
     pub(super) fn write(self, out: &mut Vec<u8>, form: &Form) {
-        let start = out.len();
-        let without_length = matches!(self.status, 204 | 304) || self.endless;
-        let without_body = form.head_only || self.endless;
-        let mut response = self.into_tiny_http();
-        response.add_header(super::date::header());
-        response.add_header(server_header());
-        let printed = response.raw_print(&mut *out, form.version.clone(), &[], without_body, None);
-        // Neither the buffer nor the body can fail.
-        debug_assert!(printed.is_ok(), "{printed:?}");
-        if without_length {
-            // RFC 9110, 8.6: no Content-Length in a 204, and in a 304 only that of the 200. Nor has an
-            // endless body one. tiny_http writes one (for an endless body to HTTP/1.0 only), and writes it
-            // last.
-            const LAST: &[u8] = b"Content-Length: 0\r\n\r\n";
-            if out.ends_with(LAST) {
-                out.truncate(out.len() - LAST.len());
-                out.extend_from_slice(b"\r\n");
-            }
+        if !self.is_printable() {
+            tracing::error!(?self.headers, "a header of a response is not printable ASCII");
+            return Self::from(Problem::defect()).write(out, form);
         }
-        let old = form.version <= (1, 0);
-        let connection: &[u8] = match (form.keep_alive, old) {
-            (true, false) => return,
+        let fields = self.headers.iter();
+        let size: usize = fields
+            .map(|(name, value)| name.len() + value.len() + 4)
+            .sum();
+        out.reserve(size + self.body.len() + OTHER_FIELDS);
+        let HTTPVersion(major, minor) = form.version;
+        let reason = StatusCode(self.status).default_reason_phrase();
+        let mut digits = itoa::Buffer::new();
+        for part in ["HTTP/", digits.format(major)] {
+            out.extend_from_slice(part.as_bytes());
+        }
+        for part in [".", digits.format(minor), " "] {
+            out.extend_from_slice(part.as_bytes());
+        }
+        for part in [digits.format(self.status), " ", reason, "\r\n"] {
+            out.extend_from_slice(part.as_bytes());
+        }
+        let connection: &[u8] = match (form.keep_alive, form.version <= (1, 0)) {
+            (true, false) => b"",
             (true, true) => b"Connection: keep-alive\r\n",
             (false, _) => b"Connection: close\r\n",
         };
-        // tiny_http has no say over Connection, so it goes in behind the status line.
-        if let Some(end) = memchr::memchr(b'\n', &out[start..]) {
-            let at = start + end + 1;
-            out.splice(at..at, connection.iter().copied());
+        out.extend_from_slice(connection);
+        for (name, value) in &self.headers {
+            for part in [*name, ": ", &**value, "\r\n"] {
+                out.extend_from_slice(part.as_bytes());
+            }
+        }
+        super::date::append(out);
+        out.extend_from_slice(b"Server: redis-http-gateway\r\n");
+        // RFC 9110, 8.6: no Content-Length in a 204, and in a 304 only that of the 200.
+        let is_bare = matches!(self.status, 204 | 304);
+        if self.endless && form.version > (1, 0) {
+            out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+        } else if !is_bare && !self.endless {
+            for part in ["Content-Length: ", digits.format(self.body.len()), "\r\n"] {
+                out.extend_from_slice(part.as_bytes());
+            }
+        }
+        out.extend_from_slice(b"\r\n");
+        if !form.head_only && !self.endless && !is_bare {
+            out.extend_from_slice(&self.body);
         }
     }
-}
 
-#[expect(clippy::expect_used, reason = "the bytes are fixed and ASCII")]
-fn server_header() -> Header {
-    Header::from_bytes("Server", "redis-http-gateway").expect("fixed ASCII")
+    /// Whether nothing in it could be taken for the end of a header field.
+    fn is_printable(&self) -> bool {
+        let printable = |value: &str| value.bytes().all(|b| (b' '..=b'~').contains(&b));
+        self.headers.iter().all(|(_, value)| printable(value))
+    }
 }
 
 #[cfg(test)]
@@ -189,6 +211,21 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    #[test]
+    fn an_endless_body_has_no_length_and_is_chunked_where_that_is_known() {
+        let head = || Response::new(200).endless();
+        let text = written(head(), 1, false, true);
+        assert!(
+            text.ends_with("\r\nTransfer-Encoding: chunked\r\n\r\n"),
+            "{text}"
+        );
+        let old = written(head(), 0, false, false);
+        assert!(
+            !old.contains("Transfer") && !old.contains("Length"),
+            "{old}"
+        );
     }
 
     #[test]

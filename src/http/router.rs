@@ -65,6 +65,18 @@ pub static ENDPOINTS: &[(&str, &[&str])] = &[
     ("/{command}/{arguments}", &["GET", "HEAD", "POST", "PUT"]),
 ];
 
+/// Paths of at most so many segments are taken apart on the stack.
+const FEW: usize = 5;
+
+/// What paths begin with that are not of the command face.
+const OTHER_FACES: [&[u8]; 5] = [
+    b"v1",
+    b"healthz",
+    b"readyz",
+    b"openapi.yaml",
+    b"openapi.json",
+];
+
 impl Route {
     /// The route of a path, which is percent-encoded.
     ///
@@ -79,9 +91,12 @@ impl Route {
         let Some(rest) = path.strip_prefix(b"/") else {
             return Err(not_found());
         };
-        let segments: Vec<&[u8]> = rest.split(|&b| b == b'/').collect();
+        // All routes but those of commands have at most four segments: they need no memory of their own.
+        let mut few: [&[u8]; FEW] = [b""; FEW];
+        let mut many = Vec::new();
+        let segments = split(rest, &mut few, &mut many);
         let name = |segment: &[u8]| decode_segment(&path.slice_ref(segment));
-        Ok(match segments[..] {
+        Ok(match *segments {
             [b""] => Self::Index,
             [b"healthz"] => Self::Health,
             [b"readyz"] => Self::Ready,
@@ -108,10 +123,7 @@ impl Route {
             }
             [b"monitor"] => Self::Monitor,
             // None of these is a Redis command.
-            [
-                b"v1" | b"healthz" | b"readyz" | b"openapi.yaml" | b"openapi.json",
-                ..,
-            ] => return Err(not_found()),
+            [first, ..] if OTHER_FACES.contains(&first) => return Err(not_found()),
             [b"", ..] => return Err(not_found()),
             ref command => Self::Command(bytes_of(&path, command)),
         })
@@ -145,6 +157,38 @@ impl Route {
         };
         ENDPOINTS[place].1
     }
+}
+
+/// The segments of a path.
+fn split<'m, 'p>(
+    path: &'p [u8],
+    few: &'m mut [&'p [u8]; FEW],
+    many: &'m mut Vec<&'p [u8]>,
+) -> &'m [&'p [u8]] {
+    let mut count = 0;
+    for segment in path.split(|&b| b == b'/') {
+        let Some(place) = few.get_mut(count) else {
+            many.extend(path.split(|&b| b == b'/'));
+            return many;
+        };
+        *place = segment;
+        count += 1;
+    }
+    &few[..count]
+}
+
+/// Whether a path is one that only the command face has; `/` is shared.
+pub(super) fn is_of_command_face(path: &[u8]) -> bool {
+    let path = if path.starts_with(b"//") {
+        &path[1..]
+    } else {
+        path
+    };
+    let Some(rest) = path.strip_prefix(b"/") else {
+        return false;
+    };
+    let first = rest.split(|&b| b == b'/').next().unwrap_or_default();
+    !first.is_empty() && !OTHER_FACES.contains(&first)
 }
 
 fn bytes_of(path: &Bytes, segments: &[&[u8]]) -> Vec<Bytes> {
@@ -190,6 +234,25 @@ mod tests {
             "*",
         ] {
             assert_eq!(route(path), Err(404), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_of_one_face() {
+        let paths = ENDPOINTS
+            .iter()
+            .map(|(template, _)| template.replace(['{', '}'], ""));
+        for path in paths.chain(["//get/a/b/c/d/e/f".into(), "//v1/keys".into()]) {
+            let route = Route::parse(&path.clone().into()).expect("a route");
+            let of_commands = matches!(
+                route,
+                Route::Pipeline
+                    | Route::MultiExec
+                    | Route::Subscribe(_)
+                    | Route::Psubscribe(_)
+                    | Route::Command(_)
+            );
+            assert_eq!(is_of_command_face(path.as_bytes()), of_commands, "{path}");
         }
     }
 

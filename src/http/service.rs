@@ -3,6 +3,7 @@
 //! Every check that concerns all routes is in `Service::plan`, one after the other.
 
 use std::borrow::Cow;
+use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -19,7 +20,7 @@ use super::plan::{Apart, Ask, Lane, Plan, Rounds, Step};
 use super::problem::Problem;
 use super::request::Request;
 use super::response::Response;
-use super::router::Route;
+use super::router::{self, Route};
 use crate::auth::Grant;
 use crate::command::Command;
 use crate::config::Config;
@@ -156,7 +157,12 @@ impl Service {
 
     fn new_id(&self) -> String {
         let number = self.shared.requests.fetch_add(1, Ordering::Relaxed);
-        format!("{}-{number:x}", self.shared.id_prefix)
+        let prefix = &self.shared.id_prefix;
+        let mut id = String::with_capacity(prefix.len() + 17);
+        id.push_str(prefix);
+        // Writing to a string cannot fail.
+        let _ = write!(id, "-{number:x}");
+        id
     }
 
     /// The first half of a request's way: every check, then its route.
@@ -320,18 +326,8 @@ pub(super) fn send_apart(
 
 /// Whether a request is for the command face, whose errors have a form of their own.
 fn is_command_face(request: &Request) -> bool {
-    match Route::parse(&request.path) {
-        Ok(Route::Index) => request.method == Method::Post,
-        Ok(
-            Route::Pipeline
-            | Route::MultiExec
-            | Route::Subscribe(_)
-            | Route::Psubscribe(_)
-            | Route::Monitor
-            | Route::Command(_),
-        ) => true,
-        _ => false,
-    }
+    let at_index = request.method == Method::Post && matches!(&request.path[..], b"/" | b"//");
+    at_index || router::is_of_command_face(&request.path)
 }
 
 impl Trim {

@@ -51,6 +51,17 @@ pub use monitor::Watch;
 pub use own_ids::Begin;
 pub use topic::Topic;
 
+/// The length of a message as an event stream carries it: what the benchmarks measure, no part of the API.
+#[doc(hidden)]
+#[must_use]
+pub fn measured_event(shape: Shape, topic: &Topic, payload: &[u8]) -> usize {
+    let position = event::Position {
+        epoch: "benchmark",
+        sequence: 1_000_000,
+    };
+    event::message(position, shape, topic, topic.name(), payload).len()
+}
+
 /// A mailbox cannot be larger.
 const MAX_MAILBOX: usize = tokio::sync::Semaphore::MAX_PERMITS;
 

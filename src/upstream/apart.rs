@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use super::cluster::Way;
 use super::connector::Connector;
-use super::{Engine, Outcome, Packed, Upstream};
+use super::packed::pipeline;
+use super::{Engine, Outcome, Upstream};
 use crate::command::Command;
 use crate::error::Error;
 
@@ -60,7 +61,7 @@ impl Upstream {
         let _guard = AbortOnDrop(connected.driver);
         let before = asking.then(|| Command::new("ASKING"));
         let commands: Vec<_> = before.into_iter().chain([command.clone()]).collect();
-        let Packed { pipeline, count } = Packed::all(&commands);
+        let (pipeline, count) = (pipeline(&commands), commands.len());
         let reply = connected
             .connection
             .send_packed_commands(&pipeline, 0, count);

@@ -9,10 +9,12 @@ use tokio::task::JoinHandle;
 
 use super::embedded::Embedded;
 use super::lead::Lead;
+use super::pipe::Pipe;
 use super::server::{RedisServer, tcp};
 use super::sharded::{ShardedSink, ShardedStream};
 use super::stream::{Stream, ask};
 use crate::command::Command;
+use crate::reply::Reply;
 
 /// Makes connections to the upstream.
 #[derive(Debug, Clone)]
@@ -29,8 +31,47 @@ pub(super) struct Connected {
     pub(super) lead: Lead,
 }
 
+/// A connection that many share.
+pub(super) struct Piped {
+    pub(super) pipe: Pipe,
+    /// The task that moves its bytes: it ends when the connection does.
+    pub(super) driver: JoinHandle<()>,
+    pub(super) lead: Lead,
+}
+
 impl Connector {
-    /// A connection for pipelines of commands.
+    /// A connection that many share.
+    pub(super) async fn pipe(&self) -> RedisResult<Piped> {
+        let (mut stream, lead) = self.open().await?;
+        if let Self::Redis(server) = self {
+            for command in server.introduction() {
+                let answer = ask(&mut stream, &command).await;
+                let answer = answer.and_then(Value::extract_error);
+                answer.map_err(|error| self.without_secrets(error))?;
+            }
+            // For who looks at the server's clients. Servers before 7.2 do not know it, and some users may not.
+            let attributes = [
+                ("LIB-NAME", env!("CARGO_PKG_NAME")),
+                ("LIB-VER", env!("CARGO_PKG_VERSION")),
+            ];
+            for (attribute, value) in attributes {
+                let mut command = redis::cmd("CLIENT");
+                ask(
+                    &mut stream,
+                    command.arg("SETINFO").arg(attribute).arg(value),
+                )
+                .await?;
+            }
+        }
+        let (pipe, driver) = Pipe::new(stream);
+        Ok(Piped {
+            pipe,
+            driver: tokio::spawn(driver),
+            lead,
+        })
+    }
+
+    /// A connection of one's own.
     pub(super) async fn connect(&self) -> RedisResult<Connected> {
         self.make(&self.handshake(), config()).await
     }
@@ -112,9 +153,9 @@ impl Connector {
     }
 
     /// Whether a reply says that the server is not, or no longer, the one to be connected to.
-    pub(super) fn is_left_behind(&self, reply: &redis::Value) -> bool {
+    pub(super) fn is_left_behind(&self, reply: &Reply) -> bool {
         match (self, reply) {
-            (Self::Redis(server), redis::Value::ServerError(error)) => {
+            (Self::Redis(server), Reply::Error(error)) => {
                 server.sentinel().is_some() && matches!(error.code(), "READONLY" | "MASTERDOWN")
             }
             _ => false,

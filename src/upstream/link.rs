@@ -4,16 +4,17 @@
 //! growing pauses. Whoever sends takes the connection that is there; while there is none, nothing is sent
 //! and the caller is told at once.
 
+use std::io;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use redis::aio::MultiplexedConnection;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use super::connector::{Connected, Connector};
+use super::connector::{Connector, Piped};
 use super::lead::Lead;
 use super::learned::Learned;
+use super::pipe::{Late, Pipe};
 use super::{Packed, reconnect_pauses};
 use crate::command::Command;
 use crate::reply::Reply;
@@ -28,7 +29,7 @@ const SHORT_LIFE: Duration = Duration::from_millis(200);
 /// A connection that was there a moment ago.
 #[derive(Debug, Clone)]
 pub(super) struct Live {
-    pub(super) connection: MultiplexedConnection,
+    pub(super) pipe: Pipe,
     /// Counts the connections of this link, so that a late complaint does not hit the next one.
     pub(super) number: u64,
 }
@@ -39,7 +40,12 @@ pub(super) struct Link {
     current: Arc<RwLock<Option<Live>>>,
     /// Whether the first attempt to connect is over.
     tried: watch::Receiver<bool>,
-    /// Numbers of connections that did not answer.
+    complaints: Complaints,
+}
+
+/// Numbers of connections that did not answer.
+#[derive(Debug, Clone)]
+pub(super) struct Complaints {
     suspects: mpsc::Sender<u64>,
 }
 
@@ -66,7 +72,7 @@ impl Link {
         Self {
             current,
             tried,
-            suspects,
+            complaints: Complaints { suspects },
         }
     }
 
@@ -88,6 +94,13 @@ impl Link {
         current.as_ref().map(|live| live.number)
     }
 
+    /// The way to the keeper for those who wait for replies.
+    pub(super) fn complaints(&self) -> Complaints {
+        self.complaints.clone()
+    }
+}
+
+impl Complaints {
     /// Tells the keeper that a connection of this number did not answer; it makes another.
     pub(super) fn suspect(&self, number: u64) {
         // Full: the keeper has been told.
@@ -157,13 +170,13 @@ impl Keeper {
     }
 
     /// Publishes a connection for as long as it is good.
-    async fn keep(&mut self, connected: Connected, number: u64) -> End {
-        let Connected {
-            connection,
+    async fn keep(&mut self, connected: Piped, number: u64) -> End {
+        let Piped {
+            pipe,
             mut driver,
             mut lead,
         } = connected;
-        self.publish(Some(Live { connection, number }));
+        self.publish(Some(Live { pipe, number }));
         self.tried.send_replace(true);
         let end = self.until_broken(&mut driver, &mut lead, number).await;
         self.publish(None);
@@ -179,16 +192,13 @@ impl Keeper {
     }
 
     /// A connection that has answered once.
-    async fn connect(&self) -> redis::RedisResult<Connected> {
-        let mut connected = self.connector.connect().await?;
-        let connection = &mut connected.connection;
-        match ask(connection, &self.connector.probe()).await {
+    async fn connect(&self) -> redis::RedisResult<Piped> {
+        let connected = self.connector.pipe().await?;
+        match self.ask(&connected.pipe, &self.connector.probe()).await {
             // Who may not send a PING is known, and may send other things.
-            Ok(Some(redis::Value::ServerError(error))) if error.code() != "NOPERM" => {
-                Err(error.into())
-            }
+            Ok(Reply::Error(error)) if error.code() != "NOPERM" => Err(unusable(error.to_string())),
             Ok(_) => {
-                self.learn(connection).await?;
+                self.learn(&connected.pipe).await?;
                 Ok(connected)
             }
             Err(error) => {
@@ -200,12 +210,22 @@ impl Keeper {
     }
 
     /// Asks the server what commands it has. One that does not tell is served all the same.
-    async fn learn(&self, connection: &mut MultiplexedConnection) -> redis::RedisResult<()> {
+    async fn learn(&self, pipe: &Pipe) -> redis::RedisResult<()> {
         if let (Some(learned), Some(question)) = (&self.learned, self.connector.command_table()) {
-            let reply = ask(connection, &question).await?;
-            learned.learn(&reply.map_or(Reply::Nil, Reply::from));
+            learned.learn(&self.ask(pipe, &question).await?);
         }
         Ok(())
+    }
+
+    /// Sends one command and waits for its reply.
+    async fn ask(&self, pipe: &Pipe, command: &Command) -> redis::RedisResult<Reply> {
+        let ended = || io::Error::from(io::ErrorKind::BrokenPipe);
+        let by = Instant::now() + self.connect_timeout;
+        let Packed { bytes, count } = Packed::one(command);
+        let replies = pipe.send(&bytes, count, by).ok_or_else(ended)?;
+        let replies = replies.await.map_err(|_| ended())?;
+        let replies = replies.map_err(|Late| io::Error::from(io::ErrorKind::TimedOut))?;
+        Ok(replies.into_iter().next().ok_or_else(ended)?)
     }
 
     fn publish(&self, live: Option<Live>) {
@@ -239,12 +259,7 @@ impl Keeper {
     }
 }
 
-/// Sends one command and waits for its reply.
-async fn ask(
-    connection: &mut MultiplexedConnection,
-    command: &Command,
-) -> redis::RedisResult<Option<redis::Value>> {
-    let Packed { pipeline, count } = Packed::one(command);
-    let replies = connection.send_packed_commands(&pipeline, 0, count).await?;
-    Ok(replies.into_iter().next())
+/// What the server says instead of an answer.
+fn unusable(error: String) -> redis::RedisError {
+    (redis::ErrorKind::Io, "the server refused", error).into()
 }

@@ -1,11 +1,13 @@
 //! One Redis server, and the two connections to it that everybody shares.
 
+use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::connector::Connector;
 use super::learned::Learned;
 use super::link::Link;
+use super::pipe::Late;
 use super::{Outcome, Packed};
 use crate::error::Error;
 
@@ -97,27 +99,38 @@ impl Node {
     }
 
     /// Sends commands as one pipeline, in order; gives one outcome for each, in the same order, within this
-    /// time.
-    pub(super) async fn send(&self, line: Line, packed: Packed, limit: Duration) -> Vec<Outcome> {
-        let Packed { pipeline, count } = packed;
+    /// time. They are on their way when this returns, before the future is looked at.
+    pub(super) fn send(
+        &self,
+        line: Line,
+        packed: Packed,
+        limit: Duration,
+    ) -> impl Future<Output = Vec<Outcome>> + Send + 'static {
+        let Packed { bytes, count } = packed;
         let link = self.link(line);
-        let Some(mut live) = link.live() else {
-            return vec![Err(Error::Unreachable); count];
-        };
-        let replies = live.connection.send_packed_commands(&pipeline, 0, count);
-        let failure = match tokio::time::timeout(limit, replies).await {
-            Ok(Ok(values)) if values.len() == count => {
-                let left_behind = |value| self.connector.is_left_behind(value);
-                if values.iter().any(left_behind) {
-                    // After a failover: the keeper asks for the new master.
-                    link.suspect(live.number);
+        let sent = link.live().and_then(|live| {
+            let replies = live.pipe.send(&bytes, count, Instant::now() + limit)?;
+            Some((replies, live.number))
+        });
+        let (complaints, connector) = (link.complaints(), self.connector.clone());
+        async move {
+            let Some((replies, number)) = sent else {
+                return vec![Err(Error::Unreachable); count];
+            };
+            let failure = match replies.await {
+                Ok(Ok(replies)) => {
+                    let left_behind = |reply| connector.is_left_behind(reply);
+                    if replies.iter().any(left_behind) {
+                        // After a failover: the keeper asks for the new master.
+                        complaints.suspect(number);
+                    }
+                    return replies.into_iter().map(Ok).collect();
                 }
-                return values.into_iter().map(|value| Ok(value.into())).collect();
-            }
-            Ok(_) => Error::BrokenOff,
-            Err(_) => Error::TimedOut,
-        };
-        link.suspect(live.number);
-        vec![Err(failure); count]
+                Ok(Err(Late)) => Error::TimedOut,
+                Err(_) => Error::BrokenOff,
+            };
+            complaints.suspect(number);
+            vec![Err(failure); count]
+        }
     }
 }

@@ -6,29 +6,74 @@ use crate::command::Command;
 
 /// A pipeline that is ready to be sent, and how many replies it will have.
 pub(super) struct Packed {
-    pub(super) pipeline: redis::Pipeline,
+    /// All of it in one piece.
+    pub(super) bytes: Vec<u8>,
     pub(super) count: usize,
 }
+
+/// What a length and the line ends around it take at most.
+const FRAME: usize = 16;
 
 impl Packed {
     /// These commands, in order.
     pub(super) fn all(commands: &[Command]) -> Self {
-        let mut pipeline = redis::Pipeline::with_capacity(commands.len());
+        let parts = commands.iter().flat_map(Command::parts);
+        let size: usize = parts.map(|part| part.len() + FRAME).sum();
+        let mut bytes = Vec::with_capacity(size + commands.len() * FRAME);
         for command in commands {
-            let parts = command.parts();
-            let bytes = parts.iter().map(Bytes::len).sum();
-            let mut packed = redis::Cmd::with_capacity(parts.len(), bytes);
-            for part in parts {
-                packed.arg(part.as_ref());
+            put(&mut bytes, b'*', command.parts().len());
+            for part in command.parts() {
+                put(&mut bytes, b'$', part.len());
+                bytes.extend_from_slice(part);
+                bytes.extend_from_slice(b"\r\n");
             }
-            pipeline.add_command(packed);
         }
         let count = commands.len();
-        Self { pipeline, count }
+        Self { bytes, count }
     }
 
     /// This command alone.
     pub(super) fn one(command: &Command) -> Self {
         Self::all(std::slice::from_ref(command))
+    }
+}
+
+fn put(bytes: &mut Vec<u8>, kind: u8, number: usize) {
+    bytes.push(kind);
+    bytes.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+    bytes.extend_from_slice(b"\r\n");
+}
+
+/// These commands, in order, for a connection of the client library.
+pub(super) fn pipeline(commands: &[Command]) -> redis::Pipeline {
+    let mut pipeline = redis::Pipeline::with_capacity(commands.len());
+    for command in commands {
+        let parts = command.parts();
+        let bytes = parts.iter().map(Bytes::len).sum();
+        let mut packed = redis::Cmd::with_capacity(parts.len(), bytes);
+        for part in parts {
+            packed.arg(part.as_ref());
+        }
+        pipeline.add_command(packed);
+    }
+    pipeline
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_packed_as_the_client_library_does_it() {
+        let commands = [
+            Command::new("SET")
+                .arg("key")
+                .arg(Bytes::from_static(b"a\r\n\0b")),
+            Command::new("PING"),
+            Command::new("GET").arg(Bytes::new()),
+        ];
+        let packed = Packed::all(&commands);
+        assert_eq!(packed.bytes, pipeline(&commands).get_packed_pipeline());
+        assert_eq!(packed.count, 3);
     }
 }

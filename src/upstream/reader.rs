@@ -11,7 +11,8 @@ use redis::aio::MultiplexedConnection;
 use super::apart::AbortOnDrop;
 use super::cluster::slot_of;
 use super::lead::Lead;
-use super::{Engine, Packed, Shared, Upstream};
+use super::packed::pipeline;
+use super::{Engine, Shared, Upstream};
 use crate::command::Command;
 use crate::reply::Reply;
 
@@ -93,8 +94,8 @@ impl Reading {
     /// # Errors
     /// If the connection is of no more use, because it broke, is silent, or leads to the wrong server.
     pub async fn ask(&mut self, command: &Command, limit: Duration) -> redis::RedisResult<Reply> {
-        let Packed { pipeline, count } = Packed::one(command);
-        let replies = self.connection.send_packed_commands(&pipeline, 0, count);
+        let pipeline = pipeline(std::slice::from_ref(command));
+        let replies = self.connection.send_packed_commands(&pipeline, 0, 1);
         let replies = tokio::select! {
             replies = tokio::time::timeout(limit, replies) => replies.unwrap_or_else(|_| Err(late()))?,
             () = self.lead.moved() => return Err(std::io::Error::other("the server is elsewhere").into()),

@@ -63,10 +63,7 @@ impl Upstream {
     ) -> impl Future<Output = Vec<Outcome>> + Send + 'static {
         let limit = self.shared.command_timeout;
         match &self.shared.engine {
-            Engine::One(node) => {
-                let (node, packed) = (Arc::clone(node), Packed::all(commands));
-                Either::Left(async move { node.send(line, packed, limit).await })
-            }
+            Engine::One(node) => Either::Left(node.send(line, Packed::all(commands), limit)),
             Engine::Cluster(cluster) => {
                 let delivery = self.delivery(cluster, line, commands);
                 Either::Right(delivery.finish())

@@ -91,6 +91,13 @@ impl RedisServer {
         login(&self.settings.username, self.settings.password.as_ref())
     }
 
+    /// What has to be said first on a new connection.
+    pub(super) fn introduction(&self) -> impl Iterator<Item = redis::Cmd> {
+        let database = self.settings.database;
+        let select = (database != 0).then(|| redis::cmd("SELECT").arg(database).take());
+        self.login().into_iter().chain(select)
+    }
+
     /// A way to the server.
     pub(super) async fn open(&self) -> RedisResult<(Stream, Lead)> {
         let stream: Stream = match (&self.settings.place, &self.sentinel) {

@@ -1,15 +1,33 @@
 //! A way for bytes to a Redis server and back, whatever it leads over.
 
+use std::os::fd::AsFd;
+
 use redis::RedisResult;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::client::TlsStream;
 
 /// TCP, TLS or a Unix socket.
 pub(super) type Stream = Box<dyn Bytes>;
 
 /// Bytes in both directions.
-pub(super) trait Bytes: AsyncRead + AsyncWrite + Unpin + Send {}
+pub(super) trait Bytes: AsyncRead + AsyncWrite + Unpin + Send {
+    /// The socket itself, non-blocking, where what is written goes over it as it is.
+    fn direct(&self) -> Option<std::net::TcpStream> {
+        None
+    }
+}
 
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Bytes for S {}
+impl Bytes for TcpStream {
+    fn direct(&self) -> Option<std::net::TcpStream> {
+        let socket = self.as_fd().try_clone_to_owned().ok()?;
+        Some(socket.into())
+    }
+}
+
+impl Bytes for UnixStream {}
+
+impl Bytes for TlsStream<TcpStream> {}
 
 /// A reply to what is asked before there is a connection is never longer.
 const LONGEST_REPLY: usize = 64 * 1024;

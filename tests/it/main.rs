@@ -66,6 +66,8 @@ mod limits;
 mod local_commands;
 /// `/monitor`: every command that anybody sends, as an event stream.
 mod monitor;
+/// Slow clients and those beside them; the gateway when nobody asks.
+mod neighbours;
 /// The OpenAPI document: its two forms, its completeness, its validity.
 mod openapi;
 /// What the OpenAPI document says of answers, against answers.

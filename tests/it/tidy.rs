@@ -98,7 +98,7 @@ fn only_http_knows_http() {
 
 #[test]
 fn every_file_says_what_it_is() {
-    let folders = ["src", "tests", "examples"];
+    let folders = ["src", "tests", "examples", "benches"];
     for (path, text) in folders.into_iter().flat_map(rust_files) {
         assert!(
             text.starts_with("//! "),
@@ -110,7 +110,7 @@ fn every_file_says_what_it_is() {
 
 #[test]
 fn every_file_can_be_read_in_one_sitting() {
-    for (path, text) in ["src", "tests"].into_iter().flat_map(rust_files) {
+    for (path, text) in ["src", "tests", "benches"].into_iter().flat_map(rust_files) {
         let lines = text.lines().count();
         assert!(lines <= MAX_LINES, "{} has {lines} lines", path.display());
     }
@@ -127,7 +127,7 @@ fn nothing_is_left_behind() {
         ("unimplemented", "!("),
     ];
     let words = words.map(|(begin, end)| format!("{begin}{end}"));
-    let folders = ["src", "tests", "examples"];
+    let folders = ["src", "tests", "examples", "benches"];
     for (path, text) in folders.into_iter().flat_map(rust_files) {
         for word in &words {
             assert!(!text.contains(word), "{} has {word}", path.display());

@@ -63,6 +63,11 @@ pub(super) fn problem(problem: Problem) -> Response {
     problem.with_body("application/json", body)
 }
 
+/// A reply in the form of the protocol, for the benchmarks.
+pub(super) fn to_json(reply: Reply) -> Bytes {
+    Encoding::Plain.one(&Ok(reply))
+}
+
 /// `POST /`: one command.
 pub(super) fn single(request: &Request, context: Context<'_>) -> Result<Plan, Problem> {
     let command = parse::from_json(&request.body).map_err(malformed)?;

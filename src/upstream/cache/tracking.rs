@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use super::super::connector::Connected;
 use super::super::node::{Connections, Line, Node};
+use super::super::packed::pipeline;
 use super::super::{Packed, reconnect_pauses};
 use super::store::{BOUND, Fill, LONGEST_STAY, Store};
 use crate::command::Command;
@@ -232,7 +233,7 @@ fn take_up(store: &Store, life: u64, push: &PushInfo) {
 }
 
 async fn send(connected: &mut Connected, commands: &[Command]) -> RedisResult<Vec<Value>> {
-    let Packed { pipeline, count } = Packed::all(commands);
+    let (pipeline, count) = (pipeline(commands), commands.len());
     let connection = &mut connected.connection;
     let replies = connection.send_packed_commands(&pipeline, 0, count).await?;
     if replies.len() == count {

@@ -14,10 +14,10 @@ use super::view::View;
 use crate::command::Command;
 use crate::config::Address;
 use crate::reply::Reply;
-use crate::upstream::Packed;
 use crate::upstream::connector::Connector;
 use crate::upstream::learned::Learned;
 use crate::upstream::node::Node;
+use crate::upstream::packed::pipeline;
 use crate::upstream::server::RedisServer;
 
 /// How long until the next question without a cause.
@@ -105,7 +105,7 @@ impl Scout {
         let mut connected = connector.connect().await?;
         let question = |what| Command::new("CLUSTER").arg(what);
         let questions = ["INFO", "SLOTS", "NODES"].map(question);
-        let Packed { pipeline, count } = Packed::all(&questions);
+        let (pipeline, count) = (pipeline(&questions), questions.len());
         let replies = connected
             .connection
             .send_packed_commands(&pipeline, 0, count);

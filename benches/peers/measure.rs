@@ -1,0 +1,116 @@
+//! One kind of work on all servers in turn: A B C, A B C, so that a machine whose speed drifts is the same to all.
+
+use std::time::Duration;
+
+use super::Extent;
+use super::servers::{Kind, Site};
+use super::work::Work;
+use super::wrk;
+
+/// Medians of one server at one number of connections.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Figures {
+    pub(crate) per_second: f64,
+    /// Milliseconds.
+    pub(crate) p50: f64,
+    pub(crate) p99: f64,
+    /// Microseconds of the server's processor time per request.
+    pub(crate) processor: f64,
+}
+
+/// What all servers came to at one number of connections.
+pub(crate) struct Row {
+    pub(crate) connections: usize,
+    pub(crate) figures: Vec<(Kind, Option<Figures>)>,
+}
+
+/// Runs one kind of work at each number of connections.
+pub(crate) fn all(site: &Site, work: &Work, extent: &Extent) -> Vec<Row> {
+    let connections = match &extent.connections[..] {
+        [] => work.connections,
+        given => given,
+    };
+    let at = |connections: &usize| row(site, work, *connections, extent);
+    connections.iter().map(at).collect()
+}
+
+fn row(site: &Site, work: &Work, connections: usize, extent: &Extent) -> Row {
+    let mut runs = vec![Vec::new(); site.servers.len()];
+    for round in 0..=extent.rounds {
+        for ((kind, server), runs) in site.servers.iter().zip(&mut runs) {
+            let Some(script) = work.script(*kind) else {
+                continue;
+            };
+            // The first one only warms up.
+            let time = if round == 0 {
+                Duration::from_secs(1)
+            } else {
+                extent.turn
+            };
+            let before = server.processor_time();
+            let run = wrk::run(server.address, &script, connections, time);
+            let used = server.processor_time() - before;
+            if run.errors > 0.0 {
+                let name = kind.name();
+                eprintln!(
+                    "{} at {connections}: {name} had {} errors",
+                    work.name, run.errors
+                );
+            }
+            if round > 0 {
+                runs.push(Figures {
+                    per_second: run.requests / run.seconds,
+                    p50: run.p50,
+                    p99: run.p99,
+                    processor: used.as_secs_f64() * 1e6 / run.requests.max(1.0),
+                });
+            }
+        }
+    }
+    let kinds = site.servers.iter().map(|(kind, _)| *kind);
+    let figures = kinds.zip(&runs).map(|(kind, runs)| (kind, medians(runs)));
+    let row = Row {
+        connections,
+        figures: figures.collect(),
+    };
+    row.show(work.name);
+    row
+}
+
+impl Row {
+    /// Progress, for whoever waits.
+    fn show(&self, name: &str) {
+        eprint!("{name:>10} {:>5}", self.connections);
+        for (kind, figures) in &self.figures {
+            if let Some(figures) = figures {
+                let (per_second, processor) = (figures.per_second, figures.processor);
+                eprint!(
+                    "  {} {per_second:.0}/s {processor:.1} µs p99 {:.2}",
+                    kind.name(),
+                    figures.p99
+                );
+            }
+        }
+        eprintln!();
+    }
+}
+
+fn medians(runs: &[Figures]) -> Option<Figures> {
+    if runs.is_empty() {
+        return None;
+    }
+    let of = |what: fn(&Figures) -> f64| median(runs.iter().map(what));
+    Some(Figures {
+        per_second: of(|run| run.per_second),
+        p50: of(|run| run.p50),
+        p99: of(|run| run.p99),
+        processor: of(|run| run.processor),
+    })
+}
+
+/// The middle one; at least one is given.
+pub(crate) fn median(numbers: impl Iterator<Item = f64>) -> f64 {
+    let mut numbers: Vec<_> = numbers.collect();
+    numbers.sort_by(f64::total_cmp);
+    numbers[numbers.len() / 2]
+}

@@ -1,0 +1,127 @@
+//! The servers that are compared, all in front of one Redis.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use super::common::process::{Process, free_address};
+use super::common::redis;
+use super::relay::Relay;
+use super::work;
+
+/// Where Debian has nginx' modules.
+const MODULES: &str = "/usr/lib/nginx/modules";
+pub(crate) const LUA_MODULE: &str = "/usr/lib/nginx/modules/ngx_http_lua_module.so";
+
+/// A kind of server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Gateway,
+    Webdis { threads: usize },
+    Nginx,
+}
+
+/// The gateway first; Webdis' own default is four threads.
+const KINDS: [Kind; 4] = [
+    Kind::Gateway,
+    Kind::Webdis { threads: 1 },
+    Kind::Webdis { threads: 4 },
+    Kind::Nginx,
+];
+
+impl Kind {
+    pub(crate) fn name(self) -> String {
+        match self {
+            Self::Gateway => "gateway".into(),
+            Self::Webdis { threads } => format!("webdis-{threads}"),
+            Self::Nginx => "nginx-lua".into(),
+        }
+    }
+
+    fn start(self, upstream: SocketAddr) -> Process {
+        match self {
+            Self::Gateway => gateway(upstream, free_address()),
+            Self::Webdis { threads } => webdis(upstream, threads),
+            Self::Nginx => nginx(upstream),
+        }
+    }
+}
+
+/// All servers and their Redis, which is ended behind them.
+pub(crate) struct Site {
+    pub(crate) servers: Vec<(Kind, Process)>,
+    pub(crate) redis: Process,
+    _relay: Option<Relay>,
+}
+
+impl Site {
+    /// Starts a Redis with the data of the work, this far away, and the servers of these names before it, or
+    /// all.
+    pub(crate) fn start(away: Duration, names: &[String]) -> Self {
+        let redis = redis::start();
+        redis::fill(redis.address, work::data());
+        let relay = (!away.is_zero()).then(|| Relay::start(redis.address, away / 2));
+        let upstream = relay.as_ref().map_or(redis.address, Relay::address);
+        let wanted = |kind: &Kind| names.is_empty() || names.contains(&kind.name());
+        let kinds = KINDS.into_iter().filter(wanted);
+        let servers = kinds.map(|kind| (kind, kind.start(upstream)));
+        Self {
+            servers: servers.collect(),
+            redis,
+            _relay: relay,
+        }
+    }
+}
+
+/// The gateway with its defaults.
+pub(crate) fn gateway(upstream: SocketAddr, address: SocketAddr) -> Process {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_redis-http-gateway"));
+    command
+        .args(["--listen", &address.to_string()])
+        .args(["--upstream", &format!("redis://{upstream}")])
+        .args(["--log", "warn"]);
+    Process::start(&mut command, address)
+}
+
+/// Webdis with its defaults, but that it logs nothing.
+fn webdis(upstream: SocketAddr, threads: usize) -> Process {
+    let address = free_address();
+    let configuration = format!(
+        r#"{{"redis_host": "127.0.0.1", "redis_port": {}, "http_host": "127.0.0.1", "http_port": {},
+"threads": {threads}, "daemonize": false, "verbosity": 0, "logfile": "/dev/null"}}"#,
+        upstream.port(),
+        address.port()
+    );
+    let file = folder(&format!("webdis-{threads}")).join("webdis.json");
+    fs::write(&file, configuration).unwrap();
+    let mut command = Command::new("webdis");
+    command.arg(file).stderr(Stdio::null());
+    Process::start(&mut command, address)
+}
+
+/// nginx with one worker, and a pool of connections to Redis.
+fn nginx(upstream: SocketAddr) -> Process {
+    let address = free_address();
+    let folder = folder("nginx");
+    let configuration = include_str!("nginx.conf")
+        .replace("{modules}", MODULES)
+        .replace("{listen}", &address.to_string())
+        .replace("{redis port}", &upstream.port().to_string());
+    let file = folder.join("nginx.conf");
+    fs::write(&file, configuration).unwrap();
+    let mut command = Command::new("/usr/sbin/nginx");
+    command.arg("-p").arg(folder).arg("-c").arg(file);
+    command.args(["-e", "stderr"]);
+    Process::start(&mut command, address)
+}
+
+/// A folder for a server's files.
+pub(crate) fn folder(name: &str) -> PathBuf {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
+        .join("peers")
+        .join(name);
+    fs::create_dir_all(&folder).unwrap();
+    folder
+}
