@@ -250,6 +250,7 @@ mod tests {
                     | Route::MultiExec
                     | Route::Subscribe(_)
                     | Route::Psubscribe(_)
+                    | Route::Monitor
                     | Route::Command(_)
             );
             assert_eq!(is_of_command_face(path.as_bytes()), of_commands, "{path}");
