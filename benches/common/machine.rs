@@ -1,20 +1,31 @@
 //! Where and when figures were measured.
 
 use std::fs;
+use std::sync::OnceLock;
 use std::time::SystemTime;
+
+/// What else the machine was doing when this was first asked, as processes that run or want to: the load average of
+/// the last minute.
+pub(crate) fn load_before() -> &'static str {
+    static LOAD: OnceLock<String> = OnceLock::new();
+    LOAD.get_or_init(|| {
+        let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+        load.split(' ').next().unwrap_or_default().to_owned()
+    })
+}
 
 /// One line on this machine and this day.
 pub(crate) fn line() -> String {
     let processors = std::thread::available_parallelism().map_or(0, usize::from);
     let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let day = now.split('T').next().unwrap_or_default();
     format!(
-        "{day}; {processors} × {}, Linux {}, {}",
+        "{day}; {processors} × {}, Linux {}, {}; load before: {}",
         field("/proc/cpuinfo", "model name").unwrap_or_else(|| "unknown processor".into()),
-        fs::read_to_string("/proc/sys/kernel/osrelease")
-            .unwrap_or_default()
-            .trim(),
+        release.split(['-', '\n']).next().unwrap_or_default(),
         field("/etc/os-release", "PRETTY_NAME").unwrap_or_else(|| "unknown system".into()),
+        load_before(),
     )
 }
 

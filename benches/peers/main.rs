@@ -99,6 +99,7 @@ impl Options {
 
 fn main() {
     let options = Options::parse();
+    common::machine::load_before();
     require(&[
         Tool {
             file: "redis-server",
