@@ -315,6 +315,8 @@ impl Actor {
         match channel.state {
             State::Subscribing => {
                 channel.state = State::Standing;
+                // Who has seen the last event so far may have missed what was not heard meanwhile.
+                self.sequence += 1;
                 channel.replay.begins_at(self.sequence);
                 let listeners = channel.listeners.clone();
                 if listeners.is_empty() {

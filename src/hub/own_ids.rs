@@ -116,6 +116,7 @@ impl Actor {
         match news.what {
             What::Begins(at) => {
                 channel.state = State::Standing;
+                self.sequence += 1;
                 channel.replay.begins_behind(self.sequence, at);
                 channel.ends_at(at);
                 for id in channel.listeners.clone() {
@@ -153,6 +154,7 @@ impl Actor {
         let Some(channel) = self.channels.get_mut(topic) else {
             return;
         };
+        self.sequence += 1;
         channel.replay.begins_behind(self.sequence, loss.up_to);
         channel.ends_at(loss.up_to.max(channel.end()));
         let reason = loss.reason.text();

@@ -90,7 +90,7 @@ impl Replay {
         self.floor
     }
 
-    /// From here on nothing is missing: the subscription stands, at this number.
+    /// From here on nothing is missing: the subscription stands, at this number, which no event has had before.
     pub(super) fn begins_at(&mut self, sequence: u64) {
         self.floor = sequence;
     }
