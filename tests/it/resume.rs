@@ -198,6 +198,27 @@ fn an_interruption_upstream_is_a_gap_for_those_who_come_back_too() {
 }
 
 #[test]
+fn who_had_seen_everything_before_an_interruption_is_told_of_it_too() {
+    let mut redis = TestRedis::start();
+    let gateway = TestGateway::over(&redis);
+    let path = "/v1/channels/a/events";
+    let mut stays = gateway.listen(path);
+    publish(&gateway, "a", "1");
+    let last = stays.event().id;
+    redis.kill();
+    redis.restart();
+    assert_eq!(stays.event().name, "gap");
+    let mut back = again(&gateway, path, &last);
+    let gap = back.event();
+    assert_eq!(gap.name, "gap");
+    // From there on nothing is missing.
+    publish(&gateway, "a", "2");
+    assert_eq!(back.event().data, "2");
+    let mut once_more = again(&gateway, path, &gap.id);
+    assert_eq!(once_more.event().data, "2");
+}
+
+#[test]
 fn many_come_and_go_while_messages_pour_in() {
     let redis = TestRedis::start();
     let gateway = TestGateway::with(|config| {
