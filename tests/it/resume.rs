@@ -212,7 +212,7 @@ fn who_had_seen_everything_before_an_interruption_is_told_of_it_too() {
     let gap = back.event();
     assert_eq!(gap.name, "gap");
     // From there on nothing is missing.
-    publish(&gateway, "a", "2");
+    redis.cli(&["PUBLISH", "a", "2"]);
     assert_eq!(back.event().data, "2");
     let mut once_more = again(&gateway, path, &gap.id);
     assert_eq!(once_more.event().data, "2");
