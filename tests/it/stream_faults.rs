@@ -4,47 +4,10 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::env::{Event, EventStream, TestFolder, TestGateway, TestRedis, wait_until};
-
-const PATH: &str = "/v1/streams/s/events";
-
-fn start() -> (TestRedis, TestGateway) {
-    let redis = TestRedis::start();
-    let gateway = TestGateway::over(&redis);
-    (redis, gateway)
-}
-
-fn again(gateway: &TestGateway, last: &str) -> EventStream {
-    EventStream::open(gateway.address, PATH, &[("Last-Event-ID", last)])
-}
-
-/// Adds entries of these ids to the stream `s`, each with its id as the field `n`.
-fn add(redis: &TestRedis, ids: &[&str]) {
-    for id in ids {
-        assert_eq!(redis.cli(&["XADD", "s", id, "n", id]), *id);
-    }
-}
-
-/// The ids of the next events, which are entries.
-fn ids(stream: &mut EventStream, count: usize) -> Vec<String> {
-    let mut id = || {
-        let event = stream.event();
-        assert_eq!(event.name, "message", "{event:?}");
-        let fields: Value = serde_json::from_str(&event.data).unwrap();
-        assert_eq!(fields, json!({"n": event.id}));
-        event.id
-    };
-    (0..count).map(|_| id()).collect()
-}
-
-/// The next event, which is a gap: its id and what it says.
-fn gap(stream: &mut EventStream) -> (String, Value) {
-    let Event { id, name, data } = stream.event();
-    assert_eq!(name, "gap", "{data}");
-    (id, serde_json::from_str(&data).unwrap())
-}
+use crate::env::entries::{PATH, add, again, gap, ids, start};
+use crate::env::{TestFolder, TestGateway, TestRedis, wait_until};
 
 #[test]
 fn a_redis_that_comes_back_with_its_data_is_no_gap() {

@@ -5,6 +5,7 @@ mod audience;
 mod balancer;
 mod chromium;
 mod cluster;
+pub(crate) mod entries;
 mod examples;
 mod files;
 mod http;
