@@ -26,6 +26,8 @@ mod client_cache;
 /// A Redis Cluster behind the gateway.
 mod cluster;
 mod cluster_commands;
+/// Streams as events, over a Redis Cluster.
+mod cluster_streams;
 /// Every command that the server has, sent once right and once wrong.
 mod command_table;
 /// The command face over a real Redis.
