@@ -22,6 +22,7 @@ use super::replay::{Bounds, Memory};
 use super::roster::{Channel, Listener, State};
 use super::source::Happening;
 use super::sources::Sources;
+use super::waits::sleep_until;
 use super::{Message, Stats, SubscriberId, Subscription, Topic};
 use crate::config::Config;
 use crate::upstream::Upstream;
@@ -378,12 +379,5 @@ impl Actor {
                 self.open(id);
             }
         }
-    }
-}
-
-async fn sleep_until(instant: Option<Instant>) {
-    match instant {
-        Some(instant) => tokio::time::sleep_until(instant).await,
-        None => std::future::pending().await,
     }
 }

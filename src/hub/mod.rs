@@ -26,6 +26,7 @@ mod source;
 mod sources;
 mod subscriber;
 mod topic;
+mod waits;
 mod writer;
 
 use std::io;

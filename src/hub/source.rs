@@ -12,6 +12,7 @@ use redis::{Msg, RedisError, RedisResult, ServerErrorKind};
 use tokio::time::Instant;
 
 use super::Topic;
+use super::waits::finished;
 use crate::config::Config;
 use crate::upstream::{Lead, Shard, ShardedSink, ShardedStream, Upstream, reconnect_pauses};
 
@@ -172,7 +173,7 @@ impl Source {
                     Err(error) if is_misplaced(&error) => return Happening::Misplaced(topic),
                     Err(error) => return Happening::Refused(topic, error),
                 },
-                answer = answer(&mut self.check) => {
+                answer = finished(&mut self.check) => {
                     self.check = None;
                     let silent = self.check_at <= Instant::now();
                     match answer {
@@ -260,14 +261,6 @@ async fn line(upstream: &Upstream, home: &Home) -> RedisResult<(Line, Lead)> {
             let (sink, stream, lead) = upstream.sharded_subscriber(shard).await?;
             Ok((Line::Sharded(sink, stream), lead))
         }
-    }
-}
-
-/// The answer to a question; for ever where there is none.
-async fn answer(check: &mut Option<UnderWay<RedisResult<()>>>) -> RedisResult<()> {
-    match check {
-        Some(check) => check.await,
-        None => std::future::pending().await,
     }
 }
 

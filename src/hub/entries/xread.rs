@@ -11,6 +11,7 @@ use redis::RedisResult;
 use tokio::time::Instant;
 
 use crate::command::Command;
+use crate::hub::waits::{finished, sleep_until};
 use crate::reply::Reply;
 use crate::upstream::{Reader, Reading, reconnect_pauses};
 
@@ -108,7 +109,7 @@ impl Xread {
             let takes_over_at = self.lacking_since.map(|since| since + GRACE);
             let may_take_over = self.opening.is_none() && takes_over_at.is_some();
             tokio::select! {
-                (reading, reply) = wait_for(&mut self.under_way) => {
+                (reading, reply) = finished(&mut self.under_way) => {
                     self.under_way = None;
                     // What lacked will be in the next one.
                     if self.lacking_since.take().is_some() {
@@ -127,7 +128,7 @@ impl Xread {
                         }
                     }
                 }
-                opened = wait_for(&mut self.opening) => {
+                opened = finished(&mut self.opening) => {
                     self.opening = None;
                     match opened {
                         Ok(reading) => {
@@ -158,20 +159,5 @@ impl Xread {
             tokio::time::sleep(pause).await;
             reader.connect().await
         }));
-    }
-}
-
-/// What comes of something under way; for ever if nothing is.
-async fn wait_for<T>(under_way: &mut Option<UnderWay<T>>) -> T {
-    match under_way {
-        Some(future) => future.await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn sleep_until(instant: Option<Instant>) {
-    match instant {
-        Some(instant) => tokio::time::sleep_until(instant).await,
-        None => std::future::pending().await,
     }
 }
