@@ -43,6 +43,13 @@ impl ServerError {
         }
     }
 
+    /// From what follows the `-` of an error's line; what is not UTF-8 is replaced.
+    pub(crate) fn from_line(text: &[u8]) -> Self {
+        let text = String::from_utf8_lossy(text);
+        let (code, detail) = text.split_once(' ').unwrap_or((&text, ""));
+        Self::new(code, detail)
+    }
+
     /// The first word: `ERR`, `WRONGTYPE`, `READONLY`, …
     #[must_use]
     pub fn code(&self) -> &str {

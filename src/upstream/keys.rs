@@ -220,6 +220,7 @@ mod tests {
         let eval = KeyPlace::from_entry("EVAL", &entry(0));
         assert_eq!(eval, KeyPlace::Counted { count: 2, first: 3 });
     }
+
     #[test]
     fn keys_are_guessed_where_no_server_tells() {
         for line in [

@@ -198,11 +198,7 @@ impl Lines {
 impl Told {
     fn of(line: &Bytes) -> Self {
         match line.first() {
-            Some(b'-') => {
-                let text = String::from_utf8_lossy(&line[1..]);
-                let (code, detail) = text.split_once(' ').unwrap_or((&text, ""));
-                Self::Refused(ServerError::new(code, detail))
-            }
+            Some(b'-') => Self::Refused(ServerError::from_line(&line[1..])),
             Some(b'+') => Self::Line(line.slice(1..)),
             _ => Self::Line(line.clone()),
         }

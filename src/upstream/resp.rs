@@ -114,7 +114,7 @@ impl Reader {
             },
             b'+' if text == b"OK" => Token::Whole(Reply::Status(Bytes::from_static(b"OK"))),
             b'+' => Token::Whole(Reply::Status(Bytes::copy_from_slice(text))),
-            b'-' => Token::Whole(Reply::Error(error(text))),
+            b'-' => Token::Whole(Reply::Error(ServerError::from_line(text))),
             _ => return Err(Malformed),
         };
         self.scanned = 0;
@@ -132,12 +132,6 @@ enum Token {
 fn number(text: &[u8]) -> Result<i64, Malformed> {
     let text = std::str::from_utf8(text).map_err(|_| Malformed)?;
     text.parse().map_err(|_| Malformed)
-}
-
-fn error(text: &[u8]) -> ServerError {
-    let text = String::from_utf8_lossy(text);
-    let (code, detail) = text.split_once(' ').unwrap_or((&text, ""));
-    ServerError::new(code, detail)
 }
 
 #[cfg(test)]

@@ -150,21 +150,25 @@ impl Cluster {
             return Err(refusal("CROSSSLOT", detail));
         }
         let own = errand.member(view, commands);
-        let found = match &errand.redirect {
-            None | Some(Redirect::Later) => own.map(|member| (member.clone(), false)),
-            Some(Redirect::Moved(target)) => {
-                let named = self.named(target, view).or(own);
-                named.map(|member| (member.clone(), false))
-            }
-            Some(Redirect::Ask(target)) => {
-                let named = self.named(target, view);
-                named.map(|member| (member.clone(), true))
-            }
-        };
-        match found {
-            Some(found) => Ok(found),
+        match self.led(errand.redirect.as_ref(), own, view) {
+            Some((member, asking)) => Ok((member.clone(), asking)),
             None if view.masters().is_empty() => Err(Err(Error::Unreachable)),
             None => Err(refusal("CLUSTERDOWN", "Hash slot not served")),
+        }
+    }
+
+    /// The node that a redirection leads to, if there is one, from the node that it was for; and whether it has to
+    /// be told ASKING.
+    fn led<'a>(
+        &self,
+        redirect: Option<&Redirect>,
+        own: Option<&'a Member>,
+        view: &'a View,
+    ) -> Option<(&'a Member, bool)> {
+        match redirect {
+            None | Some(Redirect::Later) => Some((own?, false)),
+            Some(Redirect::Moved(target)) => Some((self.named(target, view).or(own)?, false)),
+            Some(Redirect::Ask(target)) => Some((self.named(target, view)?, true)),
         }
     }
 

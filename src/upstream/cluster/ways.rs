@@ -59,11 +59,7 @@ impl Cluster {
         self.get_ready(std::iter::once(&redirect), round, Instant::now() + NEWS)
             .await;
         let view = self.view();
-        let (member, asking) = match &redirect {
-            Redirect::Later => (view.owner(slot)?, false),
-            Redirect::Moved(target) => (self.named(target, &view).or(view.owner(slot))?, false),
-            Redirect::Ask(target) => (self.named(target, &view)?, true),
-        };
+        let (member, asking) = self.led(Some(&redirect), view.owner(slot), &view)?;
         Some(Way {
             connector: member.node.connector().clone(),
             asking,
@@ -81,9 +77,7 @@ impl Cluster {
         let view = self.view();
         let live: Vec<_> = view.masters().iter().filter(|m| m.node.is_live()).collect();
         let Some(member) = fastrand::choice(live) else {
-            self.wish();
-            let kind = redis::ErrorKind::ClusterConnectionNotFound;
-            return Err((kind, "no node of the Cluster is there").into());
+            return Err(self.lacks("no node of the Cluster is there"));
         };
         let lead = self.lead(member.address.clone());
         let (connection, _) = member.node.connector().subscriber().await?;
@@ -100,9 +94,7 @@ impl Cluster {
     ) -> redis::RedisResult<Connected> {
         let view = self.view();
         let Some(member) = view.owner(slot) else {
-            self.wish();
-            let kind = redis::ErrorKind::ClusterConnectionNotFound;
-            return Err((kind, "no node of the Cluster serves the slot").into());
+            return Err(self.lacks("no node of the Cluster serves the slot"));
         };
         let address = member.address.clone();
         let serves = move |view: &View| view.owner(slot).is_some_and(|m| m.address == address);
@@ -139,9 +131,7 @@ impl Cluster {
         let view = self.view();
         let is_meant = |member: &&Member| Some(&member.address) == shard.0.as_ref();
         let Some(member) = view.masters().iter().find(is_meant) else {
-            self.wish();
-            let kind = redis::ErrorKind::ClusterConnectionNotFound;
-            return Err((kind, "the node of a sharded channel is not there").into());
+            return Err(self.lacks("the node of a sharded channel is not there"));
         };
         let lead = self.lead(member.address.clone());
         let (sink, stream, _) = member.node.connector().sharded_subscriber().await?;
@@ -167,6 +157,12 @@ impl Cluster {
         let before = addresses(&view);
         let lead = self.until(move |view| addresses(view) != before);
         (connectors.collect(), lead)
+    }
+
+    /// Why there is no connection, where nobody knows a node for it. They are looked for then.
+    fn lacks(&self, what: &'static str) -> redis::RedisError {
+        self.wish();
+        (redis::ErrorKind::ClusterConnectionNotFound, what).into()
     }
 
     /// What tells when the node at this address has no slots any more.
