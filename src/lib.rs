@@ -12,8 +12,8 @@
 //!    ([`http::service`], `http::handlers`).
 //! 4. The commands of all of them go to Redis as one pipeline, by a cloned `Handle` into the shared runtime
 //!    (`http::batch`, [`bridge`], [`upstream`]).
-//! 5. If that takes longer than it pays to wait, another thread of the pool goes on here: each route's second
-//!    half makes its replies a response.
+//! 5. Each route's second half makes its replies a response: at once, or if Redis takes longer than it pays to wait,
+//!    when they are there (`http::finished`).
 //! 6. The responses are written, in order, and the connections go back to rest (`http::table`).
 //!
 //! A request for an event stream ends differently: its connection goes to the [`hub`], which fans the

@@ -2,7 +2,7 @@
 //!
 //! The first halves of many requests are gathered into one list of commands, which goes to Redis as one
 //! pipeline; each request's second half takes its share of the outcomes. If Redis is slower than it pays to
-//! wait for, the batch is left with the runtime and finished by another thread of the pool.
+//! wait for, the batch is left with the runtime and finished when it has been answered (`http::finished`).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -47,7 +47,32 @@ struct Work {
 }
 
 /// Serves connections that are ready.
+///
+/// Where Redis is not waited for, many connections make several pipelines: in one for all, the first would wait for the
+/// last to be read, with nobody busy on them meanwhile. (Measured beside one for all: with Redis 5 ms away and 256 clients
+/// a twentieth more requests a second, with 1 ms and 16 clients a tenth, for a seventh more CPU time a request.)
 pub(super) fn serve(shared: &Arc<Shared>, ready: Vec<Ready>, scratch: &mut [u8], now: Instant) {
+    let patience = shared.pace.patience();
+    let portion = if patience.is_zero() {
+        (ready.len() / 4).clamp(4, 16)
+    } else {
+        ready.len()
+    };
+    let mut ready = ready.into_iter();
+    while ready.len() > 0 {
+        let together = ready.by_ref().take(portion);
+        serve_together(shared, together, scratch, now, patience);
+    }
+}
+
+/// The same, with one pipeline for all of them, which is waited for as long as `patience`.
+fn serve_together(
+    shared: &Arc<Shared>,
+    ready: impl Iterator<Item = Ready>,
+    scratch: &mut [u8],
+    now: Instant,
+    patience: Duration,
+) {
     let mut batch = Batch {
         shared: Arc::clone(shared),
         work: Vec::new(),
@@ -82,7 +107,6 @@ pub(super) fn serve(shared: &Arc<Shared>, ready: Vec<Ready>, scratch: &mut [u8],
         other.send(Duration::ZERO);
     }
     if !batch.commands.is_empty() {
-        let patience = shared.pace.patience();
         batch.send(patience);
     }
 }
@@ -190,8 +214,8 @@ impl Batch {
     fn wait(self, sent: impl Future<Output = Sent> + Send + 'static, patience: Duration) {
         let shared = Arc::clone(&self.shared);
         let late = |batch: Self, sent| {
-            let pool = batch.shared.pool.clone();
-            pool.execute(move || batch.finish(sent));
+            let shared = Arc::clone(&batch.shared);
+            shared.leave_finished(batch, sent);
         };
         if let Some((batch, sent)) = run_or_leave(&shared.runtime, sent, self, patience, late) {
             batch.finish(sent);
@@ -199,7 +223,7 @@ impl Batch {
     }
 
     /// The second halves.
-    fn finish(mut self, mut sent: Sent) {
+    pub(super) fn finish(mut self, mut sent: Sent) {
         let now = Instant::now();
         self.shared.pace.note(now - self.began);
         for work in std::mem::take(&mut self.work) {

@@ -12,6 +12,7 @@ mod command_face;
 mod connection;
 mod date;
 mod entry;
+mod finished;
 mod handlers;
 mod handover;
 mod head;

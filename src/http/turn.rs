@@ -1,8 +1,7 @@
 //! The turn at the poller: one thread of the pool at a time waits for what is ready and serves it.
 //!
 //! Several threads waiting in one poller get in each other's way; one alone, which leaves slow pipelines to
-//! the runtime, does not hold anybody up. The other threads of the pool finish those pipelines. The thread
-//! that has the turn keeps it until the server stops; should it panic, another one takes over.
+//! the runtime, does not hold anybody up. The other threads of the pool help to finish those. The thread that has the turn keeps it until the server stops; should it panic, another one takes over.
 
 use std::io;
 use std::net::TcpStream;
@@ -19,6 +18,7 @@ use tokio::runtime::Handle;
 use super::batch::serve;
 use super::budget::Budget;
 use super::connection::{Connection, LINGER, Next, Signal};
+use super::finished::Finished;
 use super::head::Limits;
 use super::listener::Listener;
 use super::pace::Pace;
@@ -50,6 +50,7 @@ pub(super) struct Shared {
     pub(super) hub: Hub,
     pub(super) runtime: Handle,
     pub(super) pool: ThreadPool,
+    pub(super) finished: Finished,
     pub(super) table: Table,
     pub(super) pace: Pace,
     registry: Registry,
@@ -112,6 +113,7 @@ impl Shared {
             hub,
             runtime,
             pool,
+            finished: Finished::default(),
             table: Table::default(),
             pace: Pace::default(),
             registry,
@@ -219,6 +221,7 @@ impl Turn {
                 std::thread::sleep(SWEEP_SHORTEST);
             }
         }
+        shared.finish_batches();
         let now = Instant::now();
         let mut heard = Vec::with_capacity(64);
         for event in &self.events {
