@@ -65,7 +65,7 @@ pub(super) fn hand_over(
         Endless::Listen(Listen {
             topics,
             last_event_id,
-            begin,
+            span,
             ..
         }) => {
             let owes = !owed.is_empty();
@@ -77,7 +77,7 @@ pub(super) fn hand_over(
             let subscription = Subscription {
                 topics,
                 last_event_id,
-                begin,
+                span,
                 seat,
             };
             if let Err(back) = shared.hub.join(subscription)
@@ -115,13 +115,15 @@ fn no_monitor(failure: NoMonitor, respond: Respond, trim: &Trim) -> Response {
 fn refusal(owed: Vec<u8>, trim: &Trim, form: &Form) -> Refusal {
     let (trim, form) = (trim.clone(), form.clone());
     Box::new(move |refused| {
-        let problem = match refused {
-            Refused::Crowded(Crowded::Everywhere) => Problem::new(503, TOO_MANY),
-            Refused::Crowded(Crowded::Address) => Problem::new(429, TOO_MANY_OF_ONE),
-            Refused::Upstream(error) => error.into(),
+        let response = match refused {
+            Refused::Crowded(Crowded::Everywhere) => trim.problem(Problem::new(503, TOO_MANY)),
+            Refused::Crowded(Crowded::Address) => trim.problem(Problem::new(429, TOO_MANY_OF_ONE)),
+            Refused::Upstream(error) => trim.problem(error.into()),
+            // The key may be there again: nobody is to keep this.
+            Refused::Over => Response::new(204).header("Cache-Control", "no-store"),
         };
         let mut answer = owed;
-        trim.apply(trim.problem(problem)).write(&mut answer, &form);
+        trim.apply(response).write(&mut answer, &form);
         answer.into()
     })
 }

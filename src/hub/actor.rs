@@ -155,7 +155,7 @@ impl Actor {
         let Subscription {
             topics,
             last_event_id,
-            begin,
+            span,
             seat,
         } = subscription;
         self.last_subscriber += 1;
@@ -182,21 +182,25 @@ impl Actor {
         let resume = last.as_deref().and_then(|last| self.number_of(last));
         let gap = (last.is_some() && resume.is_none()).then_some("unknown-id");
         let subscriber = Listener {
-            topics,
+            topics: topics.clone(),
             shape,
             missing,
             open: false,
             resume,
             gap,
-            own: begin.map(|begin| Box::new(Own::new(begin))),
+            own: span.map(|span| Box::new(Own::new(span))),
             refusal,
         };
         self.subscribers.insert(id, subscriber);
-        if missing == 0 {
+        let until_gone = span.is_some_and(|span| span.until_gone);
+        if missing == 0 && !until_gone {
             self.open(id);
-        } else {
-            self.unopened.push_back((Instant::now(), id));
-            self.catch_up_with(id);
+            return;
+        }
+        self.unopened.push_back((Instant::now(), id));
+        self.catch_up_with(id);
+        if until_gone {
+            topics.iter().for_each(|topic| self.until_gone(topic, id));
         }
     }
 
@@ -213,7 +217,11 @@ impl Actor {
         let Some(subscriber) = self.subscribers.remove(&id) else {
             return;
         };
+        let until_gone = subscriber.own.is_some_and(|own| own.until_gone);
         for topic in subscriber.topics {
+            if until_gone {
+                self.no_more_until_gone(&topic);
+            }
             let Some(channel) = self.channels.get_mut(&topic) else {
                 continue;
             };
@@ -371,11 +379,12 @@ impl Actor {
             && joined + PATIENCE <= now
         {
             self.unopened.pop_front();
-            if self
-                .subscribers
-                .get(&id)
-                .is_some_and(|subscriber| !subscriber.open)
+            if let Some(subscriber) = self.subscribers.get_mut(&id)
+                && !subscriber.open
             {
+                if let Some(own) = &mut subscriber.own {
+                    own.awaits_check = false;
+                }
                 self.open(id);
             }
         }

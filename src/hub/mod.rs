@@ -4,7 +4,7 @@
 //! owns the upstream subscriber connection (`source`) and knows who listens to what (`actor`, `roster`);
 //! threads of their own write to the sockets (`fanout`, `lane`, `writer`, `subscriber`). Events are encoded once for
 //! all who get them (`event`). Entries of Redis streams come by another way (`entries`), and may keep their own ids
-//! (`own_ids`). The hub does not know HTTP: the head that a stream begins with comes
+//! (`own_ids`); those streams may be over for good (`over`). The hub does not know HTTP: the head that a stream begins with comes
 //! ready-made.
 
 mod actor;
@@ -18,6 +18,7 @@ mod fanout;
 mod lane;
 mod monitor;
 mod opening;
+mod over;
 mod own_ids;
 mod renewal;
 mod replay;
@@ -49,7 +50,7 @@ pub use admission::Crowded;
 pub use entries::EntryId;
 pub use event::{Format, Shape};
 pub use monitor::Watch;
-pub use own_ids::Begin;
+pub use own_ids::{Begin, Span};
 pub use topic::Topic;
 
 /// The length of a message as an event stream carries it: what the benchmarks measure, no part of the API.
@@ -76,8 +77,8 @@ pub struct Subscription {
     pub topics: Vec<Topic>,
     /// The id of the last event the client has seen, if it says so.
     pub last_event_id: Option<String>,
-    /// Where to begin, if it is the entries of one Redis stream, under their own ids.
-    pub begin: Option<Begin>,
+    /// Set if it is the entries of one Redis stream, under their own ids.
+    pub span: Option<Span>,
     /// The connection that the events go to.
     pub seat: Seat,
 }
@@ -109,6 +110,8 @@ pub enum Refused {
     Crowded(Crowded),
     /// The upstream does not let the gateway have a topic, for this reason.
     Upstream(ServerError),
+    /// What it listens to is gone, and it listens until then.
+    Over,
 }
 
 impl std::fmt::Debug for Seat {

@@ -104,6 +104,8 @@ mod shutdown;
 mod stream_events;
 /// The same where Redis goes or falls silent, and where subscribers do not read.
 mod stream_faults;
+/// Event streams that end with their Redis stream.
+mod stream_over;
 /// `/v1/streams` over a real Redis.
 mod streams;
 /// The rules of the house.
