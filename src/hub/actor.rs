@@ -15,7 +15,6 @@ use tokio::time::Instant;
 
 use super::admission::{Admission, Limits};
 use super::entries::Tails;
-use super::event;
 use super::fanout::{ChannelKey, Fanout, Order};
 use super::own_ids::{Own, Pages};
 use super::replay::{Bounds, Memory};
@@ -311,7 +310,7 @@ impl Actor {
                 self.sources.give_up(&home, &self.channels);
             }
             Happening::Confirmed(topic) => self.confirmed(&topic),
-            Happening::Refused(topic, error) => self.refused(&topic, &error),
+            Happening::Refused(topic, error) => self.refused_channel(&topic, &error),
             Happening::Misplaced(topic) => self.misplaced(&topic),
             Happening::Lost(home) => self.lost(&home),
         }
@@ -339,22 +338,6 @@ impl Actor {
                 self.ask_again(topic);
             }
             State::Down | State::Standing => {}
-        }
-    }
-
-    /// The upstream does not let the gateway have a channel: its listeners cannot be served.
-    fn refused(&mut self, topic: &Topic, error: &redis::RedisError) {
-        tracing::warn!(%error, "the upstream refused a subscription");
-        let Some(channel) = self.channels.get_mut(topic) else {
-            return;
-        };
-        channel.state = State::Down;
-        let farewell = event::farewell("the upstream refused the subscription");
-        for id in &channel.listeners {
-            self.fanout.order(Order::End(*id, farewell.clone()));
-        }
-        if channel.listeners.is_empty() {
-            self.leave_channel(topic);
         }
     }
 

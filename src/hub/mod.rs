@@ -20,6 +20,7 @@ mod monitor;
 mod opening;
 mod over;
 mod own_ids;
+mod refusing;
 mod renewal;
 mod replay;
 mod roster;
@@ -93,8 +94,8 @@ pub struct Seat {
     pub chunked: bool,
     /// How events are to look.
     pub shape: Shape,
-    /// Makes the answer that is sent instead of the head if the stream is refused before that has left: needed if
-    /// the number of streams is limited, or the upstream may refuse a topic.
+    /// Makes the answer that is sent instead of the head if the stream is refused before that has left. Without it
+    /// a stream only ends.
     pub refusal: Option<Refusal>,
     /// Whatever is to be given back when the stream is over.
     pub place: Box<dyn Send>,
@@ -108,8 +109,8 @@ pub type Refusal = Box<dyn FnOnce(Refused) -> Bytes + Send>;
 pub enum Refused {
     /// There are too many.
     Crowded(Crowded),
-    /// The upstream does not let the gateway have a topic, for this reason.
-    Upstream(ServerError),
+    /// The upstream does not let the gateway have this topic, for this reason.
+    Upstream(Topic, ServerError),
     /// What it listens to is gone, and it listens until then.
     Over,
 }

@@ -16,8 +16,7 @@ use super::event::{self, Encoded, Format, Shape};
 use super::fanout::Order;
 use super::replay::Replay;
 use super::roster::{Channel, State};
-use super::{Refused, SubscriberId, Topic};
-use crate::reply::ServerError;
+use super::{SubscriberId, Topic};
 use crate::upstream::Upstream;
 
 /// Pages that are read, and may wait for the hub, at the same time.
@@ -140,7 +139,11 @@ impl Actor {
                     self.one_more_stands(id);
                 }
             }
-            What::Refused(error) => self.refused_stream(&topic, &error),
+            What::Refused(error) => {
+                tracing::debug!(%error, "a stream cannot be read");
+                let farewell = "Redis refused to let this stream be read";
+                self.refuse_topic(&topic, Some(&error), farewell);
+            }
             What::Entries(entries) => {
                 for entry in entries {
                     self.deliver_entry(&topic, entry);
@@ -204,28 +207,6 @@ impl Actor {
         let end = self.channels.get(topic).map(Channel::end);
         let loss = loss_up_to(end.unwrap_or_default());
         encode::gap(&loss, reason, topic.name())
-    }
-
-    /// A Redis stream is none, or must not be read: its listeners are told so, if they have been answered nothing,
-    /// and their streams end.
-    fn refused_stream(&mut self, topic: &Topic, error: &ServerError) {
-        tracing::debug!(%error, "a stream cannot be read");
-        let Some(channel) = self.channels.get_mut(topic) else {
-            return;
-        };
-        channel.state = State::Down;
-        let farewell = event::farewell("Redis refused to let this stream be read");
-        for id in &channel.listeners {
-            let listener = self.subscribers.get_mut(id);
-            let refusal = listener.and_then(|listener| listener.refusal.take());
-            self.fanout.order(match refusal {
-                Some(refusal) => Order::Refuse(*id, refusal(Refused::Upstream(error.clone()))),
-                None => Order::End(*id, farewell.clone()),
-            });
-        }
-        if channel.listeners.is_empty() {
-            self.leave_channel(topic);
-        }
     }
 
     /// Nobody listens to a Redis stream any more.

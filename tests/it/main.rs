@@ -86,6 +86,8 @@ mod readme;
 mod redis_keys;
 /// What the routes refuse, and what they say about it.
 mod refusals;
+/// Channels that Redis does not let the gateway have.
+mod refused_topics;
 /// A Redis server that goes and comes back.
 mod restarts;
 /// Coming back by the id of the last event.
