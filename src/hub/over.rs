@@ -5,6 +5,7 @@
 //! anybody's patience. Who has seen nothing of it waits for it to begin.
 
 use super::actor::Actor;
+use super::delivery::OVERFLOW;
 use super::entries::{EntryId, Loss, Reason, encode};
 use super::event::{self, Encoded};
 use super::fanout::Order;
@@ -99,8 +100,9 @@ impl Actor {
             return;
         }
         let (caught_up, loss) = (own.catching_up.take().is_none(), own.loss.take());
-        if !caught_up && let Some(channel) = self.channels.get(topic) {
-            let (covered, end) = (own.covered, channel.end());
+        let (covered, topic) = (own.covered, topic.clone());
+        if !caught_up && let Some(channel) = self.channels.get(&topic) {
+            let end = channel.end();
             let loss = loss.filter(|(loss, _)| loss.up_to > covered);
             let gap = loss.map(|(loss, reason)| encode::gap(&loss, reason, topic.name()));
             let rest = channel.rest(covered, self.subscriber_buffer / 2);
@@ -113,6 +115,8 @@ impl Actor {
                 }
                 None => {}
             }
+        } else if self.lossy.contains(&topic) {
+            events.push(self.gap_at_end(&topic, OVERFLOW));
         }
         events.push(event::farewell("this stream is over: its key is gone"));
         self.fanout.order(Order::End(id, Encoded::joined(&events)));
