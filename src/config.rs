@@ -284,13 +284,6 @@ pub struct Config {
     pub allow_command: Vec<String>,
 }
 
-impl Config {
-    /// Whether there may be no more than a certain number of event streams.
-    pub(crate) fn limits_subscribers(&self) -> bool {
-        self.max_subscribers.is_some() || self.max_subscribers_per_address.is_some()
-    }
-}
-
 impl Default for Config {
     /// What the program runs with when no flag is given.
     fn default() -> Self {

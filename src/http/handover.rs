@@ -13,7 +13,7 @@ use super::response::{Form, Response};
 use super::service::Trim;
 use super::turn::Shared;
 use crate::hub::{Crowded, Refusal, Refused, Seat, Shape, Subscription, Topic, Watch};
-use crate::reply::Reply;
+use crate::reply::{Reply, ServerError};
 use crate::upstream::NoMonitor;
 
 /// What a client is told for whose stream there is no room. Whoever writes a page has to know the second half.
@@ -65,19 +65,15 @@ pub(super) fn hand_over(
         Endless::Listen(Listen {
             topics,
             last_event_id,
-            begin,
+            span,
             ..
         }) => {
             let owes = !owed.is_empty();
-            // Most streams cannot be refused.
-            let is_stream = |topic: &Topic| matches!(topic, Topic::Stream(_));
-            if shared.config.limits_subscribers() || topics.iter().any(is_stream) {
-                seat.refusal = Some(refusal(owed, &trim, &form));
-            }
+            seat.refusal = Some(refusal(owed, &trim, &form));
             let subscription = Subscription {
                 topics,
                 last_event_id,
-                begin,
+                span,
                 seat,
             };
             if let Err(back) = shared.hub.join(subscription)
@@ -115,15 +111,31 @@ fn no_monitor(failure: NoMonitor, respond: Respond, trim: &Trim) -> Response {
 fn refusal(owed: Vec<u8>, trim: &Trim, form: &Form) -> Refusal {
     let (trim, form) = (trim.clone(), form.clone());
     Box::new(move |refused| {
-        let problem = match refused {
-            Refused::Crowded(Crowded::Everywhere) => Problem::new(503, TOO_MANY),
-            Refused::Crowded(Crowded::Address) => Problem::new(429, TOO_MANY_OF_ONE),
-            Refused::Upstream(error) => error.into(),
+        let response = match refused {
+            Refused::Crowded(Crowded::Everywhere) => trim.problem(Problem::new(503, TOO_MANY)),
+            Refused::Crowded(Crowded::Address) => trim.problem(Problem::new(429, TOO_MANY_OF_ONE)),
+            Refused::Upstream(topic, error) => trim.problem(not_allowed(&topic, error)),
+            // The key may be there again: nobody is to keep this.
+            Refused::Over => Response::new(204).header("Cache-Control", "no-store"),
         };
         let mut answer = owed;
-        trim.apply(trim.problem(problem)).write(&mut answer, &form);
+        trim.apply(response).write(&mut answer, &form);
         answer.into()
     })
+}
+
+/// An error of Redis' about something to listen to, which it does not name itself.
+fn not_allowed(topic: &Topic, error: ServerError) -> Problem {
+    let kind = match topic {
+        Topic::Channel(_) => "channel",
+        Topic::Pattern(_) => "pattern",
+        Topic::Sharded(_) => "sharded channel",
+        Topic::Stream(_) => "stream",
+    };
+    let mut problem = Problem::from(error);
+    let name = String::from_utf8_lossy(topic.name());
+    problem.detail = format!("{}: the {kind} {name:?}", problem.detail).into();
+    problem
 }
 
 /// The gateway is at its end: the client gets a stream that ends at once, so that it comes back, to another one.

@@ -3,7 +3,7 @@
 use super::problem::Problem;
 use super::response::Response;
 use crate::command::Command;
-use crate::hub::{Begin, Shape, Topic};
+use crate::hub::{Shape, Span, Topic};
 use crate::reply::Reply;
 use crate::upstream::Outcome;
 
@@ -86,8 +86,8 @@ pub struct Listen {
     pub shape: Shape,
     /// The id of the last event that the client has seen.
     pub last_event_id: Option<String>,
-    /// Where to begin, if it is the entries of one stream, under their own ids.
-    pub begin: Option<Begin>,
+    /// Set if it is the entries of one stream, under their own ids.
+    pub span: Option<Span>,
     /// The head, without those fields that depend on the connection.
     pub head: Response,
 }

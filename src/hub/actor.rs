@@ -15,7 +15,6 @@ use tokio::time::Instant;
 
 use super::admission::{Admission, Limits};
 use super::entries::Tails;
-use super::event;
 use super::fanout::{ChannelKey, Fanout, Order};
 use super::own_ids::{Own, Pages};
 use super::replay::{Bounds, Memory};
@@ -155,7 +154,7 @@ impl Actor {
         let Subscription {
             topics,
             last_event_id,
-            begin,
+            span,
             seat,
         } = subscription;
         self.last_subscriber += 1;
@@ -182,21 +181,25 @@ impl Actor {
         let resume = last.as_deref().and_then(|last| self.number_of(last));
         let gap = (last.is_some() && resume.is_none()).then_some("unknown-id");
         let subscriber = Listener {
-            topics,
+            topics: topics.clone(),
             shape,
             missing,
             open: false,
             resume,
             gap,
-            own: begin.map(|begin| Box::new(Own::new(begin))),
+            own: span.map(|span| Box::new(Own::new(span))),
             refusal,
         };
         self.subscribers.insert(id, subscriber);
-        if missing == 0 {
+        let until_gone = span.is_some_and(|span| span.until_gone);
+        if missing == 0 && !until_gone {
             self.open(id);
-        } else {
-            self.unopened.push_back((Instant::now(), id));
-            self.catch_up_with(id);
+            return;
+        }
+        self.unopened.push_back((Instant::now(), id));
+        self.catch_up_with(id);
+        if until_gone {
+            topics.iter().for_each(|topic| self.until_gone(topic, id));
         }
     }
 
@@ -213,7 +216,11 @@ impl Actor {
         let Some(subscriber) = self.subscribers.remove(&id) else {
             return;
         };
+        let until_gone = subscriber.own.is_some_and(|own| own.until_gone);
         for topic in subscriber.topics {
+            if until_gone {
+                self.no_more_until_gone(&topic);
+            }
             let Some(channel) = self.channels.get_mut(&topic) else {
                 continue;
             };
@@ -303,7 +310,7 @@ impl Actor {
                 self.sources.give_up(&home, &self.channels);
             }
             Happening::Confirmed(topic) => self.confirmed(&topic),
-            Happening::Refused(topic, error) => self.refused(&topic, &error),
+            Happening::Refused(topic, error) => self.refused_channel(&topic, &error),
             Happening::Misplaced(topic) => self.misplaced(&topic),
             Happening::Lost(home) => self.lost(&home),
         }
@@ -334,22 +341,6 @@ impl Actor {
         }
     }
 
-    /// The upstream does not let the gateway have a channel: its listeners cannot be served.
-    fn refused(&mut self, topic: &Topic, error: &redis::RedisError) {
-        tracing::warn!(%error, "the upstream refused a subscription");
-        let Some(channel) = self.channels.get_mut(topic) else {
-            return;
-        };
-        channel.state = State::Down;
-        let farewell = event::farewell("the upstream refused the subscription");
-        for id in &channel.listeners {
-            self.fanout.order(Order::End(*id, farewell.clone()));
-        }
-        if channel.listeners.is_empty() {
-            self.leave_channel(topic);
-        }
-    }
-
     pub(super) fn one_more_stands(&mut self, id: SubscriberId) {
         let Some(subscriber) = self.subscribers.get_mut(&id) else {
             return;
@@ -371,11 +362,12 @@ impl Actor {
             && joined + PATIENCE <= now
         {
             self.unopened.pop_front();
-            if self
-                .subscribers
-                .get(&id)
-                .is_some_and(|subscriber| !subscriber.open)
+            if let Some(subscriber) = self.subscribers.get_mut(&id)
+                && !subscriber.open
             {
+                if let Some(own) = &mut subscriber.own {
+                    own.awaits_check = false;
+                }
                 self.open(id);
             }
         }

@@ -1,5 +1,5 @@
 //! From the upstream to the fan-out: a message is kept, encoded and handed on; and where the fan-out cannot
-//! keep up, its loss is told.
+//! keep up, its loss is told, before anything else of the same topic.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -15,6 +15,9 @@ use super::replay::Kept;
 
 /// How soon after the fan-out fell behind it is looked whether it has caught up.
 const LOSS_CHECK: Duration = Duration::from_millis(100);
+
+/// Why messages are missing that were dropped.
+pub(super) const OVERFLOW: &str = "overflow";
 
 impl Actor {
     /// Keeps a message, and hands it to the fan-out, encoded once for each shape that somebody wants.
@@ -38,6 +41,11 @@ impl Actor {
         payload: Bytes,
         entry: Option<EntryId>,
     ) {
+        if self.lossy.contains(&topic) && self.fanout.has_room() && self.tell_of_loss(&topic) {
+            self.lossy.remove(&topic);
+        }
+        // By the id of what came behind a loss, it would look as if there had been none.
+        let is_lossy = self.lossy.contains(&topic);
         let Some(channel) = self.channels.get_mut(&topic) else {
             return;
         };
@@ -47,7 +55,7 @@ impl Actor {
             sequence: self.sequence,
         };
         let shapes = Shape::all().map(|shape| {
-            let wanted = channel.shapes[shape.index()] > 0;
+            let wanted = channel.shapes[shape.index()] > 0 && !is_lossy;
             wanted.then(|| event::message(position, shape, &topic, &name, &payload))
         });
         let (key, heard) = (channel.key, !channel.listeners.is_empty());
@@ -61,7 +69,7 @@ impl Actor {
                 self.memory.drop_message(&mut channel.replay, sequence);
             }
         }
-        if heard && !self.fanout.deliver(key, Box::new(shapes)) {
+        if heard && (is_lossy || !self.fanout.deliver(key, Box::new(shapes))) {
             self.stats.dropped.fetch_add(1, Ordering::Relaxed);
             self.tell_later_of_losses(topic);
         }
@@ -80,21 +88,27 @@ impl Actor {
     pub(super) fn tell_of_losses(&mut self) {
         self.next_loss_check = None;
         for topic in std::mem::take(&mut self.lossy) {
-            let Some(channel) = self.channels.get(&topic) else {
-                continue;
-            };
-            let topics = std::slice::from_ref(&topic);
-            let gap = |shape: Shape| match shape.format {
-                Format::Entry => self.gap_at_end(&topic, "overflow"),
-                _ => event::gap(self.position(self.sequence), shape, "overflow", topics),
-            };
-            if !self.fanout.deliver(
-                channel.key,
-                Box::new(Shape::all().map(|shape| Some(gap(shape)))),
-            ) {
+            if !self.tell_of_loss(&topic) {
                 self.lossy.insert(topic);
                 self.next_loss_check = Some(Instant::now() + LOSS_CHECK);
             }
         }
     }
+
+    /// Tells the listeners of a topic that something was dropped. False if the fan-out does not take that either.
+    fn tell_of_loss(&self, topic: &Topic) -> bool {
+        let Some(channel) = self.channels.get(topic) else {
+            return true;
+        };
+        let topics = std::slice::from_ref(topic);
+        let gap = |shape: Shape| match shape.format {
+            Format::Entry => self.gap_at_end(topic, OVERFLOW),
+            _ => event::gap(self.position(self.sequence), shape, OVERFLOW, topics),
+        };
+        let gaps = Shape::all().map(|shape| Some(gap(shape)));
+        self.fanout.deliver(channel.key, Box::new(gaps))
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,7 @@
 //! owns the upstream subscriber connection (`source`) and knows who listens to what (`actor`, `roster`);
 //! threads of their own write to the sockets (`fanout`, `lane`, `writer`, `subscriber`). Events are encoded once for
 //! all who get them (`event`). Entries of Redis streams come by another way (`entries`), and may keep their own ids
-//! (`own_ids`). The hub does not know HTTP: the head that a stream begins with comes
+//! (`own_ids`); those streams may be over for good (`over`). The hub does not know HTTP: the head that a stream begins with comes
 //! ready-made.
 
 mod actor;
@@ -18,7 +18,9 @@ mod fanout;
 mod lane;
 mod monitor;
 mod opening;
+mod over;
 mod own_ids;
+mod refusing;
 mod renewal;
 mod replay;
 mod roster;
@@ -49,7 +51,7 @@ pub use admission::Crowded;
 pub use entries::EntryId;
 pub use event::{Format, Shape};
 pub use monitor::Watch;
-pub use own_ids::Begin;
+pub use own_ids::{Begin, Span};
 pub use topic::Topic;
 
 /// The length of a message as an event stream carries it: what the benchmarks measure, no part of the API.
@@ -76,8 +78,8 @@ pub struct Subscription {
     pub topics: Vec<Topic>,
     /// The id of the last event the client has seen, if it says so.
     pub last_event_id: Option<String>,
-    /// Where to begin, if it is the entries of one Redis stream, under their own ids.
-    pub begin: Option<Begin>,
+    /// Set if it is the entries of one Redis stream, under their own ids.
+    pub span: Option<Span>,
     /// The connection that the events go to.
     pub seat: Seat,
 }
@@ -92,8 +94,8 @@ pub struct Seat {
     pub chunked: bool,
     /// How events are to look.
     pub shape: Shape,
-    /// Makes the answer that is sent instead of the head if the stream is refused before that has left: needed if
-    /// the number of streams is limited, or the upstream may refuse a topic.
+    /// Makes the answer that is sent instead of the head if the stream is refused before that has left. Without it
+    /// a stream only ends.
     pub refusal: Option<Refusal>,
     /// Whatever is to be given back when the stream is over.
     pub place: Box<dyn Send>,
@@ -107,8 +109,10 @@ pub type Refusal = Box<dyn FnOnce(Refused) -> Bytes + Send>;
 pub enum Refused {
     /// There are too many.
     Crowded(Crowded),
-    /// The upstream does not let the gateway have a topic, for this reason.
-    Upstream(ServerError),
+    /// The upstream does not let the gateway have this topic, for this reason.
+    Upstream(Topic, ServerError),
+    /// What it listens to is gone, and it listens until then.
+    Over,
 }
 
 impl std::fmt::Debug for Seat {

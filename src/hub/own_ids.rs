@@ -16,8 +16,7 @@ use super::event::{self, Encoded, Format, Shape};
 use super::fanout::Order;
 use super::replay::Replay;
 use super::roster::{Channel, State};
-use super::{Refused, SubscriberId, Topic};
-use crate::reply::ServerError;
+use super::{SubscriberId, Topic};
 use crate::upstream::Upstream;
 
 /// Pages that are read, and may wait for the hub, at the same time.
@@ -47,19 +46,33 @@ impl Begin {
     }
 }
 
+/// What a stream of entries is to have of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    /// Where it begins.
+    pub begin: Begin,
+    /// Whether it is over for good when the Redis stream is gone. Otherwise that is waited for.
+    pub until_gone: bool,
+}
+
 /// How far a stream of entries is.
 #[derive(Debug)]
 pub(super) struct Own {
-    begin: Begin,
+    pub(super) begin: Begin,
+    pub(super) until_gone: bool,
+    /// Whether it is to be known first whether the Redis stream is there.
+    pub(super) awaits_check: bool,
     /// Reads up on what it has missed.
-    catching_up: Option<Abort>,
+    pub(super) catching_up: Option<Abort>,
+    /// What it has been sent while it is catching up: everything up to here.
+    pub(super) covered: EntryId,
     /// What it has to be told of once it has caught up.
-    loss: Option<(Loss, &'static str)>,
+    pub(super) loss: Option<(Loss, &'static str)>,
 }
 
 /// Ends a task with whoever it is for.
 #[derive(Debug)]
-struct Abort(AbortHandle);
+pub(super) struct Abort(AbortHandle);
 
 impl Drop for Abort {
     fn drop(&mut self) {
@@ -68,10 +81,13 @@ impl Drop for Abort {
 }
 
 impl Own {
-    pub(super) fn new(begin: Begin) -> Self {
+    pub(super) fn new(span: Span) -> Self {
         Self {
-            begin,
+            begin: span.begin,
+            until_gone: span.until_gone,
+            awaits_check: span.until_gone,
             catching_up: None,
+            covered: EntryId::ZERO,
             loss: None,
         }
     }
@@ -123,13 +139,22 @@ impl Actor {
                     self.one_more_stands(id);
                 }
             }
-            What::Refused(error) => self.refused_stream(&topic, &error),
+            What::Refused(error) => {
+                tracing::debug!(%error, "a stream cannot be read");
+                let farewell = "Redis refused to let this stream be read";
+                self.refuse_topic(&topic, Some(&error), farewell);
+            }
             What::Entries(entries) => {
                 for entry in entries {
                     self.deliver_entry(&topic, entry);
                 }
             }
-            What::Moved(watched) => self.tails.read_on(topic.name(), *watched),
+            What::Moved(watched) => {
+                self.tails.read_on(topic.name(), *watched);
+                self.until_gone_elsewhere(&topic);
+            }
+            What::Gone => self.gone(&topic),
+            What::Checked(id, is_gone) => self.checked(id, is_gone),
             What::Lost(loss) => self.lost_entries(&topic, &loss),
             What::Elsewhere(loss) => {
                 // What is kept is of before.
@@ -184,28 +209,6 @@ impl Actor {
         encode::gap(&loss, reason, topic.name())
     }
 
-    /// A Redis stream is none, or must not be read: its listeners are told so, if they have been answered nothing,
-    /// and their streams end.
-    fn refused_stream(&mut self, topic: &Topic, error: &ServerError) {
-        tracing::debug!(%error, "a stream cannot be read");
-        let Some(channel) = self.channels.get_mut(topic) else {
-            return;
-        };
-        channel.state = State::Down;
-        let farewell = event::farewell("Redis refused to let this stream be read");
-        for id in &channel.listeners {
-            let listener = self.subscribers.get_mut(id);
-            let refusal = listener.and_then(|listener| listener.refusal.take());
-            self.fanout.order(match refusal {
-                Some(refusal) => Order::Refuse(*id, refusal(Refused::Upstream(error.clone()))),
-                None => Order::End(*id, farewell.clone()),
-            });
-        }
-        if channel.listeners.is_empty() {
-            self.leave_channel(topic);
-        }
-    }
-
     /// Nobody listens to a Redis stream any more.
     pub(super) fn leave_stream(&mut self, topic: &Topic) {
         if let Some(channel) = self.channels.remove(topic) {
@@ -225,6 +228,9 @@ impl Actor {
         let Some(channel) = self.channels.get(topic) else {
             return;
         };
+        if own.awaits_check {
+            return;
+        }
         let retry = self.retry.mul_f32(1.0 + fastrand::f32() / 2.0);
         let is_new = !std::mem::replace(&mut listener.open, true);
         listener.refusal = None;
@@ -280,11 +286,13 @@ impl Actor {
             key: topic.name().clone(),
             seen,
             must_be_complete: is_seen,
+            until_gone: own.until_gone,
             end: end.subscribe(),
             upstream: self.pages.upstream.clone(),
             pages: self.pages.tell.clone(),
             readers: Arc::clone(&self.pages.readers),
         };
+        own.covered = seen;
         own.catching_up = Some(Abort(tokio::spawn(catch_up.run()).abort_handle()));
         if let Some(opening) = opening {
             self.fanout.order(Order::Open(id, opening, Vec::new()));
@@ -309,6 +317,10 @@ impl Actor {
         let mut events: Vec<_> = page.entries.iter().map(entry).collect();
         if let Some((place, loss)) = page.loss {
             events.insert(place, encode::gap(&loss, loss.reason.text(), topic.name()));
+        }
+        own.covered = page.covered;
+        if page.is_gone {
+            return self.over(id, events);
         }
         let Some(channel) = self.channels.get(topic) else {
             return;
@@ -352,7 +364,7 @@ impl Actor {
 
 impl Channel {
     /// The last entry of a Redis stream that was handed to the fan-out.
-    fn end(&self) -> EntryId {
+    pub(super) fn end(&self) -> EntryId {
         self.end
             .as_ref()
             .map(|end| *end.borrow())
@@ -360,7 +372,7 @@ impl Channel {
     }
 
     /// All entries that are kept behind one, unless they are more than may well be sent at once.
-    fn rest(&self, seen: EntryId, mut room: usize) -> Option<Vec<Encoded>> {
+    pub(super) fn rest(&self, seen: EntryId, mut room: usize) -> Option<Vec<Encoded>> {
         let mut rest = Vec::new();
         for (id, kept) in self.replay.after_entry(seen) {
             room = room.checked_sub(kept.payload.len())?;

@@ -34,6 +34,8 @@ pub(super) struct Listener {
 pub(super) struct Channel {
     pub(super) key: ChannelKey,
     pub(super) listeners: HashSet<SubscriberId>,
+    /// How many of the listeners have their streams end when the Redis stream is gone.
+    pub(super) until_gone: usize,
     /// How many of the listeners want each shape.
     pub(super) shapes: [usize; Shape::COUNT],
     pub(super) state: State,
@@ -65,6 +67,7 @@ impl Channel {
         Self {
             key,
             listeners: HashSet::new(),
+            until_gone: 0,
             shapes: [0; Shape::COUNT],
             state: State::Down,
             home: None,

@@ -202,6 +202,28 @@ fn a_clean_end_of_the_stream_is_come_back_from() {
 }
 
 #[test]
+fn a_page_gives_up_when_the_key_is_gone_if_that_is_what_it_asked_for() {
+    let site = Site::start();
+    let redis = TestRedis::start();
+    let gateway = gateway(&site, Some(&redis));
+    let balancer = Balancer::start(gateway.address);
+    let path = "/v1/streams/s/events?until=gone";
+    let _browser = site.listen("over", balancer.address, &[path], "");
+    assert_eq!(site.next(&["open", "error"])["type"], "open");
+    redis.cli(&["XADD", "s", "1-0", "n", "1"]);
+    assert_eq!(site.next(&["message", "error"])["id"], "1-0");
+    redis.cli(&["DEL", "s"]);
+    // The stream ends, and the browser comes back as ever; then it is told that this is the end.
+    let states: Vec<_> = (0..2)
+        .map(|_| site.next(&["error", "message", "gap", "open"])["state"].clone())
+        .collect();
+    assert_eq!(states, [0, 2]);
+    let heads = balancer.heads(path);
+    assert_eq!(last_event_id(heads.last().unwrap()), Some("1-0"));
+    assert_eq!(heads.len(), 2);
+}
+
+#[test]
 fn many_channels_come_over_one_connection_under_their_names() {
     let site = Site::start();
     let redis = TestRedis::start();

@@ -86,6 +86,8 @@ mod readme;
 mod redis_keys;
 /// What the routes refuse, and what they say about it.
 mod refusals;
+/// Channels that Redis does not let the gateway have.
+mod refused_topics;
 /// A Redis server that goes and comes back.
 mod restarts;
 /// Coming back by the id of the last event.
@@ -104,6 +106,8 @@ mod shutdown;
 mod stream_events;
 /// The same where Redis goes or falls silent, and where subscribers do not read.
 mod stream_faults;
+/// Event streams that end with their Redis stream.
+mod stream_over;
 /// `/v1/streams` over a real Redis.
 mod streams;
 /// The rules of the house.

@@ -221,6 +221,11 @@ const TRIES_OVER_REDIS: &[Try] = &[
     of("listEntries", "/v1/streams/a/entries", 200),
     of("listEntries", "/v1/streams/text/entries", 409),
     of("streamEntries", "/v1/streams/a/events?from=0", 200),
+    of(
+        "streamEntries",
+        "/v1/streams/absent/events?until=gone&last_event_id=1-0",
+        204,
+    ),
     of("streamEntries", "/v1/streams/text/events", 409),
     of("streamEvents", "/v1/events?channel=a&stream=b", 200),
     of("streamEvents", "/v1/events?stream=text", 409),

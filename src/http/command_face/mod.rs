@@ -58,7 +58,12 @@ impl Context<'_> {
 }
 
 /// A problem as this face shows it.
-pub(super) fn problem(problem: Problem) -> Response {
+///
+/// An error of Redis' own is given in its words, and with one status for all.
+pub(super) fn problem(mut problem: Problem) -> Response {
+    if let Some(error) = problem.redis_error.take() {
+        problem = Problem::new(400, error);
+    }
     let body = Encoding::Plain.one(&Err(problem.detail.to_string()));
     problem.with_body("application/json", body)
 }

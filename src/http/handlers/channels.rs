@@ -11,7 +11,7 @@ use crate::http::problem::Problem;
 use crate::http::query::{Query, bad};
 use crate::http::request::Request;
 use crate::http::response::Response;
-use crate::hub::{Begin, Format, Shape, Topic};
+use crate::hub::{Format, Shape, Span, Topic};
 use crate::reply::Reply;
 
 /// `POST /v1/channels/{channel}/messages`.
@@ -87,6 +87,12 @@ fn listen(
     };
     let named = query.word("event", &["channel"])?.is_some();
     let asked = query.one("last_event_id")?;
+    if query.one("until")?.is_some() {
+        return Err(bad(
+            "until",
+            "is for /v1/streams/{key}/events alone: a channel is never gone",
+        ));
+    }
     query.finish()?;
     let last_event_id = last_event_id(request, asked.as_deref())?;
     Ok(stream(
@@ -123,7 +129,7 @@ pub(crate) fn stream(
     topics: &[Topic],
     shape: Shape,
     last_event_id: Option<String>,
-    begin: Option<Begin>,
+    span: Option<Span>,
 ) -> Plan {
     let head = head();
     if request.method == Method::Head {
@@ -141,7 +147,7 @@ pub(crate) fn stream(
         topics: topics.collect(),
         shape,
         last_event_id,
-        begin,
+        span,
         head,
     })
 }

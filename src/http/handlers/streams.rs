@@ -13,7 +13,7 @@ use crate::http::problem::Problem;
 use crate::http::query::{Query, bad};
 use crate::http::request::Request;
 use crate::http::response::Response;
-use crate::hub::{Begin, EntryId, Format, Shape, Topic};
+use crate::hub::{Begin, EntryId, Format, Shape, Span, Topic};
 use crate::reply::Reply;
 use crate::reply::fields::{in_pairs, object};
 
@@ -91,6 +91,7 @@ pub(crate) fn events(request: &Request, key: Bytes) -> Result<Plan, Problem> {
     let mut query = Query::parse(&request.query)?;
     let asked = query.one("last_event_id")?;
     let from = query.one("from")?;
+    let until_gone = query.word("until", &["gone"])?.is_some();
     query.finish()?;
     let from = match from.as_deref() {
         None | Some(b"$") => Begin::Now,
@@ -109,7 +110,8 @@ pub(crate) fn events(request: &Request, key: Bytes) -> Result<Plan, Problem> {
         named: false,
     };
     let topics = [Topic::Stream(key)];
-    Ok(channels::stream(request, &topics, shape, last, Some(begin)))
+    let span = Span { begin, until_gone };
+    Ok(channels::stream(request, &topics, shape, last, Some(span)))
 }
 
 fn list(request: &Request, key: Bytes) -> Result<Plan, Problem> {

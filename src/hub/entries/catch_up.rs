@@ -9,8 +9,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
-use super::tail::{read_state, state_of};
-use super::{Entry, EntryId, FIRST_AT_ONCE, Loss, at_once, parse_all};
+use super::looks::{Look, look_at, read_state, state_of};
+use super::state::{Presence, State};
+use super::{Entry, EntryId, FIRST_AT_ONCE, Loss, Reason, at_once, parse_all};
 use crate::command::Command;
 use crate::hub::SubscriberId;
 use crate::reply::{Reply, ServerError};
@@ -27,6 +28,8 @@ pub(in crate::hub) struct CatchUp {
     pub(in crate::hub) seen: EntryId,
     /// Whether something may be missing behind that one, rather than before where it chose to begin.
     pub(in crate::hub) must_be_complete: bool,
+    /// Whether it ends when the stream is gone.
+    pub(in crate::hub) until_gone: bool,
     /// Where the reading for all is.
     pub(in crate::hub) end: watch::Receiver<EntryId>,
     pub(in crate::hub) upstream: Upstream,
@@ -48,6 +51,8 @@ pub(in crate::hub) struct Page {
     pub(in crate::hub) gone_out: oneshot::Sender<()>,
     /// Set if the stream cannot be read.
     pub(in crate::hub) refused: Option<ServerError>,
+    /// Set if it is gone, which ends who listens until then.
+    pub(in crate::hub) is_gone: bool,
 }
 
 impl CatchUp {
@@ -80,6 +85,7 @@ impl CatchUp {
             covered: self.seen,
             gone_out,
             refused: None,
+            is_gone: false,
         };
         let permit = Arc::clone(&self.readers).acquire_owned().await.ok()?;
         let end_before = self.end();
@@ -111,6 +117,14 @@ impl CatchUp {
         let is_present = entries.first().is_some_and(|first| first.id == self.seen);
         if is_present {
             entries.remove(0);
+        }
+        if self.until_gone && state.presence == Presence::Absent {
+            match self.look_again().await?.presence {
+                // It has been begun anew.
+                Presence::There => return None,
+                Presence::Absent => {}
+                Presence::Gone => return Some(self.last(page, entries, is_present, is_end)),
+            }
         }
         let mut loss = state.loss_behind(self.seen, is_present);
         loss = loss.filter(|_| self.must_be_complete);
@@ -153,6 +167,38 @@ impl CatchUp {
         );
         page.entries = entries;
         Some(page)
+    }
+
+    /// Finds out whether a stream that is absent is gone.
+    async fn look_again(&self) -> Option<State> {
+        let look = Look {
+            key: self.key.clone(),
+            asked_at: self.seen,
+            until_gone: true,
+            checks: Vec::new(),
+        };
+        let seen = look_at(&self.upstream, &[look]).await;
+        seen.into_iter().next()?.ok()
+    }
+
+    /// The last page of a stream that is gone: what was read of it. Whether anything was missing before that cannot
+    /// be asked any more.
+    fn last(&self, page: Page, entries: Vec<Entry>, is_present: bool, is_end: bool) -> Page {
+        let first = entries.first().map(|first| first.id.before());
+        let loss = first.filter(|_| self.must_be_complete && !is_present);
+        let last = entries.last().map_or(self.seen, |last| last.id);
+        let is_complete = is_end && (is_present || !entries.is_empty());
+        Page {
+            loss: loss.map(|up_to| (0, Loss::new(Reason::NotKept, up_to))),
+            covered: if is_complete {
+                last.max(self.end())
+            } else {
+                last
+            },
+            entries,
+            is_gone: true,
+            ..page
+        }
     }
 
     /// Waits until the reading for all is where the subscriber is; not for long, as the stream may be begun

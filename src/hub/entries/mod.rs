@@ -1,11 +1,13 @@
 //! The entries of Redis streams: read as they come (`tails`, `tail`, `xread`), read up on for who comes back (`catch_up`), and
-//! what a server's word on a stream says of those that are missing (`state`, `watched`).
+//! what a server's word on a stream (`looks`) says of those that are missing (`state`, `watched`).
 //!
 //! Who listens is not known here.
 
 mod catch_up;
 pub(super) mod encode;
 mod id;
+mod looks;
+mod news;
 mod state;
 mod tail;
 mod tails;
@@ -20,7 +22,7 @@ use crate::reply::fields::{in_pairs, object};
 
 pub(super) use catch_up::{CatchUp, Page};
 pub use id::EntryId;
-pub(super) use tail::{News, What};
+pub(super) use news::{News, What};
 pub(super) use tails::Tails;
 
 /// What is read from Redis at once, roughly.
@@ -70,7 +72,7 @@ pub(super) struct Loss {
 }
 
 impl Loss {
-    fn new(reason: Reason, up_to: EntryId) -> Self {
+    pub(super) fn new(reason: Reason, up_to: EntryId) -> Self {
         Self {
             reason,
             up_to,

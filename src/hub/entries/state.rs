@@ -10,8 +10,7 @@ use crate::reply::Reply;
 /// A stream at one moment; one that is not there is as if nothing had ever been added to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct State {
-    /// Whether there is such a key.
-    pub(super) exists: bool,
+    pub(super) presence: Presence,
     pub(super) length: u64,
     /// The greatest id that there ever was.
     pub(super) last_id: EntryId,
@@ -22,6 +21,17 @@ pub(super) struct State {
     pub(super) max_deleted: Option<EntryId>,
     /// How many entries were ever added. Since Redis 7.
     pub(super) added: Option<u64>,
+}
+
+/// Whether there is such a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Presence {
+    There,
+    /// The server that was asked does not have it.
+    #[default]
+    Absent,
+    /// It is certain that there is none.
+    Gone,
 }
 
 impl State {
@@ -40,7 +50,7 @@ impl State {
             return None;
         };
         let mut state = Self {
-            exists: true,
+            presence: Presence::There,
             ..Self::default()
         };
         let mut complete = false;
@@ -132,7 +142,7 @@ mod tests {
     /// A stream with entries of these ids, of which so many were added and this deleted last.
     fn state(ids: &[u64], last: u64, added: Option<u64>, deleted: Option<u64>) -> State {
         State {
-            exists: true,
+            presence: Presence::There,
             length: ids.len() as u64,
             last_id: id(last),
             first: ids.first().copied().map(id),

@@ -4,7 +4,7 @@
 //! (`xread`). As reading alone does not show what was trimmed before it was read, or that a stream was begun anew,
 //! every stream is looked at from time to time, busy ones more often (`watched`).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,17 +13,20 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::state::State;
+use super::looks::{Check, Look, Seen, look_at};
+use super::news::{News, What};
+use super::state::{Presence, State};
 use super::tails::{Request, Settings};
 use super::watched::{Finding, Watched};
 use super::xread::{Turn, Xread};
-use super::{Entry, EntryId, FIRST_AT_ONCE, Loss, at_once, parse_all};
+use super::{EntryId, FIRST_AT_ONCE, at_once, parse_all};
 use crate::command::Command;
 use crate::hub::fanout::ChannelKey;
 use crate::reply::{Reply, ServerError};
-use crate::upstream::{Outcome, Reader, Upstream};
+use crate::upstream::{Reader, Upstream};
 
-/// How often busy streams are looked at, and how soon again after an error.
+/// How often streams are looked at that are busy, or that somebody listens to until they are gone; and how soon
+/// again after an error.
 const SOON: Duration = Duration::from_secs(1);
 const AFTER_ERROR: Duration = Duration::from_millis(100);
 
@@ -35,31 +38,6 @@ const LOOKS_AT_ONCE: usize = 100;
 const EACH: Duration = Duration::from_micros(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
-/// What there is to tell of a stream.
-#[derive(Debug)]
-pub(in crate::hub) struct News {
-    pub(in crate::hub) key: Bytes,
-    /// For whom it is read.
-    pub(in crate::hub) channel: ChannelKey,
-    pub(in crate::hub) what: What,
-}
-
-#[derive(Debug)]
-pub(in crate::hub) enum What {
-    /// It is read from here on: every entry behind this follows.
-    Begins(EntryId),
-    /// It cannot be read.
-    Refused(ServerError),
-    /// Entries came.
-    Entries(Vec<Entry>),
-    /// Entries were gone before they were read.
-    Lost(Loss),
-    /// It was begun anew or set back, and is read from the end of this loss on.
-    Elsewhere(Loss),
-    /// On a Cluster: another node has it by now, where it is to be read on.
-    Moved(Box<Watched>),
-}
-
 /// The task that reads.
 pub(super) struct Tail {
     upstream: Upstream,
@@ -69,6 +47,10 @@ pub(super) struct Tail {
     /// Streams whose end has been asked for.
     asked: HashMap<Bytes, ChannelKey>,
     watched: HashMap<Bytes, Watched>,
+    /// Streams that somebody listens to until they are gone.
+    until_gone: HashSet<Bytes>,
+    /// Who waits to be told whether a stream is gone, where that is to be asked again.
+    checks: HashMap<Bytes, Vec<Check>>,
     looks: FuturesUnordered<std::pin::Pin<Box<dyn Future<Output = Looked> + Send>>>,
     /// How many entries of a stream are read at once.
     at_once: usize,
@@ -78,10 +60,10 @@ pub(super) struct Tail {
     tell: mpsc::Sender<News>,
 }
 
-/// Streams, where their reading was when they were looked at, and what the server said.
+/// Looks at streams, and what each has shown.
 struct Looked {
-    streams: Vec<(Bytes, EntryId)>,
-    outcomes: Vec<Outcome>,
+    looks: Vec<Look>,
+    seen: Vec<Seen>,
 }
 
 impl Tail {
@@ -98,6 +80,8 @@ impl Tail {
             settings,
             asked: HashMap::new(),
             watched: HashMap::new(),
+            until_gone: HashSet::new(),
+            checks: HashMap::new(),
             looks: FuturesUnordered::new(),
             at_once: FIRST_AT_ONCE,
             look_at: Instant::now(),
@@ -117,7 +101,8 @@ impl Tail {
                     self.read();
                 }
             }
-            let busy = !(self.watched.is_empty() && self.asked.is_empty());
+            let busy =
+                !(self.watched.is_empty() && self.asked.is_empty() && self.checks.is_empty());
             let look_at = self.look_at.min(self.look_at_all);
             tokio::select! {
                 request = requests.recv() => match request {
@@ -126,7 +111,7 @@ impl Tail {
                         while let Ok(request) = requests.try_recv() {
                             asked.extend(self.take(request));
                         }
-                        self.look_at_these(&asked);
+                        self.look_at_these(asked);
                     }
                     None => return,
                 },
@@ -147,18 +132,17 @@ impl Tail {
     }
 
     /// Takes a request; the stream that is to be looked at then.
-    fn take(&mut self, request: Request) -> Option<(Bytes, EntryId)> {
+    fn take(&mut self, request: Request) -> Option<Look> {
         match request {
             Request::Watch(key, channel) => {
                 self.watched.remove(&key);
                 self.asked.insert(key.clone(), channel);
-                Some((key, EntryId::ZERO))
+                Some(self.look_for(key, Vec::new()))
             }
             Request::ReadOn(key, watched) => {
-                let position = watched.position;
                 self.watched.insert(key.clone(), watched.unread());
                 self.xread.lacks();
-                Some((key, position))
+                Some(self.look_for(key, Vec::new()))
             }
             Request::Leave(key, channel) => {
                 if self.asked.get(&key) == Some(&channel) {
@@ -168,8 +152,20 @@ impl Tail {
                 if watched.is_some_and(|watched| watched.channel == channel) {
                     self.watched.remove(&key);
                 }
+                self.until_gone.remove(&key);
+                self.checks.remove(&key);
                 None
             }
+            Request::UntilGone(key, true) => {
+                self.until_gone.insert(key);
+                self.look_at = self.look_at.min(Instant::now() + SOON);
+                None
+            }
+            Request::UntilGone(key, false) => {
+                self.until_gone.remove(&key);
+                None
+            }
+            Request::Check(key, check) => Some(self.look_for(key, vec![check])),
         }
     }
 
@@ -255,18 +251,27 @@ impl Tail {
         self.let_go().await;
         let now = Instant::now();
         let all = self.look_at_all <= now;
-        let due = |watched: &Watched| all || watched.is_active;
-        let streams = self.watched.iter().filter(|(_, watched)| due(watched));
-        let streams: Vec<_> = streams
-            .map(|(key, watched)| (key.clone(), watched.position))
-            .collect();
-        self.look_at_these(&streams);
-        let asked = self.asked.keys().map(|key| (key.clone(), EntryId::ZERO));
-        self.look_at_these(&asked.collect::<Vec<_>>());
+        let checks = std::mem::take(&mut self.checks);
+        let due = |(key, watched): &(&Bytes, &Watched)| {
+            let is_due = all || watched.is_active || self.until_gone.contains(*key);
+            is_due && !checks.contains_key(*key)
+        };
+        let due = self.watched.iter().filter(due).map(|(key, _)| key);
+        let due = due.chain(self.asked.keys()).cloned();
+        let looks = due.map(|key| self.look_for(key, Vec::new()));
+        let mut looks: Vec<_> = looks.collect();
+        let checks = checks.into_iter();
+        looks.extend(checks.map(|(key, checks)| self.look_for(key, checks)));
+        self.look_at_these(looks);
         if all {
             self.look_at_all = now + self.settings.block.max(SOON);
         }
-        self.look_at = now + Duration::from_secs(24 * 60 * 60);
+        let next = if self.until_gone.is_empty() {
+            Duration::from_secs(24 * 60 * 60)
+        } else {
+            SOON
+        };
+        self.look_at = now + next;
     }
 
     /// Gives up the streams that are elsewhere by now.
@@ -275,49 +280,100 @@ impl Tail {
         let gone: Vec<_> = self.watched.keys().filter(is_elsewhere).cloned().collect();
         for key in gone {
             if let Some(watched) = self.watched.remove(&key) {
+                // Whoever wants to know is asked after where it is.
+                self.until_gone.remove(&key);
+                self.checks.remove(&key);
                 let (channel, watched) = (watched.channel, Box::new(watched));
                 self.tell(&key, channel, What::Moved(watched)).await;
             }
         }
     }
 
-    fn look_at_these(&mut self, streams: &[(Bytes, EntryId)]) {
-        for streams in streams.chunks(LOOKS_AT_ONCE) {
-            let look = |(key, _): &(Bytes, EntryId)| state_of(key);
-            let commands: Vec<_> = streams.iter().map(look).collect();
-            let sent = self.upstream.send(&commands);
-            let streams = streams.to_vec();
+    fn look_for(&self, key: Bytes, checks: Vec<Check>) -> Look {
+        let watched = self.watched.get(&key);
+        // What is absent is looked at twice: not every second for as long as it has not begun.
+        let is_there = watched.is_some_and(|watched| watched.is_there);
+        Look {
+            asked_at: watched.map_or(EntryId::ZERO, |watched| watched.position),
+            until_gone: !checks.is_empty() || is_there && self.until_gone.contains(&key),
+            key,
+            checks,
+        }
+    }
+
+    fn look_at_these(&mut self, looks: Vec<Look>) {
+        // Those that may be looked at twice do not hold up the others.
+        let (until_gone, others): (Vec<_>, Vec<_>) =
+            looks.into_iter().partition(|look| look.until_gone);
+        for looks in until_gone
+            .chunks(LOOKS_AT_ONCE)
+            .chain(others.chunks(LOOKS_AT_ONCE))
+        {
+            let (upstream, looks) = (self.upstream.clone(), looks.to_vec());
             self.looks.push(Box::pin(async move {
-                let outcomes = sent.await;
-                Looked { streams, outcomes }
+                let seen = look_at(&upstream, &looks).await;
+                Looked { looks, seen }
             }));
         }
     }
 
     async fn looked(&mut self, looked: Looked) {
-        for ((key, asked_at), outcome) in looked.streams.into_iter().zip(looked.outcomes) {
-            match read_state(outcome) {
-                Ok(state) => self.found(&key, &state, asked_at).await,
-                Err(Some(error)) => self.refused(&key, error).await,
+        for (look, seen) in looked.looks.into_iter().zip(looked.seen) {
+            let Look {
+                key,
+                asked_at,
+                checks,
+                ..
+            } = look;
+            let is_clear = match &seen {
+                Ok(state) => self.found(&key, state, asked_at).await,
+                Err(Some(error)) => {
+                    self.refused(&key, error.clone()).await;
+                    continue;
+                }
                 // Redis is away, or busy with itself.
-                Err(None) => self.look_again(&key, AFTER_ERROR),
+                Err(None) => {
+                    self.look_again(&key, AFTER_ERROR);
+                    false
+                }
+            };
+            if !is_clear && !checks.is_empty() {
+                self.checks.entry(key).or_default().extend(checks);
+                continue;
+            }
+            let is_gone = matches!(seen, Ok(state) if state.presence == Presence::Gone);
+            for Check {
+                channel,
+                subscriber,
+            } in checks
+            {
+                let checked = What::Checked(subscriber, is_gone);
+                self.tell(&key, channel, checked).await;
             }
         }
     }
 
-    async fn found(&mut self, key: &Bytes, state: &State, asked_at: EntryId) {
+    /// Takes up what a look has shown. False if it was overtaken, and says nothing.
+    async fn found(&mut self, key: &Bytes, state: &State, asked_at: EntryId) -> bool {
         if let Some(channel) = self.asked.remove(key) {
             let watched = Watched::from_now(channel, state);
             self.watched.insert(key.clone(), watched);
             self.xread.lacks();
             let begins = What::Begins(state.last_id);
-            return self.tell(key, channel, begins).await;
+            self.tell(key, channel, begins).await;
+            return true;
         }
         let Some(watched) = self.watched.get_mut(key) else {
-            return;
+            return true;
         };
         let channel = watched.channel;
-        match watched.look(state, asked_at) {
+        let has_gone = watched.has_gone(state, asked_at);
+        let finding = watched.look(state, asked_at);
+        let is_clear = finding != Finding::Unclear;
+        if has_gone {
+            self.tell(key, channel, What::Gone).await;
+        }
+        match finding {
             Finding::Nothing => {}
             Finding::Unclear => self.look_again(key, AFTER_ERROR),
             Finding::Lost(loss) => self.tell(key, channel, What::Lost(loss)).await,
@@ -333,6 +389,7 @@ impl Tail {
         {
             self.look_again(key, SOON);
         }
+        is_clear
     }
 
     fn look_again(&mut self, key: &Bytes, pause: Duration) {
@@ -343,27 +400,10 @@ impl Tail {
     }
 
     async fn refused(&mut self, key: &Bytes, error: ServerError) {
+        self.checks.remove(key);
         let watched = self.watched.remove(key).map(|watched| watched.channel);
         if let Some(channel) = self.asked.remove(key).or(watched) {
             self.tell(key, channel, What::Refused(error)).await;
         }
-    }
-}
-
-/// Asks what there is to know of a stream.
-pub(super) fn state_of(key: &Bytes) -> Command {
-    Command::new("XINFO").arg("STREAM").arg(key.clone())
-}
-
-/// What was said of a stream; an error if it cannot be read, and none if that may change.
-pub(super) fn read_state(outcome: Outcome) -> Result<State, Option<ServerError>> {
-    match outcome {
-        Ok(Reply::Error(error)) => match error.code() {
-            "ERR" if error.detail() == "no such key" => Ok(State::absent()),
-            "ERR" | "NOPERM" | "WRONGTYPE" => Err(Some(error)),
-            _ => Err(None),
-        },
-        Ok(reply) => State::parse(&reply).ok_or(None),
-        Err(_) => Err(None),
     }
 }

@@ -7,9 +7,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use super::tail::{News, Tail};
+use super::looks::Check;
+use super::news::News;
+use super::tail::Tail;
 use super::watched::Watched;
 use crate::config::Config;
+use crate::hub::SubscriberId;
 use crate::hub::fanout::ChannelKey;
 use crate::upstream::{Reader, Upstream};
 
@@ -45,6 +48,10 @@ pub(super) enum Request {
     /// Another task has read it so far.
     ReadOn(Bytes, Watched),
     Leave(Bytes, ChannelKey),
+    /// Whether anybody listens to it until it is gone.
+    UntilGone(Bytes, bool),
+    /// Tell whether it is gone.
+    Check(Bytes, Check),
 }
 
 impl Tails {
@@ -75,11 +82,38 @@ impl Tails {
         self.request(key, Request::ReadOn(key.clone(), watched));
     }
 
+    /// Whether anybody listens to a stream until it is gone; it is looked at more often then.
+    pub(in crate::hub) fn until_gone(&mut self, key: &Bytes, wanted: bool) {
+        self.ask(key, Request::UntilGone(key.clone(), wanted));
+    }
+
+    /// Has it told whether a stream is gone, to a subscriber of the channel that it is read for.
+    pub(in crate::hub) fn check(
+        &mut self,
+        key: &Bytes,
+        channel: ChannelKey,
+        subscriber: SubscriberId,
+    ) {
+        let check = Check {
+            channel,
+            subscriber,
+        };
+        self.ask(key, Request::Check(key.clone(), check));
+    }
+
+    /// Asks something where a stream is read.
+    fn ask(&mut self, key: &Bytes, request: Request) {
+        if let Some(task) = self.places.get(key).and_then(|place| self.tasks.get(place)) {
+            // The task ends only with this.
+            let _ = task.send(request);
+        }
+    }
+
     fn request(&mut self, key: &Bytes, request: Request) {
         let reader = self.upstream.reader(key);
         self.places.insert(key.clone(), reader.clone());
         let task = self.tasks.entry(reader).or_insert_with_key(|reader| {
-            // Unbounded, but no more than two for each channel that comes and goes.
+            // Unbounded, but no more than a few for each channel and each subscriber that comes and goes.
             let (task, requests) = mpsc::unbounded_channel();
             let (upstream, tell) = (self.upstream.clone(), self.tell.clone());
             let tail = Tail::new(upstream, reader.clone(), self.settings, tell);

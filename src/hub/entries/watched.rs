@@ -3,7 +3,7 @@
 //! Pure. The server counts what is added to a stream (since Redis 7). What was added between two looks at that
 //! count, less what was read of it, is lost.
 
-use super::state::State;
+use super::state::{Presence, State};
 use super::{Entry, EntryId, Loss, Reason};
 use crate::hub::fanout::ChannelKey;
 
@@ -17,6 +17,8 @@ pub(in crate::hub) struct Watched {
     pub(super) reading_from: Option<EntryId>,
     /// Whether entries came since the last look.
     pub(super) is_active: bool,
+    /// Whether it was there when it was last heard of.
+    pub(super) is_there: bool,
     /// `None` while it is not known, or the server does not count.
     count: Option<Count>,
     /// A look that cannot be compared before all its entries are read.
@@ -60,6 +62,7 @@ impl Watched {
             position: state.last_id,
             reading_from: None,
             is_active: false,
+            is_there: state.presence == Presence::There,
             count: state.added.map(|added| Count { added, read: 0 }),
             ahead: None,
         }
@@ -76,6 +79,7 @@ impl Watched {
     /// Takes note of entries, which are behind the position; tells of those that were gone before them.
     pub(super) fn note(&mut self, entries: &[Entry]) -> Option<Loss> {
         self.is_active = true;
+        self.is_there |= !entries.is_empty();
         let mut lost = None;
         for entry in entries {
             if self
@@ -102,6 +106,20 @@ impl Watched {
             up_to: loss.up_to.max(self.position),
             ..loss
         })
+    }
+
+    /// Whether it was there and is gone, by a look at a position.
+    pub(super) fn has_gone(&mut self, state: &State, asked_at: EntryId) -> bool {
+        match state.presence {
+            Presence::There => self.is_there = true,
+            // What was read meanwhile was added later.
+            Presence::Gone if self.position == asked_at => {
+                return std::mem::replace(&mut self.is_there, false);
+            }
+            // Perhaps only where it was asked for.
+            Presence::Absent | Presence::Gone => {}
+        }
+        false
     }
 
     /// Compares the stream with what was read of it; it was asked for at a position.
@@ -196,7 +214,7 @@ mod tests {
 
     fn state(first: u64, last: u64, added: u64) -> State {
         State {
-            exists: true,
+            presence: Presence::There,
             length: last - first + 1,
             last_id: id(last),
             first: Some(id(first)),
@@ -267,6 +285,25 @@ mod tests {
         assert_eq!(watched.note(&entries(&[22])), None);
         let found = watched.look(&state(22, 22, 3), id(22));
         assert_eq!(found, Finding::Lost(lost(1, 22)));
+    }
+
+    #[test]
+    fn only_what_was_there_goes_and_only_once() {
+        let gone = State {
+            presence: Presence::Gone,
+            ..State::absent()
+        };
+        let mut watched = Watched::from_now(1, &State::absent());
+        assert!(!watched.has_gone(&gone, EntryId::ZERO));
+        assert_eq!(watched.note(&entries(&[1])), None);
+        // Asked for before the entry was read, and of a server that may be behind.
+        assert!(!watched.has_gone(&gone, EntryId::ZERO));
+        assert!(!watched.has_gone(&State::absent(), id(1)));
+        assert!(watched.has_gone(&gone, id(1)));
+        assert!(!watched.has_gone(&gone, id(1)));
+        // It is begun anew, without an entry.
+        assert!(!watched.has_gone(&state(1, 1, 1), id(1)));
+        assert!(watched.has_gone(&gone, id(1)));
     }
 
     #[test]

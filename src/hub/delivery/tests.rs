@@ -1,0 +1,244 @@
+//! A fan-out that cannot keep up with the entries of a stream.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
+
+use tokio::sync::mpsc::unbounded_channel;
+
+use super::*;
+use crate::config::Config;
+use crate::hub::entries::{Entry, News, What};
+use crate::hub::fanout::{Fanout, Order, Rules};
+use crate::hub::{Begin, Seat, Span, Stats, Subscription};
+use crate::upstream::Upstream;
+
+/// An entry of this size is taken by the fan-out more than once, and not for ever.
+const LARGE: usize = 5 << 20;
+
+/// What it is for a test to have the hub's task in its hands.
+struct Hub {
+    actor: Actor,
+    topic: Topic,
+}
+
+/// What is given back with the seat of a subscriber: that takes as long as the test wants, and holds the thread of
+/// the fan-out up.
+struct Slow {
+    held: Sender<()>,
+    go_on: Receiver<()>,
+}
+
+impl Drop for Slow {
+    fn drop(&mut self) {
+        // The test may be over, having failed.
+        let _ = self.held.send(());
+        let _ = self.go_on.recv();
+    }
+}
+
+/// A subscriber's own end.
+struct Client(BufReader<TcpStream>);
+
+impl Client {
+    /// The id and the name of the next event.
+    fn event(&mut self) -> (String, String) {
+        let (mut id, mut name, mut has_data) = (String::new(), "message".to_owned(), false);
+        loop {
+            let mut line = String::new();
+            let count = self.0.read_line(&mut line).expect("it can be read");
+            assert!(count > 0, "the stream has ended");
+            let (field, value) = line.trim_end().split_once(": ").unwrap_or_default();
+            match field {
+                "id" => value.clone_into(&mut id),
+                "event" => value.clone_into(&mut name),
+                "data" => {
+                    has_data = true;
+                    assert!(name != "gap" || value.contains(r#""reason":"overflow""#));
+                }
+                "" if line == "\n" && has_data => return (id, name),
+                _ => {}
+            }
+        }
+    }
+
+    /// Whether the stream ends here, after comments.
+    fn ends(&mut self) -> bool {
+        let mut lines = self.0.by_ref().lines();
+        lines.all(|line| line.is_ok_and(|line| line.is_empty() || line.starts_with(':')))
+    }
+}
+
+impl Hub {
+    /// A stream to which nobody listens yet. No Redis is there: the test tells what comes of it.
+    async fn start() -> Self {
+        let config = Config {
+            upstream: "redis://127.0.0.1:1".parse().expect("a URL"),
+            ..Config::default()
+        };
+        let upstream = Upstream::start(&config).await.expect("it may come later");
+        let stats = Arc::new(Stats::default());
+        let rules = Rules {
+            // Nobody is disconnected for what waits.
+            subscriber_buffer: 1 << 30,
+            write_timeout: Duration::from_secs(60),
+            heartbeat: Duration::from_secs(60),
+            max_age: None,
+        };
+        let (gone, _) = unbounded_channel();
+        let fanout = Fanout::start(1, rules, &stats, &gone).expect("a thread");
+        Self {
+            actor: Actor::new(upstream, fanout, stats, &config),
+            topic: Topic::Stream("s".into()),
+        }
+    }
+
+    fn seat(shape: Shape, place: Box<dyn Send>) -> (Client, Seat) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let client = TcpStream::connect(address).expect("it listens");
+        let limit = Some(Duration::from_secs(20));
+        client.set_read_timeout(limit).expect("a time-out");
+        let (stream, _) = listener.accept().expect("a connection");
+        stream.set_nonblocking(true).expect("a socket");
+        let seat = Seat {
+            stream,
+            head: Bytes::new(),
+            chunked: false,
+            shape,
+            refusal: None,
+            place,
+        };
+        (Client(BufReader::new(client)), seat)
+    }
+
+    fn listen(&mut self, format: Format, span: Option<Span>) -> Client {
+        let shape = Shape {
+            format,
+            named: false,
+        };
+        let (client, seat) = Self::seat(shape, Box::new(()));
+        self.actor.join(Subscription {
+            topics: vec![self.topic.clone()],
+            last_event_id: None,
+            span,
+            seat,
+        });
+        client
+    }
+
+    fn news(&mut self, what: What) {
+        let channel = self.actor.channels[&self.topic].key;
+        let key = self.topic.name().clone();
+        self.actor.on_news(News { key, channel, what });
+    }
+
+    /// Entries with these numbers come, all of them read at once.
+    fn entries(&mut self, numbers: std::ops::RangeInclusive<u64>, size: usize) {
+        let entry = |n: u64| Entry {
+            id: EntryId::parse(n.to_string().as_bytes()).expect("an id"),
+            fields: vec![b'x'; size].into(),
+        };
+        self.news(What::Entries(numbers.map(entry).collect()));
+    }
+
+    /// Holds the fan-out up until what this gives is dropped.
+    fn hold_up(&mut self) -> Sender<()> {
+        let ((held, is_held), (release, go_on)) = (channel(), channel());
+        let (_, seat) = Self::seat(Shape::default(), Box::new(Slow { held, go_on }));
+        let id = u64::MAX;
+        self.actor.fanout.order(Order::Add(id, seat));
+        self.actor
+            .fanout
+            .order(Order::End(id, event::farewell("held")));
+        is_held.recv().expect("it is held up");
+        release
+    }
+}
+
+const FROM_NOW: Span = Span {
+    begin: Begin::Now,
+    until_gone: false,
+};
+
+#[tokio::test]
+async fn what_does_not_fit_is_one_gap_and_what_follows_comes_in_order() {
+    let mut hub = Hub::start().await;
+    let mut own = hub.listen(Format::Entry, Some(FROM_NOW));
+    let mut beside = hub.listen(Format::Json, None);
+    hub.news(What::Begins(EntryId::ZERO));
+    hub.entries(1..=1, 10);
+    assert_eq!(own.event(), ("1-0".into(), "message".into()));
+    assert_eq!(beside.event().1, "message");
+    let held = hub.hold_up();
+    hub.entries(2..=20, LARGE);
+    // It would fit, and comes all the same not before the gap.
+    hub.entries(21..=21, 10);
+    assert_eq!(hub.actor.lossy.len(), 1);
+    assert!(!hub.actor.fanout.has_room());
+    drop(held);
+    let mut taken = 1;
+    while hub.actor.stats.dropped.load(Ordering::Relaxed) + taken < 21 {
+        taken += 1;
+        assert_eq!(own.event(), (format!("{taken}-0"), "message".into()));
+        assert_eq!(beside.event().1, "message");
+    }
+    assert!((2..20).contains(&taken), "{taken} were taken");
+    hub.entries(22..=23, 10);
+    assert_eq!(own.event(), ("21-0".into(), "gap".into()));
+    assert_eq!(own.event(), ("22-0".into(), "message".into()));
+    assert_eq!(own.event(), ("23-0".into(), "message".into()));
+    assert_eq!(beside.event().1, "gap");
+    // It was told, and is not told again.
+    hub.actor.tell_of_losses();
+    hub.entries(24..=24, 10);
+    assert_eq!(own.event(), ("24-0".into(), "message".into()));
+    for _ in 22..=24 {
+        assert_eq!(beside.event().1, "message");
+    }
+}
+
+#[tokio::test]
+async fn a_gap_is_told_where_nothing_follows() {
+    let mut hub = Hub::start().await;
+    let mut own = hub.listen(Format::Entry, Some(FROM_NOW));
+    hub.news(What::Begins(EntryId::ZERO));
+    let held = hub.hold_up();
+    hub.entries(1..=20, LARGE);
+    drop(held);
+    let mut taken = 0;
+    while hub.actor.stats.dropped.load(Ordering::Relaxed) + taken < 20 {
+        taken += 1;
+        assert_eq!(own.event(), (format!("{taken}-0"), "message".into()));
+    }
+    assert!(hub.actor.next_loss_check.is_some());
+    hub.actor.tell_of_losses();
+    assert_eq!(own.event(), ("20-0".into(), "gap".into()));
+    assert!(hub.actor.next_loss_check.is_none() && hub.actor.lossy.is_empty());
+}
+
+#[tokio::test]
+async fn a_gap_comes_before_the_end() {
+    let mut hub = Hub::start().await;
+    let span = Span {
+        until_gone: true,
+        ..FROM_NOW
+    };
+    let mut own = hub.listen(Format::Entry, Some(span));
+    hub.news(What::Begins(EntryId::ZERO));
+    let id = *hub.actor.subscribers.keys().next().expect("a subscriber");
+    hub.news(What::Checked(id, false));
+    let held = hub.hold_up();
+    hub.entries(1..=20, LARGE);
+    hub.news(What::Gone);
+    drop(held);
+    let mut taken = 0;
+    while hub.actor.stats.dropped.load(Ordering::Relaxed) + taken < 20 {
+        taken += 1;
+        assert_eq!(own.event(), (format!("{taken}-0"), "message".into()));
+    }
+    assert_eq!(own.event(), ("20-0".into(), "gap".into()));
+    assert!(own.ends());
+}

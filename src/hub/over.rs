@@ -1,0 +1,124 @@
+//! Streams of a Redis stream's entries that are to end when the Redis stream is gone, so that browsers do not come
+//! back for ever: who listens has his stream ended, and who comes back by the id of an entry is told that it is over.
+//!
+//! Until it is known whether the Redis stream is there, nothing is answered, as long as that takes no more than
+//! anybody's patience. Who has seen nothing of it waits for it to begin.
+
+use super::actor::Actor;
+use super::delivery::OVERFLOW;
+use super::entries::{EntryId, Loss, Reason, encode};
+use super::event::{self, Encoded};
+use super::fanout::Order;
+use super::own_ids::Begin;
+use super::{Refused, SubscriberId, Topic};
+
+impl Actor {
+    /// A new subscriber listens to its Redis stream until that is gone: it has to be known whether it is.
+    pub(super) fn until_gone(&mut self, topic: &Topic, id: SubscriberId) {
+        if let Some(channel) = self.channels.get_mut(topic) {
+            channel.until_gone += 1;
+            if channel.until_gone == 1 {
+                self.tails.until_gone(topic.name(), true);
+            }
+            self.tails.check(topic.name(), channel.key, id);
+        }
+    }
+
+    /// One of those has left.
+    pub(super) fn no_more_until_gone(&mut self, topic: &Topic) {
+        if let Some(channel) = self.channels.get_mut(topic) {
+            channel.until_gone -= 1;
+            if channel.until_gone == 0 {
+                self.tails.until_gone(topic.name(), false);
+            }
+        }
+    }
+
+    /// The Redis stream is read elsewhere from now on: what has been asked for is asked there.
+    pub(super) fn until_gone_elsewhere(&mut self, topic: &Topic) {
+        let Some(channel) = self.channels.get(topic) else {
+            return;
+        };
+        if channel.until_gone == 0 {
+            return;
+        }
+        self.tails.until_gone(topic.name(), true);
+        for id in &channel.listeners {
+            let own = self.subscribers.get(id).and_then(|l| l.own.as_ref());
+            if own.is_some_and(|own| own.awaits_check) {
+                self.tails.check(topic.name(), channel.key, *id);
+            }
+        }
+    }
+
+    /// A subscriber's Redis stream has been looked at.
+    pub(super) fn checked(&mut self, id: SubscriberId, is_gone: bool) {
+        let Some(listener) = self.subscribers.get_mut(&id) else {
+            return;
+        };
+        let Some(own) = &mut listener.own else {
+            return;
+        };
+        own.awaits_check = false;
+        let has_seen = matches!(own.begin, Begin::Seen(seen) if seen > EntryId::ZERO);
+        if is_gone && has_seen {
+            self.over(id, Vec::new());
+        } else if !listener.open && listener.missing == 0 {
+            self.open(id);
+        }
+    }
+
+    /// A Redis stream was there, and is gone.
+    pub(super) fn gone(&mut self, topic: &Topic) {
+        let Some(channel) = self.channels.get(topic) else {
+            return;
+        };
+        for id in channel.listeners.clone() {
+            let listener = self.subscribers.get(&id);
+            // Of those who have been answered nothing it is looked for each.
+            let ends = listener.is_some_and(|listener| {
+                listener.open && listener.own.as_ref().is_some_and(|own| own.until_gone)
+            });
+            if ends {
+                self.over(id, Vec::new());
+            }
+        }
+    }
+
+    /// Ends a stream whose Redis stream is gone, behind these events and whatever else has been read for it.
+    pub(super) fn over(&mut self, id: SubscriberId, mut events: Vec<Encoded>) {
+        let Some(listener) = self.subscribers.get_mut(&id) else {
+            return;
+        };
+        let (Some(own), Some(topic)) = (&mut listener.own, listener.topics.first()) else {
+            return;
+        };
+        if !std::mem::replace(&mut listener.open, true)
+            && let Some(refusal) = listener.refusal.take()
+        {
+            self.fanout.order(Order::Refuse(id, refusal(Refused::Over)));
+            return;
+        }
+        let (caught_up, loss) = (own.catching_up.take().is_none(), own.loss.take());
+        let (covered, topic) = (own.covered, topic.clone());
+        if !caught_up && let Some(channel) = self.channels.get(&topic) {
+            let end = channel.end();
+            let loss = loss.filter(|(loss, _)| loss.up_to > covered);
+            let gap = loss.map(|(loss, reason)| encode::gap(&loss, reason, topic.name()));
+            let rest = channel.rest(covered, self.subscriber_buffer / 2);
+            match rest.filter(|_| channel.replay.entry_floor() <= covered) {
+                Some(rest) => events.extend(gap.into_iter().chain(rest)),
+                // Not an id of nothing: by that it would come back to wait for a beginning.
+                None if covered < end => {
+                    let loss = Loss::new(Reason::NotKept, end);
+                    events.push(encode::gap(&loss, loss.reason.text(), topic.name()));
+                }
+                None => {}
+            }
+        } else if self.lossy.contains(&topic) {
+            events.push(self.gap_at_end(&topic, OVERFLOW));
+        }
+        events.push(event::farewell("this stream is over: its key is gone"));
+        self.fanout.order(Order::End(id, Encoded::joined(&events)));
+    }
+}
