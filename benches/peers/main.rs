@@ -23,8 +23,8 @@ use std::time::Duration;
 
 use clap::Parser;
 
-use common::page;
 use common::tools::{Tool, require};
+use common::{nginx, page};
 use servers::Site;
 use work::{WORK, Work};
 
@@ -118,7 +118,7 @@ fn main() {
             package: "nginx",
         },
         Tool {
-            file: servers::LUA_MODULE,
+            file: nginx::LUA,
             package: "libnginx-mod-http-lua",
         },
         Tool {

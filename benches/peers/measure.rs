@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Extent;
+use super::common::median::median;
 use super::servers::{Kind, Site};
 use super::work::Work;
 use super::wrk;
@@ -106,11 +107,4 @@ fn medians(runs: &[Figures]) -> Option<Figures> {
         p99: of(|run| run.p99),
         processor: of(|run| run.processor),
     })
-}
-
-/// The middle one; at least one is given.
-pub(crate) fn median(numbers: impl Iterator<Item = f64>) -> f64 {
-    let mut numbers: Vec<_> = numbers.collect();
-    numbers.sort_by(f64::total_cmp);
-    numbers[numbers.len() / 2]
 }

@@ -2,18 +2,14 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use super::common::folder::folder;
 use super::common::process::{Process, free_address};
-use super::common::redis;
+use super::common::{gateway, nginx, redis};
 use super::relay::Relay;
 use super::work;
-
-/// Where Debian has nginx' modules.
-const MODULES: &str = "/usr/lib/nginx/modules";
-pub(crate) const LUA_MODULE: &str = "/usr/lib/nginx/modules/ngx_http_lua_module.so";
 
 /// A kind of server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,9 +38,9 @@ impl Kind {
 
     fn start(self, upstream: SocketAddr) -> Process {
         match self {
-            Self::Gateway => gateway(upstream, free_address()),
+            Self::Gateway => gateway::start(upstream, &[]),
             Self::Webdis { threads } => webdis(upstream, threads),
-            Self::Nginx => nginx(upstream),
+            Self::Nginx => lua(upstream),
         }
     }
 }
@@ -75,16 +71,6 @@ impl Site {
     }
 }
 
-/// The gateway with its defaults.
-pub(crate) fn gateway(upstream: SocketAddr, address: SocketAddr) -> Process {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_redis-http-gateway"));
-    command
-        .args(["--listen", &address.to_string()])
-        .args(["--upstream", &format!("redis://{upstream}")])
-        .args(["--log", "warn"]);
-    Process::start(&mut command, address)
-}
-
 /// Webdis with its defaults, but that it logs nothing.
 fn webdis(upstream: SocketAddr, threads: usize) -> Process {
     let address = free_address();
@@ -102,26 +88,9 @@ fn webdis(upstream: SocketAddr, threads: usize) -> Process {
 }
 
 /// nginx with one worker, and a pool of connections to Redis.
-fn nginx(upstream: SocketAddr) -> Process {
-    let address = free_address();
-    let folder = folder("nginx");
+fn lua(upstream: SocketAddr) -> Process {
     let configuration = include_str!("nginx.conf")
-        .replace("{modules}", MODULES)
-        .replace("{listen}", &address.to_string())
+        .replace("{lua}", nginx::LUA)
         .replace("{redis port}", &upstream.port().to_string());
-    let file = folder.join("nginx.conf");
-    fs::write(&file, configuration).unwrap();
-    let mut command = Command::new("/usr/sbin/nginx");
-    command.arg("-p").arg(folder).arg("-c").arg(file);
-    command.args(["-e", "stderr"]);
-    Process::start(&mut command, address)
-}
-
-/// A folder for a server's files.
-pub(crate) fn folder(name: &str) -> PathBuf {
-    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
-        .join("peers")
-        .join(name);
-    fs::create_dir_all(&folder).unwrap();
-    folder
+    nginx::start("lua", &configuration)
 }
