@@ -36,7 +36,8 @@ impl Kind {
         }
     }
 
-    fn start(self, upstream: SocketAddr) -> Process {
+    /// Starts one.
+    pub(crate) fn start(self, upstream: SocketAddr) -> Process {
         match self {
             Self::Gateway => gateway::start(upstream, &[]),
             Self::Webdis { threads } => webdis(upstream, threads),
@@ -45,11 +46,16 @@ impl Kind {
     }
 }
 
+/// Whether a server is among those of these names, or all are meant.
+pub(crate) fn wanted(kind: Kind, names: &[String]) -> bool {
+    names.is_empty() || names.contains(&kind.name())
+}
+
 /// All servers and their Redis, which is ended behind them.
 pub(crate) struct Site {
     pub(crate) servers: Vec<(Kind, Process)>,
     pub(crate) redis: Process,
-    _relay: Option<Relay>,
+    relay: Option<Relay>,
 }
 
 impl Site {
@@ -60,14 +66,18 @@ impl Site {
         redis::fill(redis.address, work::data());
         let relay = (!away.is_zero()).then(|| Relay::start(redis.address, away / 2));
         let upstream = relay.as_ref().map_or(redis.address, Relay::address);
-        let wanted = |kind: &Kind| names.is_empty() || names.contains(&kind.name());
-        let kinds = KINDS.into_iter().filter(wanted);
+        let kinds = KINDS.into_iter().filter(|kind| wanted(*kind, names));
         let servers = kinds.map(|kind| (kind, kind.start(upstream)));
         Self {
             servers: servers.collect(),
             redis,
-            _relay: relay,
+            relay,
         }
+    }
+
+    /// Where its servers find Redis.
+    pub(crate) fn upstream(&self) -> SocketAddr {
+        { self.relay.as_ref() }.map_or(self.redis.address, Relay::address)
     }
 }
 
