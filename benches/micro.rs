@@ -1,15 +1,16 @@
 //! What is pure on a request's way, in nanoseconds, so that a slip shows: `cargo bench --bench micro`.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use divan::{Bencher, black_box};
 use redis_http_gateway::bridge::Bridge;
+use redis_http_gateway::command::Command;
 use redis_http_gateway::config::Config;
 use redis_http_gateway::http::measured;
 use redis_http_gateway::http::response::Response;
 use redis_http_gateway::http::service::Service;
 use redis_http_gateway::hub::{Format, Shape, Topic, measured_event};
 use redis_http_gateway::reply::Reply;
-use redis_http_gateway::upstream::Upstream;
+use redis_http_gateway::upstream::{self, Upstream};
 
 fn main() {
     divan::main();
@@ -102,6 +103,31 @@ fn event(bencher: Bencher<'_, '_>, which: &str) {
     };
     let topic = Topic::Channel(Bytes::from_static(b"news"));
     bencher.bench(|| measured_event(shape, black_box(&topic), black_box(b"a message of a line")));
+}
+
+/// Pipelines of so many GETs.
+#[divan::bench(args = [1, 16, 64])]
+fn pack(bencher: Bencher<'_, '_>, count: usize) {
+    let commands = vec![Command::new("GET").arg("small"); count];
+    // *2, $3, GET, $5 and small, each with its line end.
+    assert_eq!(upstream::measured::pack(&commands), 24 * count);
+    bencher.bench(|| upstream::measured::pack(black_box(&commands)));
+}
+
+/// Replies that have come together.
+#[divan::bench(args = ["64 strings", "64 integers", "array of 100"])]
+fn read_replies(bencher: Bencher<'_, '_>, which: &str) {
+    let string = "$16\r\nsixteen bytes of\r\n";
+    let (received, count) = match which {
+        "64 strings" => (string.repeat(64), 64),
+        "64 integers" => (":1234567\r\n".repeat(64), 64),
+        _ => (format!("*100\r\n{}", string.repeat(100)), 1),
+    };
+    let received = || BytesMut::from(received.as_bytes());
+    assert_eq!(upstream::measured::read_replies(received()), count);
+    bencher
+        .with_inputs(received)
+        .bench_values(upstream::measured::read_replies);
 }
 
 /// All of a GET but its input and output.

@@ -35,29 +35,33 @@ impl Process {
         process
     }
 
-    /// The processor time that it has used, its children's included. It advances in steps of 10 ms.
+    /// The processor time that its threads have used, its children's included. A thread that has ended does not
+    /// count any more; none of the servers here ends threads while it is measured.
     pub(crate) fn processor_time(&self) -> Duration {
-        let ticks: u64 = self.all().iter().map(|pid| ticks(*pid)).sum();
-        // USER_HZ, which is 100 on every Linux.
-        Duration::from_millis(ticks * 10)
+        let tasks = self.all().into_iter().flat_map(tasks);
+        Duration::from_nanos(tasks.map(nanoseconds).sum())
     }
 
-    /// Resident memory in KiB, its children's included.
+    /// Resident memory in bytes, its children's included.
     pub(crate) fn memory(&self) -> u64 {
-        let of = |pid: &u32| status(*pid, "VmRSS:");
+        let of = |pid: &u32| status(*pid, "VmRSS:") * 1024;
+        self.all().iter().map(of).sum()
+    }
+
+    /// Open descriptors, its children's included.
+    pub(crate) fn descriptors(&self) -> usize {
+        let of = |pid: &u32| fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
         self.all().iter().map(of).sum()
     }
 
     /// How often its threads have been put to sleep or interrupted.
     pub(crate) fn context_switches(&self) -> u64 {
-        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
-        let ids = tasks.filter_map(|task| task.ok()?.file_name().to_str()?.parse().ok());
-        ids.map(|id| {
-            status(id, "voluntary_ctxt_switches:") + status(id, "nonvoluntary_ctxt_switches:")
-        })
-        .sum()
+        let of =
+            |id| status(id, "voluntary_ctxt_switches:") + status(id, "nonvoluntary_ctxt_switches:");
+        tasks(self.child.id()).into_iter().map(of).sum()
     }
 
+    /// Its number, and those of its children.
     fn all(&self) -> Vec<u32> {
         let own = self.child.id();
         let children = fs::read_to_string(format!("/proc/{own}/task/{own}/children"));
@@ -88,13 +92,19 @@ impl Drop for Process {
     }
 }
 
-/// User and system time of a process, of `/proc/…/stat`: fields 14 and 15.
-fn ticks(pid: u32) -> u64 {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    // The name in parentheses, the second field, may hold spaces.
-    let rest = stat.rsplit(')').next().unwrap_or_default();
-    let fields = rest.split_whitespace().skip(11).take(2);
-    fields.filter_map(|field| field.parse::<u64>().ok()).sum()
+/// The threads of a process.
+fn tasks(pid: u32) -> Vec<u32> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let ids = tasks.filter_map(|task| task.ok()?.file_name().to_str()?.parse().ok());
+    ids.collect()
+}
+
+/// How long a thread has run.
+fn nanoseconds(task: u32) -> u64 {
+    // A thread may end between being named and being looked at.
+    let stat = fs::read_to_string(format!("/proc/{task}/schedstat")).unwrap_or_default();
+    let field = stat.split(' ').next();
+    field.and_then(|field| field.parse().ok()).unwrap_or(0)
 }
 
 fn status(pid: u32, name: &str) -> u64 {

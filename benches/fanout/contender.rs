@@ -1,17 +1,12 @@
 //! Who is compared, and how each is started and spoken to.
 
-use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use crate::process::Process;
-use crate::redis::Redis;
-
-/// Where Debian's package puts nchan.
-const NCHAN: &str = "/usr/lib/nginx/modules/ngx_nchan_module.so";
+use crate::common::nginx::NCHAN;
+use crate::common::process::Process;
+use crate::common::{gateway, nginx};
 
 /// Somebody who delivers messages to subscribers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +24,6 @@ pub(crate) enum Contender {
 /// A contender that serves.
 pub(crate) struct Serving {
     pub(crate) process: Process,
-    pub(crate) address: SocketAddr,
     pub(crate) listen_path: &'static str,
     pub(crate) way: Way,
 }
@@ -41,25 +35,6 @@ pub(crate) enum Way {
     Http(SocketAddr, &'static str),
     /// A PUBLISH in Redis.
     Redis(SocketAddr),
-}
-
-/// What is not on this machine, each with its Debian package.
-pub(crate) fn lacking() -> Vec<(&'static str, &'static str)> {
-    let runs = |name: &str| {
-        let mut command = Command::new(name);
-        command
-            .arg("-v")
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        command.status().is_ok()
-    };
-    let there = [
-        (runs("redis-server"), "redis-server", "redis-server"),
-        (runs("nginx"), "nginx", "nginx"),
-        (Path::new(NCHAN).exists(), "nchan", "libnginx-mod-nchan"),
-    ];
-    let lacking = there.into_iter().filter(|(there, ..)| !there);
-    lacking.map(|(_, what, package)| (what, package)).collect()
 }
 
 impl Contender {
@@ -80,16 +55,16 @@ impl Contender {
     }
 
     /// Starts it, and waits until it serves.
-    pub(crate) fn start(self, redis: &Redis) -> Serving {
+    pub(crate) fn start(self, redis: &Process) -> Serving {
         match self {
             Self::Gateway => {
                 let mut serving = start_gateway(redis);
-                serving.way = Way::Redis(redis.address());
+                serving.way = Way::Redis(redis.address);
                 serving
             }
             Self::GatewayByHttp => start_gateway(redis),
             Self::NchanOverRedis => {
-                let url = format!("redis://{}", redis.address());
+                let url = format!("redis://{}", redis.address);
                 let server = format!("upstream redis {{ nchan_redis_server {url}; }}");
                 start_nginx(&server, "nchan_redis_pass redis;")
             }
@@ -98,45 +73,22 @@ impl Contender {
     }
 }
 
-fn start_gateway(redis: &Redis) -> Serving {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_redis-http-gateway"));
-    let upstream = format!("redis://{}", redis.address());
-    command
-        .args([
-            "--listen",
-            "127.0.0.1:0",
-            "--upstream",
-            &upstream,
-            "--log",
-            "warn",
-        ])
-        .stdout(Stdio::piped());
-    let mut process = Process::spawn(&mut command);
-    let mut line = String::new();
-    let stdout = process.stdout();
-    BufReader::new(stdout).read_line(&mut line).unwrap();
-    let address = line.trim_end().strip_prefix("listening on http://");
-    let address = address.unwrap().parse().unwrap();
+fn start_gateway(redis: &Process) -> Serving {
+    let process = gateway::start(redis.address, &[]);
     Serving {
-        process,
-        address,
+        way: Way::Http(process.address, "/v1/channels/a/messages"),
         listen_path: "/v1/channels/a/events",
-        way: Way::Http(address, "/v1/channels/a/messages"),
+        process,
     }
 }
 
 /// Starts nginx with one worker, which is what nchan delivers most cheaply with, and as many messages kept as
 /// the gateway keeps.
 fn start_nginx(server: &str, location: &str) -> Serving {
-    let free = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = free.local_addr().unwrap();
-    drop(free);
-    let folder = folder();
-    let place = folder.display();
     let configuration = format!(
         "load_module {NCHAN};
 daemon off;
-pid {place}/pid;
+pid nginx.pid;
 error_log stderr crit;
 worker_processes 1;
 worker_rlimit_nofile 20000;
@@ -144,16 +96,16 @@ events {{ worker_connections 19000; }}
 http {{
     access_log off;
     keepalive_requests 1000000;
-    client_body_temp_path {place}/body;
-    proxy_temp_path {place}/proxy;
-    fastcgi_temp_path {place}/fastcgi;
-    uwsgi_temp_path {place}/uwsgi;
-    scgi_temp_path {place}/scgi;
+    client_body_temp_path body;
+    proxy_temp_path proxy;
+    fastcgi_temp_path fastcgi;
+    uwsgi_temp_path uwsgi;
+    scgi_temp_path scgi;
     nchan_message_buffer_length 1000;
     nchan_message_timeout 5m;
     {server}
     server {{
-        listen {address} backlog=4096;
+        listen {{listen}} backlog=4096;
         location = /listen {{
             nchan_subscriber eventsource;
             nchan_subscriber_first_message newest;
@@ -169,20 +121,17 @@ http {{
 }}
 "
     );
-    let file = folder.join("nginx.conf");
-    fs::write(&file, configuration).unwrap();
-    let process = Process::spawn(Command::new("nginx").arg("-c").arg(&file));
+    let process = nginx::start("nchan", &configuration);
     // Until it has reached Redis, a subscriber would wait in vain, and what is published is refused.
     let deadline = Instant::now() + Duration::from_secs(10);
-    while !takes_messages(address) {
+    while !takes_messages(process.address) {
         assert!(Instant::now() < deadline, "nginx does not start");
         std::thread::sleep(Duration::from_millis(20));
     }
     Serving {
-        process,
-        address,
+        way: Way::Http(process.address, "/publish"),
         listen_path: "/listen",
-        way: Way::Http(address, "/publish"),
+        process,
     }
 }
 
@@ -195,11 +144,4 @@ fn takes_messages(address: SocketAddr) -> bool {
     let mut answer = String::new();
     let read = stream.read_to_string(&mut answer);
     read.is_ok() && answer.starts_with("HTTP/1.1 2")
-}
-
-/// A folder for nginx, the same in every run.
-fn folder() -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("fanout-nginx");
-    fs::create_dir_all(&folder).unwrap();
-    folder
 }

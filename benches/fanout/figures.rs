@@ -5,9 +5,10 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use crate::common::median::median;
+use crate::common::redis;
 use crate::contender::Contender;
 use crate::publisher::{self, Messages};
-use crate::redis::Redis;
 use crate::subscribers::Subscribers;
 
 /// How long what was published may take to arrive.
@@ -45,9 +46,9 @@ pub(crate) struct Run {
 impl Run {
     /// Starts a contender over a Redis server of its own, and has it deliver.
     pub(crate) fn measure(contender: Contender, work: Work) -> Self {
-        let redis = Redis::start();
+        let redis = redis::start();
         let serving = contender.start(&redis);
-        let (address, process) = (serving.address, &serving.process);
+        let (address, process) = (serving.process.address, &serving.process);
         let origin = Instant::now();
         let count = work.subscribers;
         let messages = Messages {
@@ -75,14 +76,14 @@ impl Run {
         let silent: Vec<_> = silent.collect();
         let mut all = Subscribers::open(address, serving.listen_path, count, origin);
         let descriptors = process.descriptors() - descriptors;
-        let cpu = process.cpu();
+        let cpu = process.processor_time();
         std::thread::scope(|scope| {
             let way = serving.way;
             scope.spawn(move || publisher::publish(way, messages, origin));
             all.receive(expected, work.time + PATIENCE);
         });
         drop(silent);
-        let cpu = process.cpu() - cpu;
+        let cpu = process.processor_time() - cpu;
         let memory_after = process.memory();
         let grown = memory_after.saturating_sub(memory);
         let mut latencies = std::mem::take(&mut all.latencies);
@@ -126,11 +127,7 @@ pub(crate) type Figures = Run;
 
 impl Figures {
     pub(crate) fn median(runs: &[Self]) -> Self {
-        let of = |measure: fn(&Self) -> f64| {
-            let mut values: Vec<_> = runs.iter().map(measure).collect();
-            values.sort_by(f64::total_cmp);
-            values[values.len() / 2]
-        };
+        let of = |measure: fn(&Self) -> f64| median(runs.iter().map(measure));
         Self {
             cpu: of(|run| run.cpu),
             p50: of(|run| run.p50),

@@ -2,27 +2,27 @@
 //! subscribers, in turn, over the same Redis server.
 //!
 //! `cargo bench --bench fanout` prints what each takes for it, side by side, and writes the table in
-//! `docs/benchmarks.md`; with `-- --quick` it only prints, from less work, and with `-- --gateway` it measures the gateway alone, for whoever
-//! works on it. nchan
-//! is published to by HTTP, its only way; the gateway too, and in Redis, which is what it is for. nchan without
-//! Redis, which does less, is shown beside them.
+//! `docs/benchmarks.md`; with `-- --quick` it only prints, from less work, and with `-- --gateway` it measures
+//! the gateway alone, for whoever works on it. nchan is published to by HTTP, its only way; the gateway too, and
+//! in Redis, which is what it is for. nchan without Redis, which does less, is shown beside them.
 
 #![allow(
     clippy::unwrap_used,
     reason = "a benchmark on a machine that lacks something can only end"
 )]
 
+#[path = "../common/mod.rs"]
+mod common;
 mod contender;
 mod figures;
-mod process;
 mod publisher;
-mod redis;
 mod subscribers;
 mod table;
 
-use std::process::ExitCode;
 use std::time::Duration;
 
+use common::tools::{Tool, require};
+use common::{nginx, page};
 use contender::Contender;
 use figures::{Figures, Run, Work};
 
@@ -71,17 +71,25 @@ fn silence(plan: &Plan) -> [Figures; 2] {
     runs.map(|runs| Figures::median(&runs))
 }
 
-fn main() -> ExitCode {
+fn main() {
     let quick = std::env::args().any(|arg| arg == "--quick");
     let own_only = std::env::args().any(|arg| arg == "--gateway");
     let plan = if quick { QUICK } else { WHOLE };
-    let lacking = contender::lacking();
-    if !lacking.is_empty() {
-        for (what, package) in lacking {
-            eprintln!("{what} is missing: apt-get install {package}");
-        }
-        return ExitCode::FAILURE;
-    }
+    common::machine::load_before();
+    require(&[
+        Tool {
+            file: "redis-server",
+            package: "redis-server",
+        },
+        Tool {
+            file: "nginx",
+            package: "nginx",
+        },
+        Tool {
+            file: nginx::NCHAN,
+            package: "libnginx-mod-nchan",
+        },
+    ]);
     // Each subscriber is a descriptor here, and one in the contender, which inherits the limit.
     rlimit::increase_nofile_limit(u64::MAX).unwrap();
     let mut sizes = Vec::new();
@@ -112,12 +120,11 @@ fn main() -> ExitCode {
         sizes.push((work, figures));
     }
     if own_only {
-        return ExitCode::SUCCESS;
+        return;
     }
     let table = table::markdown(&sizes, &silence(&plan));
     println!("\n{table}");
     if !quick {
-        table::write(&table);
+        page::replace("fanout", &table);
     }
-    ExitCode::SUCCESS
 }

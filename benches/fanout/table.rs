@@ -1,18 +1,11 @@
 //! The table of `docs/benchmarks.md`.
 
 use std::fmt::Write as _;
-use std::fs;
-use std::path::Path;
 use std::process::Command;
 
+use crate::common::machine;
 use crate::contender::Contender;
 use crate::figures::{Figures, Work};
-
-const BEGIN: &str = "<!-- fanout:begin -->";
-const END: &str = "<!-- fanout:end -->";
-
-/// What stands above the table, where the file has no place for it yet.
-const HEADING: &str = "## Fan-out, against nginx with nchan";
 
 /// A measure: what it is called, how it is read and shown, and whether a ratio says anything.
 type Measure = (&'static str, fn(&Figures) -> f64, usize, bool);
@@ -41,7 +34,7 @@ pub(crate) fn markdown(
     sizes: &[(Work, [Figures; Contender::ALL.len()])],
     [alone, beside]: &[Figures; 2],
 ) -> String {
-    let mut out = format!("{}\n\n", circumstances());
+    let mut out = String::new();
     // A String takes whatever is written to it.
     let _ = write!(out, "| subscribers | |");
     for (place, contender) in Contender::ALL.iter().enumerate() {
@@ -73,26 +66,24 @@ pub(crate) fn markdown(
     let _ = writeln!(
         out,
         "\nRatios are to nchan over Redis. A hundred subscribers of 200 messages a second of 4 KB each have a p99 of \
-         {:.2} ms; beside a hundred who never read, and are given up, {:.2} ms.",
-        alone.p99, beside.p99
+         {:.2} ms; beside a hundred who never read, and are given up, {:.2} ms.\n\n({}; {})",
+        alone.p99,
+        beside.p99,
+        versions(),
+        machine::line()
     );
     out
 }
 
-/// When and where.
-fn circumstances() -> String {
+/// Of those who deliver.
+fn versions() -> String {
     let said = |program: &str, args: &[&str]| {
         let output = Command::new(program).args(args).output().unwrap();
         // nginx says its version on stderr.
         let text = [output.stdout, output.stderr].concat();
         String::from_utf8_lossy(&text).trim().to_owned()
     };
-    let date = said("date", &["+%Y-%m-%d"]);
-    let cores = std::thread::available_parallelism().unwrap();
-    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpu.lines().find_map(|line| line.strip_prefix("model name"));
-    let model = model.map_or("", |model| model.trim_start_matches(['\t', ' ', ':']));
-    let nginx = said("nginx", &["-v"]);
+    let nginx = said("/usr/sbin/nginx", &["-v"]);
     let nginx = nginx.rsplit('/').next().unwrap_or_default();
     let package = ["-W", "-f", "${Version}", "libnginx-mod-nchan"];
     let nchan = said("dpkg-query", &package);
@@ -102,19 +93,5 @@ fn circumstances() -> String {
         .nth(1)
         .and_then(|rest| rest.split(' ').next());
     let redis = redis.unwrap_or_default();
-    format!("{date}; {cores} cores ({model}); nginx {nginx}, nchan {nchan}, Redis {redis}.")
-}
-
-/// Puts the table into the file, in the place of the one before.
-pub(crate) fn write(table: &str) {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/benchmarks.md");
-    let text = fs::read_to_string(&file).unwrap_or_else(|_| "# Benchmarks\n".into());
-    let table = format!("{BEGIN}\n\n{table}\n{END}");
-    let place = text.find(BEGIN).zip(text.find(END));
-    let text = match place {
-        Some((begin, end)) => format!("{}{table}{}", &text[..begin], &text[end + END.len()..]),
-        None => format!("{text}\n{HEADING}\n\n{table}\n"),
-    };
-    fs::write(&file, text).unwrap();
-    println!("written to {}", file.display());
+    format!("nginx {nginx}, nchan {nchan}, Redis {redis}")
 }

@@ -8,9 +8,11 @@
     reason = "a benchmark that cannot do its work has nothing better to do than to end"
 )]
 
+mod client_cache;
 #[path = "../common/mod.rs"]
 mod common;
 mod measure;
+mod neighbours;
 mod pipelines;
 mod relay;
 mod rest;
@@ -23,8 +25,8 @@ use std::time::Duration;
 
 use clap::Parser;
 
-use common::page;
 use common::tools::{Tool, require};
+use common::{nginx, page};
 use servers::Site;
 use work::{WORK, Work};
 
@@ -36,7 +38,7 @@ struct Options {
     /// A short look: few connections, one round, nothing written
     #[arg(long)]
     quick: bool,
-    /// The numbers of connections, instead of those that each kind of work has
+    /// The numbers of connections, instead of those that each kind of work has; `neighbours` always has 64
     #[arg(long, value_delimiter = ',')]
     connections: Vec<usize>,
     /// How often each server has its turn
@@ -118,7 +120,7 @@ fn main() {
             package: "nginx",
         },
         Tool {
-            file: servers::LUA_MODULE,
+            file: nginx::LUA,
             package: "libnginx-mod-http-lua",
         },
         Tool {
@@ -126,10 +128,12 @@ fn main() {
             package: "wrk",
         },
     ]);
-    let known = WORK
-        .iter()
-        .map(|work| work.name)
-        .chain([pipelines::NAME, rest::NAME]);
+    let known = WORK.iter().map(|work| work.name).chain([
+        pipelines::NAME,
+        rest::NAME,
+        neighbours::NAME,
+        client_cache::NAME,
+    ]);
     let known: Vec<_> = known.collect();
     for name in &options.names {
         assert!(
@@ -141,6 +145,13 @@ fn main() {
     let extent = options.extent();
     if options.wants(rest::NAME) {
         options.publish(rest::NAME, &rest::table());
+    }
+    if options.wants(neighbours::NAME) {
+        let table = neighbours::table(&extent, &options.servers);
+        options.publish(neighbours::NAME, &table);
+    }
+    if options.wants(client_cache::NAME) {
+        options.publish(client_cache::NAME, &client_cache::table(&extent));
     }
     for away in [0, 1, 5] {
         let wanted = |work: &&Work| work.away == away && options.wants(work.name);

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use super::Extent;
+use super::common::median::median;
+use super::common::process::Process;
 use super::servers::{Kind, Site};
 use super::work::Work;
 use super::wrk;
@@ -34,6 +36,33 @@ pub(crate) fn all(site: &Site, work: &Work, extent: &Extent) -> Vec<Row> {
     connections.iter().map(at).collect()
 }
 
+/// Has a server answer requests for a second that does not count.
+pub(crate) fn warm_up(server: &Process, script: &str, connections: usize) {
+    wrk::run(server.address, script, connections, Duration::from_secs(1));
+}
+
+/// One turn of a server. What it is called is for errors, which are told at once: they do not fit into figures.
+pub(crate) fn turn(
+    name: &str,
+    server: &Process,
+    script: &str,
+    connections: usize,
+    time: Duration,
+) -> Figures {
+    let before = server.processor_time();
+    let run = wrk::run(server.address, script, connections, time);
+    let used = server.processor_time() - before;
+    if run.errors > 0.0 {
+        eprintln!("{name} at {connections} had {} errors", run.errors);
+    }
+    Figures {
+        per_second: run.requests / run.seconds,
+        p50: run.p50,
+        p99: run.p99,
+        processor: used.as_secs_f64() * 1e6 / run.requests.max(1.0),
+    }
+}
+
 fn row(site: &Site, work: &Work, connections: usize, extent: &Extent) -> Row {
     let mut runs = vec![Vec::new(); site.servers.len()];
     for round in 0..=extent.rounds {
@@ -41,29 +70,11 @@ fn row(site: &Site, work: &Work, connections: usize, extent: &Extent) -> Row {
             let Some(script) = work.script(*kind) else {
                 continue;
             };
-            // The first one only warms up.
-            let time = if round == 0 {
-                Duration::from_secs(1)
+            if round == 0 {
+                warm_up(server, &script, connections);
             } else {
-                extent.turn
-            };
-            let before = server.processor_time();
-            let run = wrk::run(server.address, &script, connections, time);
-            let used = server.processor_time() - before;
-            if run.errors > 0.0 {
-                let name = kind.name();
-                eprintln!(
-                    "{} at {connections}: {name} had {} errors",
-                    work.name, run.errors
-                );
-            }
-            if round > 0 {
-                runs.push(Figures {
-                    per_second: run.requests / run.seconds,
-                    p50: run.p50,
-                    p99: run.p99,
-                    processor: used.as_secs_f64() * 1e6 / run.requests.max(1.0),
-                });
+                let name = format!("{}: {}", work.name, kind.name());
+                runs.push(turn(&name, server, &script, connections, extent.turn));
             }
         }
     }
@@ -95,7 +106,8 @@ impl Row {
     }
 }
 
-fn medians(runs: &[Figures]) -> Option<Figures> {
+/// Of each figure its median; `None` where there was no turn.
+pub(crate) fn medians(runs: &[Figures]) -> Option<Figures> {
     if runs.is_empty() {
         return None;
     }
@@ -106,11 +118,4 @@ fn medians(runs: &[Figures]) -> Option<Figures> {
         p99: of(|run| run.p99),
         processor: of(|run| run.processor),
     })
-}
-
-/// The middle one; at least one is given.
-pub(crate) fn median(numbers: impl Iterator<Item = f64>) -> f64 {
-    let mut numbers: Vec<_> = numbers.collect();
-    numbers.sort_by(f64::total_cmp);
-    numbers[numbers.len() / 2]
 }

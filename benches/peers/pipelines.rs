@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use super::Extent;
-use super::measure::median;
+use super::common::median::median;
 use super::servers::{Kind, Site};
 use super::wrk;
 

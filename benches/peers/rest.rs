@@ -5,10 +5,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::common::process::free_address;
-use super::common::redis;
-use super::measure::median;
-use super::servers::gateway;
+use super::common::median::median;
+use super::common::{gateway, redis};
 
 pub(crate) const NAME: &str = "rest";
 
@@ -22,16 +20,14 @@ pub(crate) fn table() -> String {
     let redis = redis::start();
     let mut first_answers = Vec::new();
     for _ in 0..STARTS {
-        let address = free_address();
         let began = Instant::now();
-        let server = gateway(redis.address, address);
-        ask(address);
+        let server = gateway::start(redis.address, &[]);
+        ask(server.address);
         first_answers.push(began.elapsed().as_secs_f64() * 1e3);
         drop(server);
     }
-    let address = free_address();
-    let server = gateway(redis.address, address);
-    ask(address);
+    let server = gateway::start(redis.address, &[]);
+    ask(server.address);
     thread::sleep(QUIET);
     let before = server.context_switches();
     thread::sleep(QUIET);
@@ -43,7 +39,7 @@ pub(crate) fn table() -> String {
          | resident memory when idle, MB | {:.1} |\n\
          | context switches in {seconds} s when idle | {woken} |",
         median(first_answers.into_iter()),
-        server.memory() as f64 / 1e3,
+        server.memory() as f64 / 1e6,
     )
 }
 

@@ -2,18 +2,14 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use super::common::folder::folder;
 use super::common::process::{Process, free_address};
-use super::common::redis;
+use super::common::{gateway, nginx, redis};
 use super::relay::Relay;
 use super::work;
-
-/// Where Debian has nginx' modules.
-const MODULES: &str = "/usr/lib/nginx/modules";
-pub(crate) const LUA_MODULE: &str = "/usr/lib/nginx/modules/ngx_http_lua_module.so";
 
 /// A kind of server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,20 +36,26 @@ impl Kind {
         }
     }
 
-    fn start(self, upstream: SocketAddr) -> Process {
+    /// Starts one.
+    pub(crate) fn start(self, upstream: SocketAddr) -> Process {
         match self {
-            Self::Gateway => gateway(upstream, free_address()),
+            Self::Gateway => gateway::start(upstream, &[]),
             Self::Webdis { threads } => webdis(upstream, threads),
-            Self::Nginx => nginx(upstream),
+            Self::Nginx => lua(upstream),
         }
     }
+}
+
+/// Whether a server is among those of these names, or all are meant.
+pub(crate) fn wanted(kind: Kind, names: &[String]) -> bool {
+    names.is_empty() || names.contains(&kind.name())
 }
 
 /// All servers and their Redis, which is ended behind them.
 pub(crate) struct Site {
     pub(crate) servers: Vec<(Kind, Process)>,
     pub(crate) redis: Process,
-    _relay: Option<Relay>,
+    relay: Option<Relay>,
 }
 
 impl Site {
@@ -64,25 +66,19 @@ impl Site {
         redis::fill(redis.address, work::data());
         let relay = (!away.is_zero()).then(|| Relay::start(redis.address, away / 2));
         let upstream = relay.as_ref().map_or(redis.address, Relay::address);
-        let wanted = |kind: &Kind| names.is_empty() || names.contains(&kind.name());
-        let kinds = KINDS.into_iter().filter(wanted);
+        let kinds = KINDS.into_iter().filter(|kind| wanted(*kind, names));
         let servers = kinds.map(|kind| (kind, kind.start(upstream)));
         Self {
             servers: servers.collect(),
             redis,
-            _relay: relay,
+            relay,
         }
     }
-}
 
-/// The gateway with its defaults.
-pub(crate) fn gateway(upstream: SocketAddr, address: SocketAddr) -> Process {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_redis-http-gateway"));
-    command
-        .args(["--listen", &address.to_string()])
-        .args(["--upstream", &format!("redis://{upstream}")])
-        .args(["--log", "warn"]);
-    Process::start(&mut command, address)
+    /// Where its servers find Redis.
+    pub(crate) fn upstream(&self) -> SocketAddr {
+        { self.relay.as_ref() }.map_or(self.redis.address, Relay::address)
+    }
 }
 
 /// Webdis with its defaults, but that it logs nothing.
@@ -102,26 +98,9 @@ fn webdis(upstream: SocketAddr, threads: usize) -> Process {
 }
 
 /// nginx with one worker, and a pool of connections to Redis.
-fn nginx(upstream: SocketAddr) -> Process {
-    let address = free_address();
-    let folder = folder("nginx");
+fn lua(upstream: SocketAddr) -> Process {
     let configuration = include_str!("nginx.conf")
-        .replace("{modules}", MODULES)
-        .replace("{listen}", &address.to_string())
+        .replace("{lua}", nginx::LUA)
         .replace("{redis port}", &upstream.port().to_string());
-    let file = folder.join("nginx.conf");
-    fs::write(&file, configuration).unwrap();
-    let mut command = Command::new("/usr/sbin/nginx");
-    command.arg("-p").arg(folder).arg("-c").arg(file);
-    command.args(["-e", "stderr"]);
-    Process::start(&mut command, address)
-}
-
-/// A folder for a server's files.
-pub(crate) fn folder(name: &str) -> PathBuf {
-    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
-        .join("peers")
-        .join(name);
-    fs::create_dir_all(&folder).unwrap();
-    folder
+    nginx::start("lua", &configuration)
 }

@@ -110,7 +110,7 @@ impl Work {
 }
 
 /// The path of a raw value, as bytes.
-fn get(kind: Kind, key: &str) -> String {
+pub(crate) fn get(kind: Kind, key: &str) -> String {
     match kind {
         Kind::Gateway => format!("/v1/keys/{key}"),
         Kind::Webdis { .. } => format!("/GET/{key}"),
@@ -119,11 +119,32 @@ fn get(kind: Kind, key: &str) -> String {
 }
 
 /// The path to put a value to.
-fn set(kind: Kind, key: &str) -> String {
+pub(crate) fn set(kind: Kind, key: &str) -> String {
     match kind {
         Kind::Gateway => format!("/v1/keys/{key}"),
         Kind::Webdis { .. } => format!("/SET/{key}"),
         Kind::Nginx => format!("/set/{key}"),
+    }
+}
+
+/// GETs of the value of 16 bytes, as a script for `wrk`.
+pub(crate) fn get_small(kind: Kind) -> String {
+    fixed("GET", &get(kind, "small"), None)
+}
+
+/// A request that waits for half a minute, by its bytes: a list that stays empty is popped.
+pub(crate) fn blocking_pop(kind: Kind) -> String {
+    let command = r#"["BLPOP","nothing","30"]"#;
+    match kind {
+        Kind::Gateway => {
+            let length = command.len();
+            format!(
+                "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n{command}"
+            )
+        }
+        Kind::Webdis { .. } | Kind::Nginx => {
+            "GET /BLPOP/nothing/30 HTTP/1.1\r\nHost: localhost\r\n\r\n".into()
+        }
     }
 }
 

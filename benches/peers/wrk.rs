@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::process::Command;
 use std::time::Duration;
 
-use super::servers::folder;
+use super::common::folder::folder;
 
 /// What one run came to.
 #[derive(Debug, Clone, Copy)]

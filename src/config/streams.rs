@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use clap::Args;
 
-use super::{parse_count, parse_time};
+use super::values::{parse_count, parse_time};
 
 /// How event streams are kept alive, and what is kept for those who come back.
 #[derive(Debug, Clone, Args)]

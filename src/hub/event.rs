@@ -3,63 +3,20 @@
 //! Pure. One function writes fields, and no CR, LF or NUL gets past it; data becomes one `data:` line for
 //! each of its lines, whichever of the three line ends they have.
 
+mod encoded;
+mod shape;
+
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bytes::{BufMut, Bytes, BytesMut};
 use serde_json::Value;
 
 use super::Topic;
 use super::entries::encode;
-
-/// What an event's data is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Format {
-    /// The message itself.
-    #[default]
-    Raw,
-    /// A JSON object with the channel and the message.
-    Json,
-    /// A line as the Upstash SDKs read it: kind, channel and message, with commas between.
-    Upstash,
-    /// An entry of a Redis stream, under its own id.
-    Entry,
-}
-
-/// How a subscriber wants its events.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Shape {
-    /// What their data is.
-    pub format: Format,
-    /// Whether they are named after their channel, rather than not at all.
-    pub named: bool,
-}
-
-impl Shape {
-    /// How many shapes there are.
-    pub(super) const COUNT: usize = 8;
-
-    /// Whether those who want it so come back when their stream ends, by the id of the last event. Upstash's
-    /// SDKs do not.
-    pub(super) fn comes_back(self) -> bool {
-        self.format != Format::Upstash
-    }
-
-    /// The place of this shape among all.
-    pub(super) fn index(self) -> usize {
-        self.format as usize * 2 + usize::from(self.named)
-    }
-
-    /// Every shape, by index.
-    pub(super) fn all() -> [Self; Self::COUNT] {
-        std::array::from_fn(|index| Self {
-            format: [Format::Raw, Format::Json, Format::Upstash, Format::Entry][index / 2],
-            named: index % 2 == 1,
-        })
-    }
-}
+pub(super) use encoded::Encoded;
+pub use shape::{Format, Shape};
 
 /// Where in the order of all events of one gateway's life something happened. As an event's id it is safe in
 /// a CORS request without a preflight: `[0-9A-Za-z.-]`, and short.
@@ -69,51 +26,6 @@ pub(super) struct Position<'a> {
     pub(super) epoch: &'a str,
     /// Counts its events.
     pub(super) sequence: u64,
-}
-
-/// Encoded bytes of one or more whole events, both as a chunk of HTTP/1.1 and without that frame.
-#[derive(Debug, Clone)]
-pub(super) struct Encoded {
-    chunk: Bytes,
-    /// Where in the chunk the events themselves are.
-    start: usize,
-    end: usize,
-}
-
-impl Encoded {
-    pub(super) fn new(events: &[u8]) -> Self {
-        let mut chunk = BytesMut::with_capacity(events.len() + 20);
-        // A BytesMut takes whatever is written to it.
-        let _ = write!(chunk, "{:x}\r\n", events.len());
-        let start = chunk.len();
-        chunk.put_slice(events);
-        let end = chunk.len();
-        chunk.put_slice(b"\r\n");
-        Self {
-            chunk: chunk.freeze(),
-            start,
-            end,
-        }
-    }
-
-    /// Several one after the other, as one chunk.
-    pub(super) fn joined(parts: &[Self]) -> Self {
-        let parts: Vec<_> = parts.iter().map(|part| part.bytes(false)).collect();
-        Self::new(&parts.concat())
-    }
-
-    /// The bytes for a connection that is chunked, or is not.
-    pub(super) fn bytes(&self, chunked: bool) -> Bytes {
-        if chunked {
-            self.chunk.clone()
-        } else {
-            self.chunk.slice(self.start..self.end)
-        }
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.chunk.len()
-    }
 }
 
 /// What a stream begins with: a comment, so that something has arrived; how long to wait before

@@ -16,6 +16,7 @@ mod lead;
 mod learned;
 mod link;
 mod lists;
+pub mod measured;
 mod monitor;
 mod node;
 mod packed;

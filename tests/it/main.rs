@@ -52,6 +52,8 @@ mod event_source;
 mod events;
 /// Event streams together: many, slow ones, those that leave, and what is given back then.
 mod fanout;
+/// A Redis some way off, and commands that take their time.
+mod far;
 /// Heads that break a rule, and what is no request at all.
 mod faults;
 /// Request lines and header fields as a picky client sends them.

@@ -29,6 +29,19 @@ fn listened_to(redis: &TestRedis) -> String {
     redis.cli(&["PUBSUB", "SHARDCHANNELS"])
 }
 
+/// The stream tells of an interruption, and delivers what is published behind it.
+#[track_caller]
+fn assert_goes_on(gateway: &TestGateway, stream: &mut EventStream) {
+    assert_eq!(stream.event().name, "gap");
+    wait_until("commands reach it too", || {
+        gateway
+            .post("/v1/channels/a/messages?sharded", b"after")
+            .status
+            == 200
+    });
+    assert_eq!(stream.event().data, "after");
+}
+
 #[test]
 fn a_sharded_channel_is_not_the_channel_of_its_name() {
     let (redis, gateway) = start();
@@ -126,14 +139,7 @@ fn a_server_that_comes_back_is_listened_to_again() {
     let mut stream = gateway.listen(EVENTS);
     redis.kill();
     redis.restart();
-    assert_eq!(stream.event().name, "gap");
-    wait_until("commands reach it too", || {
-        gateway
-            .post("/v1/channels/a/messages?sharded", b"after")
-            .status
-            == 200
-    });
-    assert_eq!(stream.event().data, "after");
+    assert_goes_on(&gateway, &mut stream);
 }
 
 #[test]
@@ -149,14 +155,7 @@ fn a_connection_that_is_silent_is_replaced() {
     // It is found out while the server stands still, and told when it goes on.
     stream.wait_for(":\n\n:\n\n:\n\n:\n\n:\n\n:\n\n");
     redis.signal("CONT");
-    assert_eq!(stream.event().name, "gap");
-    wait_until("commands reach it too", || {
-        gateway
-            .post("/v1/channels/a/messages?sharded", b"after")
-            .status
-            == 200
-    });
-    assert_eq!(stream.event().data, "after");
+    assert_goes_on(&gateway, &mut stream);
 }
 
 #[test]
