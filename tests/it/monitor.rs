@@ -143,14 +143,7 @@ fn a_client_that_takes_nothing_is_disconnected() {
         assert_eq!(gateway.post("/pipeline", body.as_bytes()).status, 200);
         !is_watched(&redis)
     });
-    assert_eq!(
-        gateway
-            .gateway()
-            .streams()
-            .evicted
-            .load(std::sync::atomic::Ordering::Relaxed),
-        1
-    );
+    assert_eq!(gateway.evicted(), 1);
     drop(stream);
 }
 

@@ -1,7 +1,6 @@
 //! Redis streams as events where something goes wrong: a Redis that goes, comes back or falls silent, and
 //! subscribers that do not read.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde_json::json;
@@ -92,7 +91,6 @@ fn who_does_not_read_is_disconnected_and_can_come_back() {
             &large,
         ]);
     };
-    let evicted = || gateway.gateway().streams().evicted.load(Ordering::Relaxed);
     assert_eq!(ids(&mut reads, 1), ["1-0"]);
     let mut last = 1;
     wait_until("it is disconnected", || {
@@ -100,7 +98,7 @@ fn who_does_not_read_is_disconnected_and_can_come_back() {
         add_large(last);
         // The other one gets each entry while those of the stalled one wait.
         assert_eq!(reads.event().id, format!("{last}-0"));
-        evicted() == 1
+        gateway.evicted() == 1
     });
     let mut back = again(&gateway, &stalled.last_id);
     for n in 2..=last {
@@ -124,10 +122,7 @@ fn who_catches_up_and_does_not_read_holds_nothing_up() {
     add(&redis, &["61-0"]);
     assert_eq!(ids(&mut reads, 1), ["61-0"]);
     // They are waited for: none has more under way than it may have.
-    assert_eq!(
-        gateway.gateway().streams().evicted.load(Ordering::Relaxed),
-        0
-    );
+    assert_eq!(gateway.evicted(), 0);
     for mut stream in stalled.into_iter().take(4) {
         for n in 1..=61 {
             assert_eq!(stream.event().id, format!("{n}-0"));

@@ -17,6 +17,7 @@ mod sentinel;
 mod sse;
 
 use std::net::{SocketAddr, TcpListener};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use redis_http_gateway::config::Config;
@@ -102,6 +103,11 @@ impl TestGateway {
             client.request("GET", &path, &[], b"");
             self.cache_hits() > before
         });
+    }
+
+    /// How many event streams have been given up because their clients read too slowly.
+    pub(crate) fn evicted(&self) -> u64 {
+        self.gateway().streams().evicted.load(Ordering::Relaxed)
     }
 
     /// The gateway itself.
