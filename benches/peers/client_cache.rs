@@ -12,7 +12,7 @@ use super::work;
 
 pub(crate) const NAME: &str = "client-cache";
 
-const CONNECTIONS: &[usize] = &[64, 256];
+const CONNECTIONS: &[usize] = &[1, 16, 64, 256];
 
 /// Milliseconds to Redis and back.
 const AWAY: [u64; 2] = [0, 1];

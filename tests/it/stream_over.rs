@@ -103,8 +103,9 @@ fn what_has_not_begun_is_waited_for_and_ends_once_it_was_there() {
         ends(stream);
     }
     // Who comes without an id waits for the next one, and is not ended for what went before he came.
-    redis.cli(&["RENAME", "elsewhere", "s"]);
     let mut others = gateway.listen(PATH);
+    redis.cli(&["RENAME", "elsewhere", "s"]);
+    assert_eq!(ids(&mut others, 1), ["5-0"]);
     redis.cli(&["DEL", "s"]);
     let mut next = gateway.listen(UNTIL);
     next.wait_for("id: 0-0\n\n");
