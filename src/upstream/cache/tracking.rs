@@ -73,7 +73,12 @@ impl Tracking {
                         Ok(Err(error)) => error.to_string(),
                         _ => "no answer in time".to_owned(),
                     };
-                    tracing::warn!(%failure, "the client cache is not in use");
+                    if self.node.connections().is_some() {
+                        tracing::warn!(%failure, "the client cache is not in use");
+                    } else {
+                        // At the start, or the links say what is wrong.
+                        tracing::debug!(%failure, "the client cache is not in use yet");
+                    }
                     // The pauses never end.
                     pauses.next().unwrap_or(self.connect_timeout)
                 }
