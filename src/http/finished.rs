@@ -17,17 +17,24 @@ const BEHIND: usize = 8;
 /// The batches, the first to be answered first.
 #[derive(Default)]
 pub(super) struct Finished {
-    batches: Mutex<VecDeque<(Batch, Sent)>>,
+    queue: Mutex<Queue>,
+}
+
+#[derive(Default)]
+struct Queue {
+    batches: VecDeque<(Batch, Sent)>,
+    /// Whether no thread will be at the poller any more.
+    closed: bool,
 }
 
 impl Finished {
-    fn lock(&self) -> MutexGuard<'_, VecDeque<(Batch, Sent)>> {
-        self.batches.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Finishes the next one. False if there is none.
     fn finish_one(&self) -> bool {
-        let next = self.lock().pop_front();
+        let next = self.lock().batches.pop_front();
         next.map(|(batch, sent)| batch.finish(sent)).is_some()
     }
 }
@@ -35,10 +42,15 @@ impl Finished {
 impl Shared {
     /// Leaves a batch to whoever finishes it next.
     pub(super) fn leave_finished(self: &Arc<Self>, batch: Batch, sent: Sent) {
-        let mut batches = self.finished.lock();
-        batches.push_back((batch, sent));
-        let left = batches.len();
-        drop(batches);
+        let mut queue = self.finished.lock();
+        if queue.closed {
+            drop(queue);
+            self.pool.execute(move || batch.finish(sent));
+            return;
+        }
+        queue.batches.push_back((batch, sent));
+        let left = queue.batches.len();
+        drop(queue);
         if left == 1 {
             self.wake();
         } else if left > BEHIND {
@@ -53,5 +65,12 @@ impl Shared {
     pub(super) fn finish_batches(&self) {
         // To the last: whoever leaves one more wakes the poller only where there was none.
         while self.finished.finish_one() {}
+    }
+
+    /// Finishes what is there for the last time. What is left from then on goes to the pool: kept here, it would keep
+    /// its connections open, and what holds them.
+    pub(super) fn close_finished(&self) {
+        self.finished.lock().closed = true;
+        self.finish_batches();
     }
 }

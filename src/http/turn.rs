@@ -1,7 +1,8 @@
 //! The turn at the poller: one thread of the pool at a time waits for what is ready and serves it.
 //!
 //! Several threads waiting in one poller get in each other's way; one alone, which leaves slow pipelines to
-//! the runtime, does not hold anybody up. The other threads of the pool help to finish those. The thread that has the turn keeps it until the server stops; should it panic, another one takes over.
+//! the runtime, does not hold anybody up. The other threads of the pool help to finish those. The thread that
+//! has the turn keeps it until the server stops; should it panic, another one takes over.
 
 use std::io;
 use std::net::TcpStream;
@@ -189,6 +190,7 @@ pub(super) fn take_turn(shared: &Arc<Shared>) {
     let mut turn = shared.turn.lock().unwrap_or_else(PoisonError::into_inner);
     while turn.once(shared) {}
     drop(turn);
+    shared.close_finished();
     drop(succession);
 }
 
