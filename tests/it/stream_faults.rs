@@ -6,20 +6,11 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::env::entries::{PATH, add, again, gap, ids, start};
-use crate::env::{TestFolder, TestGateway, TestRedis, wait_until};
+use crate::env::{TestGateway, TestRedis, wait_until};
 
 #[test]
 fn a_redis_that_comes_back_with_its_data_is_no_gap() {
-    let folder = TestFolder::new();
-    let directory = folder.path("");
-    let mut redis = TestRedis::with(&[
-        "--appendonly",
-        "yes",
-        "--appendfsync",
-        "always",
-        "--dir",
-        &directory,
-    ]);
+    let mut redis = TestRedis::durable();
     let gateway = TestGateway::over(&redis);
     let mut stream = gateway.listen(PATH);
     add(&redis, &["1-0"]);

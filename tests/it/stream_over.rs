@@ -6,7 +6,7 @@ use redis_http_gateway::config::AllowedOrigin;
 use serde_json::json;
 
 use crate::env::entries::{PATH, add, gap, ids, start};
-use crate::env::{Answer, EventStream, TestFolder, TestGateway, TestRedis, wait_until};
+use crate::env::{Answer, EventStream, TestGateway, TestRedis, wait_until};
 
 const UNTIL: &str = "/v1/streams/s/events?until=gone";
 
@@ -187,16 +187,7 @@ fn who_catches_up_gets_what_was_read_and_is_told_of_the_rest() {
 
 #[test]
 fn a_lost_redis_is_not_gone() {
-    let folder = TestFolder::new();
-    let directory = folder.path("");
-    let mut redis = TestRedis::with(&[
-        "--appendonly",
-        "yes",
-        "--appendfsync",
-        "always",
-        "--dir",
-        &directory,
-    ]);
+    let mut redis = TestRedis::durable();
     let gateway = TestGateway::over(&redis);
     add(&redis, &["1-0", "2-0"]);
     let mut stream = gateway.listen(UNTIL);

@@ -26,6 +26,11 @@ impl TestRedis {
         Self::run(&[&own, args].concat())
     }
 
+    /// One that has all its data again after it was killed.
+    pub(crate) fn durable() -> Self {
+        Self::with(&["--appendonly", "yes", "--appendfsync", "always"])
+    }
+
     /// A Sentinel with a configuration file, which it will write to, and these arguments.
     pub(crate) fn sentinel(configuration: &str, args: &[&str]) -> Self {
         Self::run(&[&[configuration, "--sentinel"], args].concat())
