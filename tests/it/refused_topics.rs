@@ -8,18 +8,7 @@ use crate::env::{EventStream, TestGateway, TestRedis, wait_until};
 /// A Redis whose user may have channels that begin with `allowed` only, and a gateway in front of it as that user.
 fn start() -> (TestRedis, TestGateway) {
     let redis = TestRedis::start();
-    redis.cli(&[
-        "ACL",
-        "SETUSER",
-        "gateway",
-        "on",
-        ">secret",
-        "~*",
-        "+@all",
-        "resetchannels",
-        "&allowed*",
-    ]);
-    let gateway = TestGateway::at(&format!("redis://gateway:secret@{}", redis.address()));
+    let gateway = TestGateway::as_user(&redis, &["~*", "+@all", "resetchannels", "&allowed*"]);
     (redis, gateway)
 }
 

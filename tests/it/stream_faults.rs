@@ -139,16 +139,7 @@ fn streams_end_with_the_gateway_and_leave_nothing_behind() {
 #[test]
 fn what_redis_does_not_allow_is_refused() {
     let redis = TestRedis::start();
-    redis.cli(&[
-        "ACL",
-        "SETUSER",
-        "gateway",
-        "on",
-        ">secret",
-        "~allowed*",
-        "+@all",
-    ]);
-    let gateway = TestGateway::at(&format!("redis://gateway:secret@{}", redis.address()));
+    let gateway = TestGateway::as_user(&redis, &["~allowed*", "+@all"]);
     gateway.get(PATH).assert_problem(403, "does not allow");
     let mut allowed = gateway.listen("/v1/streams/allowed/events");
     redis.cli(&["XADD", "allowed", "1-0", "n", "1-0"]);

@@ -229,10 +229,7 @@ fn only_a_master_that_may_be_asked_is_believed() {
     assert_eq!(gap(&mut stream).1["reason"], "recreated");
     replica.cli(&["REPLICAOF", "127.0.0.1", &port]);
     assert_eq!(ids(&mut stream, 1), ["1-0"]);
-    redis.cli(&[
-        "ACL", "SETUSER", "gateway", "on", ">secret", "~*", "+@all", "-role",
-    ]);
-    let gateway = TestGateway::at(&format!("redis://gateway:secret@{}", redis.address()));
+    let gateway = TestGateway::as_user(&redis, &["~*", "+@all", "-role"]);
     redis.cli(&["DEL", "s"]);
     let mut stream = EventStream::open(gateway.address, UNTIL, &headers);
     assert_eq!(gap(&mut stream).1["reason"], "recreated");

@@ -71,6 +71,12 @@ impl TestGateway {
         }
     }
 
+    /// In front of a Redis as a user who has these rights, in the words of `ACL SETUSER`.
+    pub(crate) fn as_user(redis: &TestRedis, rights: &[&str]) -> Self {
+        redis.cli(&[&["ACL", "SETUSER", "gateway", "on", ">secret"], rights].concat());
+        Self::at(&format!("redis://gateway:secret@{}", redis.address()))
+    }
+
     /// In front of a Redis server.
     pub(crate) fn over(redis: &TestRedis) -> Self {
         Self::at(&redis.url())
