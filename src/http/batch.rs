@@ -291,6 +291,7 @@ impl Work {
                 Answer::Here(response) => response,
                 Answer::Asked(count, respond, ticket) => {
                     let share = take_share(outcomes, count, &mut form);
+                    ticket.note(&share);
                     drop(ticket);
                     if closed {
                         continue;

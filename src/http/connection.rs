@@ -318,7 +318,7 @@ impl Connection {
 
     /// Whether it has to be looked at again without a further word of the poller.
     pub(super) fn has_more(&self) -> bool {
-        self.wants_more() || (self.held_back && self.all_sent())
+        self.wants_more() || self.answers.is_paused() || (self.held_back && self.all_sent())
     }
 
     /// Whether it has been answered for the last time, and only waits for its client to close.

@@ -1,11 +1,16 @@
 //! The answers that wait to be sent on a connection.
 //!
 //! What the kernel does not take stays here, with the place in it, so that no byte is sent twice.
+//!
+//! Large bodies are sent from the memory that they were received in. (Measured with values of 10 MiB beside copying
+//! them behind their heads: {gain}.)
 
 use std::collections::VecDeque;
-use std::io::{self, Write};
+use std::io::{self, IoSlice, Write};
 use std::net::TcpStream;
 use std::time::Instant;
+
+use bytes::{Buf, Bytes};
 
 use super::budget::{Budget, Reservation, SMALL};
 use super::problem::Problem;
@@ -18,16 +23,32 @@ pub(super) const WRITE_BEHIND: usize = 256 * 1024;
 /// Requests of a new connection that are taken up at once, before it is known how large its answers are.
 const FIRST_ANSWERS: usize = 32;
 
+/// What is sent of one connection's answers before others have their turn.
+const SEND_AT_ONCE: usize = 256 * 1024;
+
 pub(super) struct Outbox {
+    /// Heads and small bodies.
     bytes: Vec<u8>,
     /// How much of them the kernel has taken.
     sent: usize,
     /// When it last did, while some are left.
     sent_at: Option<Instant>,
-    /// What large answers take of the memory budget, and where each ends.
-    held: VecDeque<(usize, Reservation)>,
+    /// The large bodies, in order.
+    large: VecDeque<Large>,
+    /// Whether others have their turn, although the kernel may take more.
+    paused: bool,
     /// The size of the largest of the last answers.
     answer_size: usize,
+}
+
+/// A body that is not among the bytes.
+struct Large {
+    /// How many of the bytes go before it.
+    at: usize,
+    /// What has not been sent of it.
+    body: Bytes,
+    /// What it takes of the memory budget.
+    _held: Option<Reservation>,
 }
 
 impl Outbox {
@@ -36,18 +57,25 @@ impl Outbox {
             bytes: Vec::new(),
             sent: 0,
             sent_at: None,
-            held: VecDeque::new(),
+            large: VecDeque::new(),
+            paused: false,
             answer_size: WRITE_BEHIND / FIRST_ANSWERS,
         }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
+        self.bytes.is_empty() && self.large.is_empty()
     }
 
     /// Bytes that have not been sent.
     pub(super) fn waiting(&self) -> usize {
-        self.bytes.len() - self.sent
+        let large: usize = self.large.iter().map(|large| large.body.len()).sum();
+        self.bytes.len() - self.sent + large
+    }
+
+    /// Whether to go on sending without a further word of the poller.
+    pub(super) fn is_paused(&self) -> bool {
+        self.paused
     }
 
     /// Since when the client has taken nothing, if something waits for it.
@@ -71,9 +99,13 @@ impl Outbox {
             Some(None) => trim.problem(no_memory_for_answer()),
             Some(Some(_)) | None => response,
         };
-        trim.apply(response).write(&mut self.bytes, form);
-        if let Some(Some(held)) = held {
-            self.held.push_back((self.bytes.len(), held));
+        let response = trim.apply(response);
+        if let Some(body) = response.write_all_but(SMALL, &mut self.bytes, form) {
+            self.large.push_back(Large {
+                at: self.bytes.len(),
+                body,
+                _held: held.flatten(),
+            });
         }
     }
 
@@ -87,11 +119,27 @@ impl Outbox {
     /// # Errors
     /// When the connection is broken.
     pub(super) fn send(&mut self, mut stream: &TcpStream, now: Instant) -> io::Result<()> {
-        while self.sent < self.bytes.len() {
-            match stream.write(&self.bytes[self.sent..]) {
+        let mut taken = 0;
+        self.paused = false;
+        while self.sent < self.bytes.len() || !self.large.is_empty() {
+            if taken >= SEND_AT_ONCE {
+                self.paused = true;
+                self.forget_sent();
+                return Ok(());
+            }
+            let written = match self.large.front() {
+                None => stream.write(&self.bytes[self.sent..]),
+                Some(Large { at, body, .. }) => {
+                    let body = &body[..body.len().min(SEND_AT_ONCE)];
+                    let head = &self.bytes[self.sent..*at];
+                    stream.write_vectored(&[IoSlice::new(head), IoSlice::new(body)])
+                }
+            };
+            match written {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(count) => {
-                    self.sent += count;
+                    self.advance(count);
+                    taken += count;
                     self.sent_at = Some(now);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -108,8 +156,21 @@ impl Outbox {
         self.bytes.clear();
         // An idle connection holds no more than it must.
         self.bytes.shrink_to(1024);
-        self.held.clear();
         Ok(())
+    }
+
+    /// Notes what the kernel has taken: of the bytes up to the next large body, and of that.
+    fn advance(&mut self, count: usize) {
+        let Some(Large { at, body, .. }) = self.large.front_mut() else {
+            self.sent += count;
+            return;
+        };
+        let before = count.min(*at - self.sent);
+        self.sent += before;
+        body.advance(count - before);
+        if body.is_empty() {
+            self.large.pop_front();
+        }
     }
 
     /// Gives back what sent answers took, while others wait behind them.
@@ -120,16 +181,22 @@ impl Outbox {
         self.bytes.drain(..self.sent);
         self.bytes.shrink_to(self.bytes.len() * 2);
         let sent = std::mem::take(&mut self.sent);
-        self.held.retain_mut(|(end, _)| {
-            *end = end.saturating_sub(sent);
-            *end > 0
-        });
+        for large in &mut self.large {
+            large.at -= sent;
+        }
     }
 
     /// What is left.
-    pub(super) fn into_bytes(mut self) -> Vec<u8> {
-        self.bytes.drain(..self.sent);
-        self.bytes
+    pub(super) fn into_bytes(self) -> Vec<u8> {
+        let mut left = Vec::with_capacity(self.waiting());
+        let mut done = self.sent;
+        for Large { at, body, .. } in &self.large {
+            left.extend_from_slice(&self.bytes[done..*at]);
+            left.extend_from_slice(body);
+            done = *at;
+        }
+        left.extend_from_slice(&self.bytes[done..]);
+        left
     }
 }
 

@@ -67,6 +67,8 @@ pub enum Lane {
     Own,
     /// The one for commands whose replies may break it.
     Guarded,
+    /// The one for what is large.
+    Bulky,
     /// Those to all nodes of a Cluster, which are asked for a sign of life.
     Nodes,
 }

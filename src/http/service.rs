@@ -115,9 +115,12 @@ impl Service {
                     }
                 }
             }
-            Admitted::Apart(apart, _ticket) => {
+            Admitted::Apart(apart, ticket) => {
                 let sent = send_apart(&self.shared.upstream, &apart);
-                (apart.respond)(crate::bridge::block_on(runtime, sent))
+                let outcomes = crate::bridge::block_on(runtime, sent);
+                ticket.note(&outcomes);
+                drop(ticket);
+                (apart.respond)(outcomes)
             }
             Admitted::Listen(_) | Admitted::Watch(_) => {
                 let detail = "event streams need the gateway's own server";
@@ -127,9 +130,12 @@ impl Service {
         trim.apply(responded.unwrap_or_else(|problem| trim.problem(problem)))
     }
 
-    fn ask(&self, ask: Ask, _ticket: Ticket, runtime: &Handle) -> Result<Response, Problem> {
+    fn ask(&self, ask: Ask, ticket: Ticket, runtime: &Handle) -> Result<Response, Problem> {
         let sent = self.shared.upstream.send(&ask.commands);
-        (ask.respond)(crate::bridge::block_on(runtime, sent))
+        let outcomes = crate::bridge::block_on(runtime, sent);
+        ticket.note(&outcomes);
+        drop(ticket);
+        (ask.respond)(outcomes)
     }
 
     /// What every answer to this request carries.
@@ -255,6 +261,16 @@ impl Service {
                     return (ask.respond)(vec![Ok(reply)]).map(Admitted::Answer);
                 }
                 let ticket = self.shared.upstream.admit(&ask.commands)?;
+                if ticket.is_bulky() {
+                    let Ask { commands, respond } = ask;
+                    let lane = Lane::Bulky;
+                    let apart = Apart {
+                        commands,
+                        lane,
+                        respond,
+                    };
+                    return Ok(Admitted::Apart(apart, ticket));
+                }
                 Ok(Admitted::Ask(ask, ticket))
             }
             Plan::Rounds(rounds) => {
@@ -320,6 +336,7 @@ pub(super) fn send_apart(
             join_all(sent).boxed()
         }
         Lane::Guarded => upstream.send_guarded(&apart.commands).boxed(),
+        Lane::Bulky => upstream.send_bulky(&apart.commands).boxed(),
         Lane::Nodes => upstream.probe_nodes().map(|reply| vec![Ok(reply)]).boxed(),
     }
 }

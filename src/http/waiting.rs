@@ -21,7 +21,7 @@ pub(super) struct Waiting {
     respond: Respond,
     outcomes: Arc<Mutex<Option<Vec<Outcome>>>>,
     _task: EndedOnDrop,
-    _ticket: Ticket,
+    ticket: Ticket,
     /// What a large body takes of the memory budget: the commands hold the body.
     _body: Option<Reservation>,
 }
@@ -51,7 +51,7 @@ impl Waiting {
             respond,
             outcomes,
             _task: EndedOnDrop(task.abort_handle()),
-            _ticket: held.0,
+            ticket: held.0,
             _body: held.1,
         }
     }
@@ -64,7 +64,11 @@ impl Waiting {
     /// The outcome, once it has come.
     pub(super) fn take_outcomes(&self) -> Option<Vec<Outcome>> {
         let mut outcomes = self.outcomes.lock().unwrap_or_else(PoisonError::into_inner);
-        outcomes.take()
+        let outcomes = outcomes.take();
+        if let Some(outcomes) = &outcomes {
+            self.ticket.note(outcomes);
+        }
+        outcomes
     }
 }
 

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::bulky::Mark;
 use super::classes::Class;
-use super::{Shared, Upstream, cache, embedded};
+use super::{Outcome, Shared, Upstream, cache, embedded};
 use crate::command::Command;
 use crate::error::Error;
 
@@ -25,11 +26,14 @@ impl Upstream {
                 format!("{count} commands are more than may be under way at all ({most})");
             return Err(Error::Refused(message));
         }
+        let mark = self.shared.bulky.mark(commands);
         let before = self.shared.under_way.fetch_add(count, Ordering::Relaxed);
         // From here on dropping the ticket takes the count back.
         let ticket = Ticket {
             shared: Arc::clone(&self.shared),
             count,
+            mark,
+            bulky: self.shared.bulky.is_bulky(mark, commands),
             _write: self.shared.begin_write(commands),
         };
         if before + count > self.shared.max_commands {
@@ -98,7 +102,21 @@ impl Shared {
 pub struct Ticket {
     shared: Arc<Shared>,
     count: usize,
+    mark: Mark,
+    bulky: bool,
     _write: Option<cache::Write>,
+}
+
+impl Ticket {
+    /// Whether these commands, or what they are likely to bring, are so large that others should not wait behind them.
+    pub(crate) fn is_bulky(&self) -> bool {
+        self.bulky
+    }
+
+    /// Notes what came of the commands.
+    pub(crate) fn note(&self, outcomes: &[Outcome]) {
+        self.shared.bulky.note(self.mark, outcomes);
+    }
 }
 
 impl Drop for Ticket {

@@ -6,6 +6,7 @@
 
 mod admission;
 mod apart;
+mod bulky;
 mod cache;
 pub mod classes;
 mod cluster;
@@ -43,6 +44,7 @@ use crate::config::{Config, Place, UpstreamUrl};
 use crate::error::Error;
 use crate::reply::Reply;
 pub use admission::Ticket;
+use bulky::Bulky;
 use cache::Cache;
 pub use cache::CacheStats;
 use classes::Classes;
@@ -74,6 +76,7 @@ struct Shared {
     /// `None` unless it is wanted.
     cache: Option<Cache>,
     learned: Arc<Learned>,
+    bulky: Bulky,
     /// Commands that hold a [`Ticket`].
     under_way: AtomicUsize,
     max_commands: usize,
@@ -147,6 +150,7 @@ impl Upstream {
             engine,
             cache,
             learned,
+            bulky: Bulky::default(),
             under_way: AtomicUsize::new(0),
             max_commands: config.max_commands,
             command_timeout: config.command_timeout,

@@ -1,4 +1,4 @@
-//! One Redis server, and the two connections to it that everybody shares.
+//! One Redis server, and the connections to it that everybody shares.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::connector::Connector;
 use super::learned::Learned;
-use super::link::Link;
+use super::link::{Link, Live};
 use super::pipe::Late;
 use super::{Outcome, Packed};
 use crate::error::Error;
@@ -18,6 +18,7 @@ pub(super) struct Node {
     common: Link,
     /// `None` with the embedded server, whose replies break nothing.
     guarded: Option<Link>,
+    bulky: Link,
 }
 
 /// Which of the shared connections.
@@ -27,6 +28,12 @@ pub(super) enum Line {
     Common,
     /// The one for commands whose replies may break it.
     Guarded,
+    /// The one for what is large.
+    Bulky,
+}
+
+impl Line {
+    pub(super) const ALL: [Self; 3] = [Self::Common, Self::Guarded, Self::Bulky];
 }
 
 /// Which connections there are, by their numbers: as long as these are the same, so is the server.
@@ -34,14 +41,19 @@ pub(super) enum Line {
 pub(super) struct Connections {
     common: u64,
     guarded: Option<u64>,
+    bulky: u64,
 }
 
 #[cfg(test)]
 impl Connections {
     /// Those of these numbers.
-    pub(super) fn numbered(common: u64, guarded: u64) -> Self {
+    pub(super) fn numbered(common: u64, guarded: u64, bulky: u64) -> Self {
         let guarded = Some(guarded);
-        Self { common, guarded }
+        Self {
+            common,
+            guarded,
+            bulky,
+        }
     }
 }
 
@@ -59,6 +71,7 @@ impl Node {
                 Connector::Embedded(_) => None,
                 Connector::Redis(_) => Some(link(None)),
             },
+            bulky: link(None),
             connector,
         }
     }
@@ -69,6 +82,7 @@ impl Node {
         if let Some(guarded) = &self.guarded {
             guarded.tried().await;
         }
+        self.bulky.tried().await;
     }
 
     /// The way to further connections.
@@ -87,14 +101,30 @@ impl Node {
             Some(guarded) => Some(guarded.number()?),
             None => None,
         };
-        let common = self.common.number()?;
-        Some(Connections { common, guarded })
+        Some(Connections {
+            common: self.common.number()?,
+            guarded,
+            bulky: self.bulky.number()?,
+        })
     }
 
-    fn link(&self, line: Line) -> &Link {
-        match (line, &self.guarded) {
+    /// The connection for commands of this kind, if it is there.
+    fn way(&self, line: Line) -> (&Link, Option<Live>) {
+        let own = match (line, &self.guarded) {
             (Line::Guarded, Some(guarded)) => guarded,
+            (Line::Bulky, _) => &self.bulky,
             _ => &self.common,
+        };
+        let live = own.live();
+        let other = match (line, &live) {
+            // Nobody knew that this reply would be large.
+            (Line::Common, Some(live)) if live.pipe.is_laden() => &self.bulky,
+            (Line::Bulky, None) => &self.common,
+            _ => return (own, live),
+        };
+        match other.live() {
+            Some(free) if !free.pipe.is_laden() || live.is_none() => (other, Some(free)),
+            _ => (own, live),
         }
     }
 
@@ -107,8 +137,8 @@ impl Node {
         limit: Duration,
     ) -> impl Future<Output = Vec<Outcome>> + Send + 'static {
         let Packed { bytes, count } = packed;
-        let link = self.link(line);
-        let sent = link.live().and_then(|live| {
+        let (link, live) = self.way(line);
+        let sent = live.and_then(|live| {
             let replies = live.pipe.send(&bytes, count, Instant::now() + limit)?;
             Some((replies, live.number))
         });

@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::io::{self, Write};
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -41,6 +42,8 @@ struct SendingEnd {
 #[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
+    /// Whether much is still to come of the reply that is being read.
+    laden: AtomicBool,
     /// Told when the driver has something to write, or nobody will send any more.
     to_write: Notify,
     /// Told when somebody's time is up earlier than the driver expects.
@@ -84,6 +87,7 @@ impl Pipe {
     pub(super) fn new(stream: Stream) -> (Self, impl Future<Output = ()> + Send) {
         let shared = Arc::new(Shared {
             state: Mutex::default(),
+            laden: AtomicBool::new(false),
             to_write: Notify::new(),
             to_hurry: Notify::new(),
         });
@@ -123,6 +127,11 @@ impl Pipe {
             }
         }
         Some(replies)
+    }
+
+    /// Whether a reply is being read of which so much is still to come that others should not wait behind it.
+    pub(super) fn is_laden(&self) -> bool {
+        self.end.shared.laden.load(Ordering::Relaxed)
     }
 
     /// Writes what there is to write, and what others add meanwhile.
@@ -209,6 +218,7 @@ async fn read(shared: &Shared, mut input: ReadHalf<Stream>) -> io::Result<()> {
         while let Some(reply) = reader.next(&mut received).map_err(malformed)? {
             shared.hand_out(reply)?;
         }
+        shared.laden.store(reader.lacks_much(), Ordering::Relaxed);
         if shared.lock().is_done() {
             return Ok(());
         }

@@ -13,6 +13,10 @@ const DEEPEST: usize = 100;
 /// Elements of an array that room is made for before they have come.
 const AT_ONCE: usize = 1024;
 
+/// Bytes, and elements of arrays, that are much: a piece or two of what is received at once.
+const MUCH: usize = 64 * 1024;
+const MUCH_ELEMENTS: usize = 4096;
+
 /// The largest string that Redis can have, with room to spare.
 const LONGEST: i64 = 1 << 32;
 
@@ -27,6 +31,8 @@ pub(super) struct Reader {
     open: Vec<Open>,
     /// How much of the buffer is known to hold no line end.
     scanned: usize,
+    /// What is known to be missing of the string that is being read.
+    missing: usize,
 }
 
 #[derive(Debug)]
@@ -69,6 +75,12 @@ impl Reader {
         Ok(None)
     }
 
+    /// Whether much is known to be missing of the reply that is being read: bytes of a string, or elements.
+    pub(super) fn lacks_much(&self) -> bool {
+        let elements: usize = self.open.iter().map(|open| open.left).sum();
+        self.missing >= MUCH || elements >= MUCH_ELEMENTS
+    }
+
     /// Takes one line, and the string that it announces.
     fn token(&mut self, buffer: &mut BytesMut) -> Result<Option<Token>, Malformed> {
         let Some(offset) = memchr::memchr(b'\n', &buffer[self.scanned..]) else {
@@ -93,10 +105,12 @@ impl Reader {
                     if buffer.len() < whole {
                         // Its line is read again when more has come, and found where it was.
                         self.scanned = end;
-                        buffer.reserve(whole - buffer.len());
+                        self.missing = whole - buffer.len();
+                        buffer.reserve(self.missing);
                         return Ok(None);
                     }
                     self.scanned = 0;
+                    self.missing = 0;
                     buffer.advance(end + 1);
                     let string = buffer.split_to(length).freeze();
                     if !buffer.starts_with(b"\r\n") {

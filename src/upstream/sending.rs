@@ -56,6 +56,14 @@ impl Upstream {
         self.send_over(Line::Guarded, commands)
     }
 
+    /// The same over the connection for what is large.
+    pub(crate) fn send_bulky(
+        &self,
+        commands: &[Command],
+    ) -> impl Future<Output = Vec<Outcome>> + Send + 'static {
+        self.send_over(Line::Bulky, commands)
+    }
+
     fn send_over(
         &self,
         line: Line,

@@ -110,7 +110,7 @@ impl Tracking {
             .map_err(|_| failure("the server replies something else"))?;
         on.extract_error()?;
         let here = run_id(which_here.extract_error()?.into());
-        for line in [Line::Common, Line::Guarded] {
+        for line in Line::ALL {
             let packed = Packed::one(&which);
             let outcomes = self.node.send(line, packed, self.command_timeout).await;
             let there = match outcomes.into_iter().next() {
