@@ -9,7 +9,6 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::Extent;
-use super::common::process::Process;
 use super::common::redis;
 use super::measure::{Figures, medians, turn, warm_up};
 use super::servers::{Kind, wanted};
@@ -46,19 +45,27 @@ enum Beside {
     Silent,
     /// Who send a huge value slowly.
     SlowSenders,
-    /// One who asks for a huge value as soon as it has got it. It takes its share of the processors and of memory's
-    /// bandwidth, whoever serves it.
+    /// One who asks for a huge value as soon as it has got it.
     Greedy,
+    /// The same, but it asks Redis itself: what Redis and the machine do not let others have is nobody else's to give.
+    GreedyAtRedis,
+    /// One who sends a huge value as soon as the last one is taken.
+    Sender,
+    /// The same, to Redis itself.
+    SenderAtRedis,
     /// Eight who wait for a list that stays empty.
     Blocked,
 }
 
-const ALL: [Beside; 6] = [
+const ALL: [Beside; 9] = [
     Beside::Nobody,
     Beside::SlowReaders,
     Beside::Silent,
     Beside::SlowSenders,
     Beside::Greedy,
+    Beside::GreedyAtRedis,
+    Beside::Sender,
+    Beside::SenderAtRedis,
     Beside::Blocked,
 ];
 
@@ -91,7 +98,11 @@ fn measure(kind: Kind, beside: Beside, redis: SocketAddr, extent: &Extent) -> Fi
     let server = kind.start(redis);
     let script = work::get_small(kind);
     warm_up(&server, &script, CONNECTIONS);
-    let neighbours = Neighbours::start(beside, kind, &server);
+    let at = match beside {
+        Beside::GreedyAtRedis | Beside::SenderAtRedis => redis,
+        _ => server.address,
+    };
+    let neighbours = Neighbours::start(beside, kind, at);
     thread::sleep(AHEAD);
     let name = format!("{NAME}: {} beside {beside:?}", kind.name());
     let figures = turn(&name, &server, &script, CONNECTIONS, extent.turn);
@@ -154,6 +165,9 @@ impl Beside {
             Self::Silent => format!("{CROWD} who ask for 1 MiB and do not read it"),
             Self::SlowSenders => format!("{CROWD} who send 10 MiB slowly"),
             Self::Greedy => "one who gets 10 MiB again and again".into(),
+            Self::GreedyAtRedis => "the same from Redis itself".into(),
+            Self::Sender => "one who sends 10 MiB again and again".into(),
+            Self::SenderAtRedis => "the same to Redis itself".into(),
             Self::Blocked => "8 in BLPOP".into(),
         }
     }
@@ -162,7 +176,7 @@ impl Beside {
         match self {
             Self::Nobody => 0,
             Self::SlowReaders | Self::Silent | Self::SlowSenders => CROWD,
-            Self::Greedy => 1,
+            Self::Greedy | Self::GreedyAtRedis | Self::Sender | Self::SenderAtRedis => 1,
             Self::Blocked => 8,
         }
     }
@@ -175,14 +189,21 @@ impl Beside {
                 work::get(kind, key)
             )
         };
+        let put = format!(
+            "PUT {} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {HUGE}\r\n\r\n",
+            work::set(kind, "sent")
+        );
         match self {
             Self::Nobody => String::new(),
             Self::SlowReaders | Self::Silent => get("big"),
             Self::Greedy => get("huge"),
-            Self::SlowSenders => {
-                let path = work::set(kind, "sent");
-                format!("PUT {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {HUGE}\r\n\r\n")
+            Self::GreedyAtRedis => "GET huge\r\n".into(),
+            Self::SenderAtRedis => {
+                let value = "x".repeat(HUGE);
+                format!("*3\r\n$3\r\nSET\r\n$4\r\nsent\r\n${HUGE}\r\n{value}\r\n")
             }
+            Self::SlowSenders => put,
+            Self::Sender => put + &"x".repeat(HUGE),
             Self::Blocked => work::blocking_pop(kind),
         }
     }
@@ -197,10 +218,10 @@ struct Neighbours {
 }
 
 impl Neighbours {
-    fn start(beside: Beside, kind: Kind, server: &Process) -> Self {
+    fn start(beside: Beside, kind: Kind, at: SocketAddr) -> Self {
         let request = beside.request(kind);
         let connect = |_| {
-            let mut stream = TcpStream::connect(server.address).unwrap();
+            let mut stream = TcpStream::connect(at).unwrap();
             stream.write_all(request.as_bytes()).unwrap();
             stream
         };
@@ -211,10 +232,16 @@ impl Neighbours {
         let mut own: Vec<_> = own.collect();
         let thread = match beside {
             Beside::Nobody | Beside::Silent | Beside::Blocked => None,
-            Beside::Greedy => {
+            Beside::Greedy | Beside::GreedyAtRedis => {
                 let mut stream = own.remove(0);
                 Some(thread::spawn(move || {
-                    ask_again_and_again(&mut stream, &request)
+                    again_and_again(&mut stream, request.as_bytes(), HUGE);
+                }))
+            }
+            Beside::Sender | Beside::SenderAtRedis => {
+                let mut stream = own.remove(0);
+                Some(thread::spawn(move || {
+                    again_and_again(&mut stream, request.as_bytes(), 1);
                 }))
             }
             Beside::SlowReaders => Some(thread::spawn(move || {
@@ -262,16 +289,16 @@ fn take_turns(streams: &[TcpStream], over: &AtomicBool, act: impl Fn(&TcpStream)
     }
 }
 
-/// Reads an answer as fast as it comes, and asks for the next one, until the connection ends.
-fn ask_again_and_again(stream: &mut TcpStream, request: &str) {
+/// Reads an answer of so many bytes as fast as it comes, and asks for the next one, until the connection ends.
+fn again_and_again(stream: &mut TcpStream, request: &[u8], answer: usize) {
     let mut piece = vec![0; 256 * 1024];
-    let mut left = HUGE;
+    let mut left = answer;
     while let Ok(length @ 1..) = stream.read(&mut piece) {
-        // The heads make each answer a little longer, so it is asked for a little early.
+        // What is around a value makes each answer a little longer, so it is asked for a little early.
         left = left.saturating_sub(length);
         if left == 0 {
-            left = HUGE;
-            if stream.write_all(request.as_bytes()).is_err() {
+            left = answer;
+            if stream.write_all(request).is_err() {
                 return;
             }
         }

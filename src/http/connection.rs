@@ -28,7 +28,7 @@ use crate::upstream::Outcome;
 const READ_AHEAD: usize = 128 * 1024;
 
 /// What is read before others have their turn.
-const READ_AT_ONCE: usize = 256 * 1024;
+const READ_AT_ONCE: usize = 64 * 1024;
 
 /// How long, after the last answer, to go on reading what the client still sends. To close earlier would
 /// reset the connection, and the answer might never be seen.

@@ -2,7 +2,7 @@
 //! does not wait behind them.
 //!
 //! How large a command is can be seen; of replies it is remembered whose were large the last time. (Measured with 64
-//! clients beside one who gets 10 MiB again and again: see docs/benchmarks.md.)
+//! clients beside one who gets 10 MiB again and again: 0.5 to 0.8 of the p99.)
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -136,6 +136,8 @@ mod tests {
         assert!(outcomes_are_large(&items(LARGE)));
         assert!(!outcomes_are_large(&items(100)));
         assert!(!outcomes_are_large(&bulk(LARGE / 2)));
-        assert!(outcomes_are_large(&[bulk(LARGE / 2), bulk(LARGE / 2)].concat()));
+        assert!(outcomes_are_large(
+            &[bulk(LARGE / 2), bulk(LARGE / 2)].concat()
+        ));
     }
 }

@@ -16,6 +16,9 @@ const GETS: usize = 20;
 
 const LARGE: usize = 10 * 1024 * 1024;
 
+/// More than an answer takes, and less than any time-out of the gateway.
+const QUICK: Duration = Duration::from_secs(1);
+
 fn far_gateway(redis: &TestRedis) -> TestGateway {
     let delays = Delays {
         commands: AWAY,
@@ -115,4 +118,55 @@ fn commands_that_take_their_time_hold_nobody_else_up() {
     for mut client in fetching {
         assert_eq!(client.receive().body.len(), LARGE);
     }
+}
+
+#[test]
+fn what_is_large_holds_nothing_small_up() {
+    let redis = TestRedis::start();
+    let relay = Relay::to(redis.address(), Delays::default());
+    let gateway = TestGateway::at(&relay.url());
+    redis.cli(&["SET", "small", "here"]);
+    redis.cli(&["SETRANGE", "large", &(LARGE - 1).to_string(), "x"]);
+    let is_quick = || {
+        let mut client = gateway.connect();
+        client.send_request("GET", "/v1/keys/small", &[], b"");
+        client.stream().set_read_timeout(Some(QUICK)).unwrap();
+        let answered = client.stream().peek(&mut [0]).is_ok();
+        client.stream().set_read_timeout(None).unwrap();
+        answered
+    };
+    let mut client = gateway.connect();
+
+    // Nobody knows that this will be large, until its beginning has come.
+    relay.stop_large();
+    client.send_request("GET", "/v1/keys/large", &[], b"");
+    relay.wait_for_stopped(1);
+    wait_until("small values go another way", is_quick);
+    assert!((0..10).all(|_| is_quick()));
+    relay.let_go();
+    assert_eq!(client.receive().body.len(), LARGE);
+
+    // Now it is known. And two of them do not take up what is there for small ones, either.
+    relay.stop_large();
+    let mut other = gateway.connect();
+    for client in [&mut client, &mut other] {
+        client.send_request("GET", "/v1/keys/large", &[], b"");
+        assert!((0..10).all(|_| is_quick()));
+    }
+    relay.wait_for_stopped(1);
+    assert!((0..10).all(|_| is_quick()));
+    relay.let_go();
+    for client in [&mut client, &mut other] {
+        assert_eq!(client.receive().body.len(), LARGE);
+    }
+
+    // A large command can be seen to be one.
+    relay.stop_large();
+    let body = vec![b'y'; LARGE];
+    client.send_request("PUT", "/v1/keys/large", &[], &body);
+    relay.wait_for_stopped(1);
+    assert!((0..10).all(|_| is_quick()));
+    relay.let_go();
+    assert_eq!(client.receive().status, 204);
+    assert_eq!(redis.cli(&["STRLEN", "large"]), LARGE.to_string());
 }
