@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::env::{Answer, TestGateway, TestRedis, wait_until};
+use crate::env::{Answer, SHARED_CONNECTIONS, TestGateway, TestRedis, wait_until};
 
 /// A command as the server's table describes it.
 struct Entry {
@@ -106,8 +106,7 @@ fn assert_untouched(redis: &TestRedis, gateway: &TestGateway, id: &Value) {
     assert_eq!(gateway.get("/get/after").text(), r#"{"result":"all"}"#);
     assert_eq!(gateway.get("/readyz").status, 200);
     wait_until("the connections of blocking commands are closed", || {
-        // The shared one, and the one for commands whose replies may break it.
-        redis.clients() == 2
+        redis.clients() == SHARED_CONNECTIONS
     });
 }
 

@@ -32,7 +32,7 @@ pub(crate) use files::{TestAuthority, TestFolder};
 pub(crate) use http::{Answer, Client};
 pub(crate) use nginx::TestNginx;
 pub(crate) use program::Program;
-pub(crate) use redis::TestRedis;
+pub(crate) use redis::{SHARED_CONNECTIONS, TestRedis};
 pub(crate) use relay::{Delays, Relay};
 pub(crate) use sentinel::{Locks, TestGroup};
 pub(crate) use sse::{Event, EventStream};
