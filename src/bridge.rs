@@ -76,6 +76,7 @@ pub fn block_on<F: Future>(handle: &Handle, future: F) -> F::Output {
 pub fn run_or_leave<T, R>(
     handle: &Handle,
     work: impl Future<Output = R> + Send + 'static,
+    pump: impl FnOnce(Instant, &mut dyn FnMut() -> bool),
     carry: T,
     patience: Duration,
     late: impl FnOnce(T, R) + Send + 'static,
@@ -85,7 +86,7 @@ where
     R: Send + 'static,
 {
     let mut work = Box::pin(work);
-    if let Some(result) = wait(handle, work.as_mut(), patience) {
+    if let Some(result) = wait(handle, work.as_mut(), pump, patience) {
         return Some((carry, result));
     }
     let left = Arc::new(Left {
@@ -156,6 +157,7 @@ impl Wake for Left {
 fn wait<F: Future>(
     handle: &Handle,
     mut work: Pin<&mut F>,
+    pump: impl FnOnce(Instant, &mut dyn FnMut() -> bool),
     patience: Duration,
 ) -> Option<F::Output> {
     if patience.is_zero() {
@@ -165,6 +167,17 @@ fn wait<F: Future>(
     let by = Instant::now() + patience;
     WAKER.with(|waker| {
         let mut context = Context::from_waker(waker);
+        let mut done = None;
+        pump(by, &mut || match work.as_mut().poll(&mut context) {
+            Poll::Ready(result) => {
+                done = Some(result);
+                true
+            }
+            Poll::Pending => false,
+        });
+        if done.is_some() {
+            return done;
+        }
         loop {
             if let Poll::Ready(result) = work.as_mut().poll(&mut context) {
                 return Some(result);
@@ -207,7 +220,14 @@ mod tests {
         let bridge = Bridge::new(1).expect("a runtime");
         let patience = Duration::from_secs(10);
         let late = |_, _| panic!("the thread was there");
-        let back = run_or_leave(bridge.handle(), async { 7 }, "mine", patience, late);
+        let back = run_or_leave(
+            bridge.handle(),
+            async { 7 },
+            |_, _| {},
+            "mine",
+            patience,
+            late,
+        );
         assert_eq!(back, Some(("mine", 7)));
     }
 
@@ -220,7 +240,7 @@ mod tests {
         };
         let late = |_, _| panic!("the thread was there");
         let patience = Duration::from_secs(10);
-        let back = run_or_leave(bridge.handle(), work, "mine", patience, late);
+        let back = run_or_leave(bridge.handle(), work, |_, _| {}, "mine", patience, late);
         assert_eq!(back, Some(("mine", true)));
     }
 
@@ -239,7 +259,14 @@ mod tests {
             }
         });
         let late = move |carry, result| sender.send((carry, result)).expect("the test waits");
-        let back = run_or_leave(bridge.handle(), work, "mine", Duration::ZERO, late);
+        let back = run_or_leave(
+            bridge.handle(),
+            work,
+            |_, _| {},
+            "mine",
+            Duration::ZERO,
+            late,
+        );
         assert_eq!(back, None);
         assert_eq!(receiver.recv(), Ok(("mine", 3)));
     }
@@ -252,7 +279,7 @@ mod tests {
         let work = async move { released.await.unwrap_or(0) };
         let late = move |carry, result| sender.send((carry, result)).expect("the test waits");
         let patience = Duration::from_millis(1);
-        let back = run_or_leave(bridge.handle(), work, "mine", patience, late);
+        let back = run_or_leave(bridge.handle(), work, |_, _| {}, "mine", patience, late);
         assert_eq!(back, None);
         release.send(7).expect("the task waits");
         assert_eq!(receiver.recv(), Ok(("mine", 7)));

@@ -205,19 +205,25 @@ impl Batch {
         let shared = Arc::clone(&self.shared);
         // Packed, they are not needed any more.
         let commands = std::mem::take(&mut self.commands);
-        let sent = shared.upstream.send_together(&commands);
+        let (pump, sent) = shared.upstream.send_together(&commands);
         drop(commands);
-        self.wait(sent, patience);
+        self.wait(sent, |by, is_done| pump.run(by, is_done), patience);
     }
 
     /// Waits as long as it pays.
-    fn wait(self, sent: impl Future<Output = Sent> + Send + 'static, patience: Duration) {
+    fn wait(
+        self,
+        sent: impl Future<Output = Sent> + Send + 'static,
+        pump: impl FnOnce(Instant, &mut dyn FnMut() -> bool),
+        patience: Duration,
+    ) {
         let shared = Arc::clone(&self.shared);
         let late = |batch: Self, sent| {
             let shared = Arc::clone(&batch.shared);
             shared.leave_finished(batch, sent);
         };
-        if let Some((batch, sent)) = run_or_leave(&shared.runtime, sent, self, patience, late) {
+        if let Some((batch, sent)) = run_or_leave(&shared.runtime, sent, pump, self, patience, late)
+        {
             batch.finish(sent);
         }
     }
@@ -243,7 +249,7 @@ impl Batch {
                         node: None,
                         began: now,
                     };
-                    alone.wait(rest, Duration::ZERO);
+                    alone.wait(rest, |_, _| {}, Duration::ZERO);
                 }
             }
         }

@@ -223,6 +223,7 @@ impl Keeper {
         let by = Instant::now() + self.connect_timeout;
         let Packed { bytes, count } = Packed::one(command);
         let replies = pipe.send(&bytes, count, by).ok_or_else(ended)?;
+        drop(pipe.pump());
         let replies = replies.await.map_err(|_| ended())?;
         let replies = replies.map_err(|Late| io::Error::from(io::ErrorKind::TimedOut))?;
         Ok(replies.into_iter().next().ok_or_else(ended)?)

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::connector::Connector;
 use super::learned::Learned;
 use super::link::{Link, Live};
-use super::pipe::Late;
+use super::pipe::{Late, Pump};
 use super::{Outcome, Packed};
 use crate::error::Error;
 
@@ -136,14 +136,33 @@ impl Node {
         packed: Packed,
         limit: Duration,
     ) -> impl Future<Output = Vec<Outcome>> + Send + 'static {
+        let (pump, outcomes) = self.send_pumped(line, packed, limit);
+        drop(pump);
+        outcomes
+    }
+
+    /// The same, for a thread that waits for the outcomes: it can read the replies itself.
+    pub(super) fn send_pumped(
+        &self,
+        line: Line,
+        packed: Packed,
+        limit: Duration,
+    ) -> (
+        Pump,
+        impl Future<Output = Vec<Outcome>> + Send + 'static + use<>,
+    ) {
         let Packed { bytes, count } = packed;
         let (link, live) = self.way(line);
         let sent = live.and_then(|live| {
             let replies = live.pipe.send(&bytes, count, Instant::now() + limit)?;
-            Some((replies, live.number))
+            Some((replies, live.number, live.pipe.pump()))
         });
+        let (sent, pump) = match sent {
+            Some((replies, number, pump)) => (Some((replies, number)), pump),
+            None => (None, Pump::idle()),
+        };
         let (complaints, connector) = (link.complaints(), self.connector.clone());
-        async move {
+        let outcomes = async move {
             let Some((replies, number)) = sent else {
                 return vec![Err(Error::Unreachable); count];
             };
@@ -161,6 +180,7 @@ impl Node {
             };
             complaints.suspect(number);
             vec![Err(failure); count]
-        }
+        };
+        (pump, outcomes)
     }
 }

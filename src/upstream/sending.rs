@@ -8,6 +8,7 @@ use futures_util::future::{Either, join_all};
 
 use super::cluster::{Cluster, Delivery};
 use super::node::Line;
+use super::pipe::Pump;
 use super::sent::Sent;
 use super::{Engine, NodeNumber, Outcome, Packed, Upstream};
 use crate::command::Command;
@@ -30,15 +31,21 @@ impl Upstream {
     pub(crate) fn send_together(
         &self,
         commands: &[Command],
-    ) -> impl Future<Output = Sent> + Send + 'static {
+    ) -> (Pump, impl Future<Output = Sent> + Send + 'static + use<>) {
         match &self.shared.engine {
-            Engine::One(_) => Either::Left(self.send(commands).map(Sent::done)),
+            Engine::One(node) => {
+                let limit = self.shared.command_timeout;
+                let packed = Packed::all(commands);
+                let (pump, outcomes) = node.send_pumped(Line::Common, packed, limit);
+                (pump, Either::Left(outcomes.map(Sent::done)))
+            }
             Engine::Cluster(cluster) => {
                 let mut delivery = self.delivery(cluster, Line::Common, commands);
-                Either::Right(async move {
+                let sent = Either::Right(async move {
                     delivery.step().await;
                     Sent::part(delivery)
-                })
+                });
+                (Pump::idle(), sent)
             }
         }
     }

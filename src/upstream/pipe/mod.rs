@@ -6,21 +6,24 @@
 //! it alone reads. (Measured beside the client library's connection, with 16 and 64 clients: a fifth to a tenth less CPU
 //! time a request.)
 
+mod socket;
+
 use std::collections::VecDeque;
 use std::future::Future;
 use std::io::{self, Write};
-use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use bytes::{Buf, BytesMut};
+use futures_util::future::Either;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::{Notify, oneshot};
 
 use super::resp::{Malformed, Reader};
 use super::stream::Stream;
 use crate::reply::Reply;
+use socket::Socket;
 
 /// What is read at once.
 const READ_SIZE: usize = 64 * 1024;
@@ -36,7 +39,7 @@ pub(super) struct Pipe {
 struct SendingEnd {
     shared: Arc<Shared>,
     /// The socket, if it is one that takes bytes as they are.
-    direct: Option<TcpStream>,
+    direct: Option<Arc<Socket>>,
 }
 
 #[derive(Debug)]
@@ -91,11 +94,16 @@ impl Pipe {
             to_write: Notify::new(),
             to_hurry: Notify::new(),
         });
+        let direct = stream.direct().map(|socket| Arc::new(Socket::new(socket)));
         let end = SendingEnd {
-            direct: stream.direct(),
+            direct: direct.clone(),
             shared: Arc::clone(&shared),
         };
-        (Self { end: Arc::new(end) }, drive(shared, stream))
+        let driver = match direct {
+            Some(socket) => Either::Left(socket::drive(shared, socket)),
+            None => Either::Right(drive(shared, stream)),
+        };
+        (Self { end: Arc::new(end) }, driver)
     }
 
     /// Sends commands, packed, that will have so many replies, and have them by a point in time. They are on their
@@ -120,7 +128,7 @@ impl Pipe {
         match &self.end.direct {
             // Whoever is at it goes on with this.
             _ if state.writing => {}
-            Some(socket) => self.write_to(socket, state),
+            Some(socket) => self.write_to(&socket.stream, state),
             None => {
                 drop(state);
                 shared.to_write.notify_one();
@@ -129,13 +137,21 @@ impl Pipe {
         Some(replies)
     }
 
+    /// A way to read replies on the thread that waits for them.
+    pub(super) fn pump(&self) -> Pump {
+        let socket = self.end.direct.as_ref();
+        Pump {
+            way: socket.map(|socket| (Arc::clone(&self.end.shared), Arc::clone(socket))),
+        }
+    }
+
     /// Whether a reply is being read of which so much is still to come that others should not wait behind it.
     pub(super) fn is_laden(&self) -> bool {
         self.end.shared.laden.load(Ordering::Relaxed)
     }
 
     /// Writes what there is to write, and what others add meanwhile.
-    fn write_to<'a>(&'a self, mut socket: &TcpStream, mut state: MutexGuard<'a, State>) {
+    fn write_to<'a>(&'a self, mut socket: &std::net::TcpStream, mut state: MutexGuard<'a, State>) {
         let shared = &self.end.shared;
         while !state.out.is_empty() {
             state.writing = true;
@@ -157,6 +173,33 @@ impl Pipe {
     }
 }
 
+/// Reads replies on the thread that waits for them. Dropped unused, it leaves that to the driver.
+pub(crate) struct Pump {
+    way: Option<(Arc<Shared>, Arc<Socket>)>,
+}
+
+impl Pump {
+    /// One that leaves all to the driver.
+    pub(super) fn idle() -> Self {
+        Self { way: None }
+    }
+
+    /// Reads until this point in time or until it is done, unless somebody else does.
+    pub(crate) fn run(mut self, by: Instant, is_done: &mut dyn FnMut() -> bool) {
+        if let Some((shared, socket)) = self.way.take() {
+            socket.read_until(&shared, by, is_done);
+        }
+    }
+}
+
+impl Drop for Pump {
+    fn drop(&mut self) {
+        if let Some((_, socket)) = &self.way {
+            socket.have_read();
+        }
+    }
+}
+
 impl Drop for SendingEnd {
     fn drop(&mut self) {
         self.shared.lock().closing = true;
@@ -172,10 +215,7 @@ async fn drive(shared: Arc<Shared>, stream: Stream) {
         ended = read(&shared, input) => log(ended),
         () = keep_time(&shared) => {}
     }
-    let mut state = shared.lock();
-    state.over = true;
-    // Those who wait are told by that.
-    state.waiting.clear();
+    shared.end();
 }
 
 fn log(ended: io::Result<()>) {
@@ -218,7 +258,7 @@ async fn read(shared: &Shared, mut input: ReadHalf<Stream>) -> io::Result<()> {
         while let Some(reply) = reader.next(&mut received).map_err(malformed)? {
             shared.hand_out(reply)?;
         }
-        shared.laden.store(reader.lacks_much(), Ordering::Relaxed);
+        shared.note_laden(&reader);
         if shared.lock().is_done() {
             return Ok(());
         }
@@ -250,6 +290,22 @@ fn malformed(_: Malformed) -> io::Error {
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that the connection has ended.
+    fn end(&self) {
+        let mut state = self.lock();
+        state.over = true;
+        // Those who wait are told by that.
+        state.waiting.clear();
+    }
+
+    fn is_waited_for(&self) -> bool {
+        !self.lock().waiting.is_empty()
+    }
+
+    fn note_laden(&self, reader: &Reader) {
+        self.laden.store(reader.lacks_much(), Ordering::Relaxed);
     }
 
     /// Gives a reply to whoever waits for it.
