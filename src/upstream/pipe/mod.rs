@@ -2,11 +2,15 @@
 //! replies to what it sent.
 //!
 //! Whoever sends writes to the socket itself, if it can be written to from any thread and nobody is at it; the
-//! thread that waits for replies would have to be woken for that. What the socket does not take, the driver writes;
-//! it alone reads. (Measured beside the client library's connection, with 16 and 64 clients: a fifth to a tenth less CPU
+//! thread that waits for replies would have to be woken for that. What the socket does not take, the driver writes; it
+//! reads where no thread does (`socket`), or alone (`stream`). (Measured beside the client library's connection, with 16 and 64 clients: a fifth to a tenth less CPU
 //! time a request.)
 
+mod pump;
 mod socket;
+mod stream;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -17,12 +21,12 @@ use std::time::Instant;
 
 use bytes::{Buf, BytesMut};
 use futures_util::future::Either;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::{Notify, oneshot};
 
 use super::resp::{Malformed, Reader};
 use super::stream::Stream;
 use crate::reply::Reply;
+pub(crate) use pump::Pump;
 use socket::Socket;
 
 /// What is read at once.
@@ -101,7 +105,7 @@ impl Pipe {
         };
         let driver = match direct {
             Some(socket) => Either::Left(socket::drive(shared, socket)),
-            None => Either::Right(drive(shared, stream)),
+            None => Either::Right(stream::drive(shared, stream)),
         };
         (Self { end: Arc::new(end) }, driver)
     }
@@ -140,9 +144,7 @@ impl Pipe {
     /// A way to read replies on the thread that waits for them.
     pub(super) fn pump(&self) -> Pump {
         let socket = self.end.direct.as_ref();
-        Pump {
-            way: socket.map(|socket| (Arc::clone(&self.end.shared), Arc::clone(socket))),
-        }
+        Pump::new(socket.map(|socket| (Arc::clone(&self.end.shared), Arc::clone(socket))))
     }
 
     /// Whether a reply is being read of which so much is still to come that others should not wait behind it.
@@ -173,33 +175,6 @@ impl Pipe {
     }
 }
 
-/// Reads replies on the thread that waits for them. Dropped unused, it leaves that to the driver.
-pub(crate) struct Pump {
-    way: Option<(Arc<Shared>, Arc<Socket>)>,
-}
-
-impl Pump {
-    /// One that leaves all to the driver.
-    pub(super) fn idle() -> Self {
-        Self { way: None }
-    }
-
-    /// Reads until this point in time or until it is done, unless somebody else does.
-    pub(crate) fn run(mut self, by: Instant, is_done: &mut dyn FnMut() -> bool) {
-        if let Some((shared, socket)) = self.way.take() {
-            socket.read_until(&shared, by, is_done);
-        }
-    }
-}
-
-impl Drop for Pump {
-    fn drop(&mut self) {
-        if let Some((_, socket)) = &self.way {
-            socket.have_read();
-        }
-    }
-}
-
 impl Drop for SendingEnd {
     fn drop(&mut self) {
         self.shared.lock().closing = true;
@@ -207,61 +182,9 @@ impl Drop for SendingEnd {
     }
 }
 
-/// Moves the bytes; ends when the connection has ended, or nobody needs it any more.
-async fn drive(shared: Arc<Shared>, stream: Stream) {
-    let (input, output) = tokio::io::split(stream);
-    tokio::select! {
-        ended = write(&shared, output) => log(ended),
-        ended = read(&shared, input) => log(ended),
-        () = keep_time(&shared) => {}
-    }
-    shared.end();
-}
-
 fn log(ended: io::Result<()>) {
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection broke");
-    }
-}
-
-/// Writes what senders have left.
-async fn write(shared: &Shared, mut output: WriteHalf<Stream>) -> io::Result<()> {
-    loop {
-        let out = {
-            let mut state = shared.lock();
-            if state.is_done() {
-                return Ok(());
-            }
-            let free = !state.writing && !state.out.is_empty();
-            state.writing |= free;
-            free.then(|| state.out.split())
-        };
-        let Some(out) = out else {
-            shared.to_write.notified().await;
-            continue;
-        };
-        output.write_all(&out).await?;
-        output.flush().await?;
-        shared.lock().writing = false;
-    }
-}
-
-/// Reads replies and hands them out.
-async fn read(shared: &Shared, mut input: ReadHalf<Stream>) -> io::Result<()> {
-    let mut reader = Reader::default();
-    let mut received = BytesMut::new();
-    loop {
-        received.reserve(READ_SIZE);
-        if input.read_buf(&mut received).await? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        while let Some(reply) = reader.next(&mut received).map_err(malformed)? {
-            shared.hand_out(reply)?;
-        }
-        shared.note_laden(&reader);
-        if shared.lock().is_done() {
-            return Ok(());
-        }
     }
 }
 
@@ -300,8 +223,28 @@ impl Shared {
         state.waiting.clear();
     }
 
-    fn is_waited_for(&self) -> bool {
-        !self.lock().waiting.is_empty()
+    /// Whether there is something for the driver to do when no thread reads any more.
+    fn needs_driver(&self) -> bool {
+        let state = self.lock();
+        state.closing || !state.waiting.is_empty()
+    }
+
+    /// Waits for what senders have left to be written, and takes it; whoever gets it is writing. `None` when nobody needs
+    /// the connection any more.
+    async fn next_out(&self) -> Option<BytesMut> {
+        loop {
+            {
+                let mut state = self.lock();
+                if state.is_done() {
+                    return None;
+                }
+                if !state.writing && !state.out.is_empty() {
+                    state.writing = true;
+                    return Some(state.out.split());
+                }
+            }
+            self.to_write.notified().await;
+        }
     }
 
     fn note_laden(&self, reader: &Reader) {

@@ -1,0 +1,51 @@
+//! A pipe over TLS or a Unix socket: its driver alone reads.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+
+use super::super::resp::Reader;
+use super::super::stream::Stream;
+use super::{READ_SIZE, Shared, keep_time, log, malformed};
+
+/// Moves the bytes; ends when the connection has ended, or nobody needs it any more.
+pub(super) async fn drive(shared: Arc<Shared>, stream: Stream) {
+    let (input, output) = tokio::io::split(stream);
+    tokio::select! {
+        ended = write(&shared, output) => log(ended),
+        ended = read(&shared, input) => log(ended),
+        () = keep_time(&shared) => {}
+    }
+    shared.end();
+}
+
+/// Writes what senders have left.
+async fn write(shared: &Shared, mut output: WriteHalf<Stream>) -> io::Result<()> {
+    while let Some(out) = shared.next_out().await {
+        output.write_all(&out).await?;
+        output.flush().await?;
+        shared.lock().writing = false;
+    }
+    Ok(())
+}
+
+/// Reads replies and hands them out.
+async fn read(shared: &Shared, mut input: ReadHalf<Stream>) -> io::Result<()> {
+    let mut reader = Reader::default();
+    let mut received = BytesMut::new();
+    loop {
+        received.reserve(READ_SIZE);
+        if input.read_buf(&mut received).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        while let Some(reply) = reader.next(&mut received).map_err(malformed)? {
+            shared.hand_out(reply)?;
+        }
+        shared.note_laden(&reader);
+        if shared.lock().is_done() {
+            return Ok(());
+        }
+    }
+}

@@ -1,0 +1,262 @@
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::mpsc;
+use std::task::{Context, Waker};
+use std::thread;
+use std::time::Duration;
+
+use super::*;
+use crate::command::Command;
+use crate::upstream::packed::Packed;
+
+/// Longer than anything here takes.
+const LONG: Duration = Duration::from_secs(20);
+
+/// A pipe, and the other end of its connection.
+struct Ends {
+    runtime: tokio::runtime::Runtime,
+    pipe: Pipe,
+    driver: tokio::task::JoinHandle<()>,
+    server: TcpStream,
+}
+
+fn ends() -> Ends {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let client = TcpStream::connect(listener.local_addr().expect("its address")).expect("a socket");
+    client.set_nonblocking(true).expect("a socket");
+    let (server, _) = listener.accept().expect("the client");
+    let runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = { runtime }
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let within = runtime.enter();
+    let stream = tokio::net::TcpStream::from_std(client).expect("a socket");
+    let (pipe, driver) = Pipe::new(Box::new(stream));
+    let driver = tokio::spawn(driver);
+    drop(within);
+    Ends {
+        runtime,
+        pipe,
+        driver,
+        server,
+    }
+}
+
+/// Replies to every command with its last part, until the end.
+fn echo(mut stream: &TcpStream) {
+    let (mut reader, mut received) = (Reader::default(), BytesMut::new());
+    let mut piece = [0; 4096];
+    while let Ok(length @ 1..) = stream.read(&mut piece) {
+        received.extend_from_slice(&piece[..length]);
+        while let Ok(Some(Reply::Array(parts))) = reader.next(&mut received) {
+            let Some(Reply::Bulk(last)) = parts.last() else {
+                panic!("not a command: {parts:?}");
+            };
+            let reply = format!("${}\r\n{}\r\n", last.len(), String::from_utf8_lossy(last));
+            if stream.write_all(reply.as_bytes()).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+fn send(pipe: &Pipe, text: &str) -> Replies {
+    let packed = Packed::one(&Command::new("ECHO").arg(text.to_owned()));
+    let by = Instant::now() + LONG;
+    pipe.send(&packed.bytes, packed.count, by)
+        .expect("a connection")
+}
+
+fn text(replies: Result<Vec<Reply>, Late>) -> String {
+    match &replies.expect("in time")[..] {
+        [Reply::Bulk(text)] => String::from_utf8_lossy(text).into_owned(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Reads on this thread for at most so long; `None` if nothing has come by then.
+fn read_here(pipe: &Pipe, replies: &mut Replies, time: Duration) -> Option<String> {
+    let mut come = None;
+    pipe.pump().run(Instant::now() + time, &mut || {
+        let polled = pin!(&mut *replies).poll(&mut Context::from_waker(Waker::noop()));
+        if let std::task::Poll::Ready(replies) = polled {
+            come = Some(text(replies.expect("the connection lives")));
+        }
+        come.is_some()
+    });
+    come
+}
+
+#[test]
+fn everybody_has_their_own_replies_whoever_reads() {
+    let Ends {
+        runtime,
+        pipe,
+        server,
+        ..
+    } = ends();
+    thread::scope(|scope| {
+        scope.spawn(|| echo(&server));
+        let clients = (0..6).map(|client| {
+            let (pipe, handle) = (pipe.clone(), runtime.handle().clone());
+            scope.spawn(move || {
+                for number in 0..500 {
+                    let expected = format!("{client}-{number}");
+                    let mut replies = send(&pipe, &expected);
+                    // Some read themselves, some give up soon, and some leave it all to the driver.
+                    let here = match (client + number) % 3 {
+                        0 => read_here(&pipe, &mut replies, LONG),
+                        1 => read_here(&pipe, &mut replies, Duration::from_micros(50)),
+                        _ => {
+                            drop(pipe.pump());
+                            None
+                        }
+                    };
+                    let come = here.unwrap_or_else(|| {
+                        let replies = handle.block_on(replies);
+                        text(replies.expect("the connection lives"))
+                    });
+                    assert_eq!(come, expected);
+                }
+            })
+        });
+        let clients: Vec<_> = clients.collect();
+        for client in clients {
+            client.join().expect("its replies");
+        }
+        server.shutdown(std::net::Shutdown::Both).expect("a socket");
+    });
+}
+
+#[test]
+fn what_a_thread_does_not_wait_for_is_read_by_the_driver() {
+    let Ends {
+        runtime,
+        pipe,
+        server,
+        ..
+    } = ends();
+    let mut replies = send(&pipe, "late");
+    assert_eq!(
+        read_here(&pipe, &mut replies, Duration::from_millis(1)),
+        None
+    );
+    thread::scope(|scope| {
+        scope.spawn(|| echo(&server));
+        let replies = runtime.block_on(replies).expect("the connection lives");
+        assert_eq!(text(replies), "late");
+        server.shutdown(std::net::Shutdown::Both).expect("a socket");
+    });
+}
+
+#[test]
+fn the_end_is_noticed_while_nobody_waits() {
+    let Ends {
+        runtime,
+        pipe,
+        driver,
+        server,
+    } = ends();
+    thread::scope(|scope| {
+        scope.spawn(|| echo(&server));
+        // From here on the runtime's poller does not know the socket.
+        let mut replies = send(&pipe, "here");
+        assert_eq!(
+            read_here(&pipe, &mut replies, LONG).as_deref(),
+            Some("here")
+        );
+        server.shutdown(std::net::Shutdown::Both).expect("a socket");
+    });
+    let ended = runtime.block_on(async { tokio::time::timeout(LONG, driver).await });
+    ended.expect("it ends").expect("without a panic");
+    assert!(pipe.send(b"", 1, Instant::now() + LONG).is_none());
+}
+
+#[test]
+fn the_end_is_told_to_who_reads() {
+    let Ends {
+        runtime,
+        pipe,
+        driver,
+        server,
+    } = ends();
+    let mut replies = send(&pipe, "never");
+    thread::scope(|scope| {
+        scope.spawn(|| drop(server));
+        pipe.pump()
+            .run(Instant::now() + LONG, &mut || !replies.is_empty());
+    });
+    let replies = runtime.block_on(async { tokio::time::timeout(LONG, &mut replies).await });
+    assert!(replies.expect("at once").is_err());
+    let ended = runtime.block_on(async { tokio::time::timeout(LONG, driver).await });
+    ended.expect("it ends").expect("without a panic");
+}
+
+#[test]
+fn nothing_is_handed_out_after_what_is_no_reply() {
+    let Ends {
+        runtime,
+        pipe,
+        mut server,
+        ..
+    } = ends();
+    let mut broken = send(&pipe, "broken");
+    let next = send(&pipe, "next");
+    server.write_all(b"what?\r\n+next\r\n").expect("a socket");
+    // The driver may have read it before.
+    let soon = Instant::now() + Duration::from_millis(100);
+    pipe.pump().run(soon, &mut || !broken.is_empty());
+    assert!(runtime.block_on(&mut broken).is_err());
+    assert!(runtime.block_on(next).is_err());
+}
+
+#[test]
+fn a_thread_that_panics_leaves_nobody_waiting() {
+    let Ends {
+        runtime,
+        pipe,
+        server,
+        ..
+    } = ends();
+    let replies = send(&pipe, "not lost");
+    let panicked = catch_unwind(AssertUnwindSafe(|| {
+        pipe.pump()
+            .run(Instant::now() + LONG, &mut || panic!("as a test has it"));
+    }));
+    assert!(panicked.is_err());
+    thread::scope(|scope| {
+        scope.spawn(|| echo(&server));
+        let replies = runtime.block_on(async { tokio::time::timeout(LONG, replies).await });
+        let replies = replies.expect("at once").expect("the connection lives");
+        assert_eq!(text(replies), "not lost");
+        server.shutdown(std::net::Shutdown::Both).expect("a socket");
+    });
+}
+
+#[test]
+fn a_pipe_that_nobody_needs_ends() {
+    let Ends {
+        runtime,
+        pipe,
+        driver,
+        server,
+    } = ends();
+    let (sender, receiver) = mpsc::channel();
+    thread::scope(|scope| {
+        scope.spawn(|| echo(&server));
+        let mut replies = send(&pipe, "last");
+        assert_eq!(
+            read_here(&pipe, &mut replies, LONG).as_deref(),
+            Some("last")
+        );
+        drop(pipe);
+        let ended = runtime.block_on(async { tokio::time::timeout(LONG, driver).await });
+        sender.send(ended.is_ok()).expect("the test waits");
+        server.shutdown(std::net::Shutdown::Both).expect("a socket");
+    });
+    assert_eq!(receiver.recv(), Ok(true));
+}
