@@ -1,3 +1,5 @@
+//! Who reads when, and that everybody has their own replies whoever it is.
+
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
