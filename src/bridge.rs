@@ -70,6 +70,9 @@ pub fn block_on<F: Future>(handle: &Handle, future: F) -> F::Output {
 /// when it goes on, this returns `None`, and `late` is called with `carry` and the result when there is one, on a thread of the
 /// runtime: it must only pass them on.
 ///
+/// While the thread waits it calls `pump`, once: it may do something that brings the work on, as a `current_thread` runtime
+/// would, until the point in time that it is given or until what it is given says that the work is done.
+///
 /// So a thread waits no longer than it pays to wait, however slow the upstream is, and a near upstream costs no
 /// further hand-over. (A task from the start would wake the runtime for every pipeline. Measured with one client: a
 /// quarter less CPU time a request, and 1.3 times as many requests.)
@@ -168,20 +171,16 @@ fn wait<F: Future>(
     WAKER.with(|waker| {
         let mut context = Context::from_waker(waker);
         let mut done = None;
-        pump(by, &mut || match work.as_mut().poll(&mut context) {
-            Poll::Ready(result) => {
+        let mut is_done = || {
+            if done.is_none()
+                && let Poll::Ready(result) = work.as_mut().poll(&mut context)
+            {
                 done = Some(result);
-                true
             }
-            Poll::Pending => false,
-        });
-        if done.is_some() {
-            return done;
-        }
-        loop {
-            if let Poll::Ready(result) = work.as_mut().poll(&mut context) {
-                return Some(result);
-            }
+            done.is_some()
+        };
+        pump(by, &mut is_done);
+        while !is_done() {
             let left = by.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return None;
@@ -189,6 +188,7 @@ fn wait<F: Future>(
             // Woken without a reason, it looks again.
             thread::park_timeout(left);
         }
+        done
     })
 }
 
@@ -242,6 +242,21 @@ mod tests {
         let patience = Duration::from_secs(10);
         let back = run_or_leave(bridge.handle(), work, |_, _| {}, "mine", patience, late);
         assert_eq!(back, Some(("mine", true)));
+    }
+
+    #[test]
+    fn a_thread_that_waits_can_bring_the_work_on() {
+        let bridge = Bridge::new(1).expect("a runtime");
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        let pump = |_, is_done: &mut dyn FnMut() -> bool| {
+            assert!(!is_done());
+            sender.send(7).expect("it is waited for");
+            assert!(is_done() && is_done());
+        };
+        let patience = Duration::from_secs(10);
+        let late = |_, _| panic!("the thread was there");
+        let back = run_or_leave(bridge.handle(), receiver, pump, "mine", patience, late);
+        assert_eq!(back, Some(("mine", Ok(7))));
     }
 
     #[test]
