@@ -2,9 +2,9 @@
 //! replies to what it sent.
 //!
 //! Whoever sends writes to the socket itself, if it can be written to from any thread and nobody is at it; the
-//! thread that waits for replies would have to be woken for that. What the socket does not take, the driver writes; it
-//! reads where no thread does (`socket`), or alone (`stream`). (Measured beside the client library's connection, with 16 and 64 clients: a fifth to a tenth less CPU
-//! time a request.)
+//! driver, a task, would have to be woken for that. What the socket does not take, the driver writes; it reads where no
+//! thread does (`socket`), or alone (`stream`). (Measured beside the client library's connection, with 16 and 64 clients: a
+//! fifth to a tenth less CPU time a request.)
 
 mod poller;
 mod pump;
