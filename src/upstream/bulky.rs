@@ -12,7 +12,7 @@ use crate::command::Command;
 use crate::reply::Reply;
 
 /// Bytes that are large: to move them takes about as long as Redis does for some ten small commands.
-pub(super) const LARGE: usize = 128 * 1024;
+const LARGE: usize = 128 * 1024;
 
 /// What an element of an array comes to besides its own bytes.
 const ELEMENT: usize = 8;

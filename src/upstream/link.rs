@@ -222,8 +222,9 @@ impl Keeper {
         let ended = || io::Error::from(io::ErrorKind::BrokenPipe);
         let by = Instant::now() + self.connect_timeout;
         let Packed { bytes, count } = Packed::one(command);
-        let replies = pipe.send(&bytes, count, by).ok_or_else(ended)?;
-        drop(pipe.pump());
+        let (replies, pump) = pipe.send(&bytes, count, by).ok_or_else(ended)?;
+        // No thread waits here.
+        drop(pump);
         let replies = replies.await.map_err(|_| ended())?;
         let replies = replies.map_err(|Late| io::Error::from(io::ErrorKind::TimedOut))?;
         Ok(replies.into_iter().next().ok_or_else(ended)?)

@@ -154,13 +154,11 @@ impl Node {
         let Packed { bytes, count } = packed;
         let (link, live) = self.way(line);
         let sent = live.and_then(|live| {
-            let replies = live.pipe.send(&bytes, count, Instant::now() + limit)?;
-            Some((replies, live.number, live.pipe.pump()))
+            let (replies, pump) = live.pipe.send(&bytes, count, Instant::now() + limit)?;
+            Some((pump, (replies, live.number)))
         });
-        let (sent, pump) = match sent {
-            Some((replies, number, pump)) => (Some((replies, number)), pump),
-            None => (None, Pump::idle()),
-        };
+        let (pump, sent) = sent.unzip();
+        let pump = pump.unwrap_or_else(Pump::idle);
         let (complaints, connector) = (link.complaints(), self.connector.clone());
         let outcomes = async move {
             let Some((replies, number)) = sent else {

@@ -113,8 +113,9 @@ impl Pipe {
     }
 
     /// Sends commands, packed, that will have so many replies, and have them by a point in time. They are on their
-    /// way when this returns; `None` if the connection has ended before.
-    pub(super) fn send(&self, packed: &[u8], count: usize, by: Instant) -> Option<Replies> {
+    /// way when this returns; `None` if the connection has ended before. Who waits for the replies can read them by the
+    /// pump.
+    pub(super) fn send(&self, packed: &[u8], count: usize, by: Instant) -> Option<(Replies, Pump)> {
         let (whole, replies) = oneshot::channel();
         let shared = &self.end.shared;
         let mut state = shared.lock();
@@ -140,13 +141,9 @@ impl Pipe {
                 shared.to_write.notify_one();
             }
         }
-        Some(replies)
-    }
-
-    /// A way to read replies on the thread that waits for them.
-    pub(super) fn pump(&self) -> Pump {
         let socket = self.end.direct.as_ref();
-        Pump::new(socket.map(|socket| (Arc::clone(&self.end.shared), Arc::clone(socket))))
+        let way = socket.map(|socket| (Arc::clone(shared), Arc::clone(socket)));
+        Some((replies, Pump::new(way)))
     }
 
     /// Whether a reply is being read of which so much is still to come that others should not wait behind it.
@@ -249,8 +246,13 @@ impl Shared {
         }
     }
 
-    fn note_laden(&self, reader: &Reader) {
+    /// Hands out the replies that have been received as a whole.
+    fn hand_out_whole(&self, reader: &mut Reader, received: &mut BytesMut) -> io::Result<()> {
+        while let Some(reply) = reader.next(received).map_err(malformed)? {
+            self.hand_out(reply)?;
+        }
         self.laden.store(reader.lacks_much(), Ordering::Relaxed);
+        Ok(())
     }
 
     /// Gives a reply to whoever waits for it.

@@ -204,11 +204,8 @@ impl Input {
         }
         // Until it is known to be otherwise.
         self.broken = true;
-        while let Some(reply) = self.reader.next(&mut self.received).map_err(malformed)? {
-            shared.hand_out(reply)?;
-        }
+        shared.hand_out_whole(&mut self.reader, &mut self.received)?;
         self.broken = false;
-        shared.note_laden(&self.reader);
         Ok(())
     }
 }

@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 
 use super::super::resp::Reader;
 use super::super::stream::Stream;
-use super::{READ_SIZE, Shared, keep_time, log, malformed};
+use super::{READ_SIZE, Shared, keep_time, log};
 
 /// Moves the bytes; ends when the connection has ended, or nobody needs it any more.
 pub(super) async fn drive(shared: Arc<Shared>, stream: Stream) {
@@ -40,10 +40,7 @@ async fn read(shared: &Shared, mut input: ReadHalf<Stream>) -> io::Result<()> {
         if input.read_buf(&mut received).await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        while let Some(reply) = reader.next(&mut received).map_err(malformed)? {
-            shared.hand_out(reply)?;
-        }
-        shared.note_laden(&reader);
+        shared.hand_out_whole(&mut reader, &mut received)?;
         if shared.lock().is_done() {
             return Ok(());
         }

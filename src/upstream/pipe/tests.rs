@@ -4,7 +4,6 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
-use std::sync::mpsc;
 use std::task::{Context, Waker};
 use std::thread;
 use std::time::Duration;
@@ -66,7 +65,13 @@ fn echo(mut stream: &TcpStream) {
     }
 }
 
-fn send(pipe: &Pipe, text: &str) -> Replies {
+/// What a future comes to, which is soon.
+fn soon<T>(runtime: &tokio::runtime::Runtime, future: impl Future<Output = T>) -> T {
+    let within = runtime.block_on(async { tokio::time::timeout(LONG, future).await });
+    within.expect("in time")
+}
+
+fn send(pipe: &Pipe, text: &str) -> (Replies, Pump) {
     let packed = Packed::one(&Command::new("ECHO").arg(text.to_owned()));
     let by = Instant::now() + LONG;
     pipe.send(&packed.bytes, packed.count, by)
@@ -81,9 +86,9 @@ fn text(replies: Result<Vec<Reply>, Late>) -> String {
 }
 
 /// Reads on this thread for at most so long; `None` if nothing has come by then.
-fn read_here(pipe: &Pipe, replies: &mut Replies, time: Duration) -> Option<String> {
+fn read_here(replies: &mut Replies, pump: Pump, time: Duration) -> Option<String> {
     let mut come = None;
-    pipe.pump().run(Instant::now() + time, &mut || {
+    pump.run(Instant::now() + time, &mut || {
         let polled = pin!(&mut *replies).poll(&mut Context::from_waker(Waker::noop()));
         if let std::task::Poll::Ready(replies) = polled {
             come = Some(text(replies.expect("the connection lives")));
@@ -108,13 +113,13 @@ fn everybody_has_their_own_replies_whoever_reads() {
             scope.spawn(move || {
                 for number in 0..500 {
                     let expected = format!("{client}-{number}");
-                    let mut replies = send(&pipe, &expected);
+                    let (mut replies, pump) = send(&pipe, &expected);
                     // Some read themselves, some give up soon, and some leave it all to the driver.
                     let here = match (client + number) % 3 {
-                        0 => read_here(&pipe, &mut replies, LONG),
-                        1 => read_here(&pipe, &mut replies, Duration::from_micros(50)),
+                        0 => read_here(&mut replies, pump, LONG),
+                        1 => read_here(&mut replies, pump, Duration::from_micros(50)),
                         _ => {
-                            drop(pipe.pump());
+                            drop(pump);
                             None
                         }
                     };
@@ -142,14 +147,14 @@ fn what_a_thread_does_not_wait_for_is_read_by_the_driver() {
         server,
         ..
     } = ends();
-    let mut replies = send(&pipe, "late");
+    let (mut replies, pump) = send(&pipe, "late");
     assert_eq!(
-        read_here(&pipe, &mut replies, Duration::from_millis(1)),
+        read_here(&mut replies, pump, Duration::from_millis(1)),
         None
     );
     thread::scope(|scope| {
         scope.spawn(|| echo(&server));
-        let replies = runtime.block_on(replies).expect("the connection lives");
+        let replies = soon(&runtime, replies).expect("the connection lives");
         assert_eq!(text(replies), "late");
         server.shutdown(std::net::Shutdown::Both).expect("a socket");
     });
@@ -166,15 +171,11 @@ fn the_end_is_noticed_while_nobody_waits() {
     thread::scope(|scope| {
         scope.spawn(|| echo(&server));
         // From here on the runtime's poller does not know the socket.
-        let mut replies = send(&pipe, "here");
-        assert_eq!(
-            read_here(&pipe, &mut replies, LONG).as_deref(),
-            Some("here")
-        );
+        let (mut replies, pump) = send(&pipe, "here");
+        assert_eq!(read_here(&mut replies, pump, LONG).as_deref(), Some("here"));
         server.shutdown(std::net::Shutdown::Both).expect("a socket");
     });
-    let ended = runtime.block_on(async { tokio::time::timeout(LONG, driver).await });
-    ended.expect("it ends").expect("without a panic");
+    soon(&runtime, driver).expect("without a panic");
     assert!(pipe.send(b"", 1, Instant::now() + LONG).is_none());
 }
 
@@ -186,16 +187,13 @@ fn the_end_is_told_to_who_reads() {
         driver,
         server,
     } = ends();
-    let mut replies = send(&pipe, "never");
+    let (replies, pump) = send(&pipe, "never");
     thread::scope(|scope| {
         scope.spawn(|| drop(server));
-        pipe.pump()
-            .run(Instant::now() + LONG, &mut || !replies.is_empty());
+        pump.run(Instant::now() + LONG, &mut || !replies.is_empty());
     });
-    let replies = runtime.block_on(async { tokio::time::timeout(LONG, &mut replies).await });
-    assert!(replies.expect("at once").is_err());
-    let ended = runtime.block_on(async { tokio::time::timeout(LONG, driver).await });
-    ended.expect("it ends").expect("without a panic");
+    assert!(soon(&runtime, replies).is_err());
+    soon(&runtime, driver).expect("without a panic");
 }
 
 #[test]
@@ -206,14 +204,15 @@ fn nothing_is_handed_out_after_what_is_no_reply() {
         mut server,
         ..
     } = ends();
-    let mut broken = send(&pipe, "broken");
-    let next = send(&pipe, "next");
+    let (broken, pump) = send(&pipe, "broken");
+    // This one is not to have the driver read.
+    let (next, _unused) = send(&pipe, "next");
     server.write_all(b"what?\r\n+next\r\n").expect("a socket");
     // The driver may have read it before.
-    let soon = Instant::now() + Duration::from_millis(100);
-    pipe.pump().run(soon, &mut || !broken.is_empty());
-    assert!(runtime.block_on(&mut broken).is_err());
-    assert!(runtime.block_on(next).is_err());
+    let by = Instant::now() + Duration::from_millis(100);
+    pump.run(by, &mut || !broken.is_empty());
+    assert!(soon(&runtime, broken).is_err());
+    assert!(soon(&runtime, next).is_err());
 }
 
 #[test]
@@ -224,16 +223,14 @@ fn a_thread_that_panics_leaves_nobody_waiting() {
         server,
         ..
     } = ends();
-    let replies = send(&pipe, "not lost");
+    let (replies, pump) = send(&pipe, "not lost");
     let panicked = catch_unwind(AssertUnwindSafe(|| {
-        pipe.pump()
-            .run(Instant::now() + LONG, &mut || panic!("as a test has it"));
+        pump.run(Instant::now() + LONG, &mut || panic!("as a test has it"));
     }));
     assert!(panicked.is_err());
     thread::scope(|scope| {
         scope.spawn(|| echo(&server));
-        let replies = runtime.block_on(async { tokio::time::timeout(LONG, replies).await });
-        let replies = replies.expect("at once").expect("the connection lives");
+        let replies = soon(&runtime, replies).expect("the connection lives");
         assert_eq!(text(replies), "not lost");
         server.shutdown(std::net::Shutdown::Both).expect("a socket");
     });
@@ -247,18 +244,14 @@ fn a_pipe_that_nobody_needs_ends() {
         driver,
         server,
     } = ends();
-    let (sender, receiver) = mpsc::channel();
-    thread::scope(|scope| {
+    let ended = thread::scope(|scope| {
         scope.spawn(|| echo(&server));
-        let mut replies = send(&pipe, "last");
-        assert_eq!(
-            read_here(&pipe, &mut replies, LONG).as_deref(),
-            Some("last")
-        );
+        let (mut replies, pump) = send(&pipe, "last");
+        assert_eq!(read_here(&mut replies, pump, LONG).as_deref(), Some("last"));
         drop(pipe);
         let ended = runtime.block_on(async { tokio::time::timeout(LONG, driver).await });
-        sender.send(ended.is_ok()).expect("the test waits");
         server.shutdown(std::net::Shutdown::Both).expect("a socket");
+        ended
     });
-    assert_eq!(receiver.recv(), Ok(true));
+    ended.expect("before the server").expect("without a panic");
 }
