@@ -8,24 +8,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::budget::Reservation;
-use super::connection::Connection;
-use super::entry::{Answer, Entry, any_unknown, plan};
-use super::handover::hand_over;
-use super::panics::{guarded, unwinding};
-use super::plan::{Apart, Ask, Lane, Step};
-use super::problem::Problem;
-use super::response::Form;
-use super::service::{Trim, send_apart};
+use super::panics::guarded;
 use super::table::Ready;
 use super::turn::Shared;
-use super::waiting::Waiting;
+use super::work::Work;
 use crate::bridge::run_or_leave;
 use crate::command::Command;
-use crate::upstream::{NodeNumber, Outcome, Sent, Share, Ticket};
-
-/// Requests of one connection in one batch; its others have to wait for their turn.
-const MAX_REQUESTS: usize = 128;
+use crate::upstream::{NodeNumber, Outcome, Sent, Share};
 
 /// The connections whose requests need Redis, and what they want of it.
 pub(super) struct Batch {
@@ -35,15 +24,6 @@ pub(super) struct Batch {
     /// The one that all the commands go to; `None` if there are several.
     node: Option<NodeNumber>,
     began: Instant,
-}
-
-/// A connection and its requests, in order.
-struct Work {
-    key: usize,
-    connection: Box<Connection>,
-    entries: Vec<Entry>,
-    /// Whether more whole requests may have been received.
-    more: bool,
 }
 
 /// Serves connections that are ready.
@@ -86,7 +66,7 @@ fn serve_together(
         let before = batch.commands.len();
         let key = ready.key;
         let gathered = guarded(shared, key, || {
-            gather(shared, ready, scratch, &mut batch.commands, now)
+            Work::gather(shared, ready, scratch, &mut batch.commands, now)
         });
         if gathered.is_none() {
             // Nobody is left to take their outcomes.
@@ -97,9 +77,7 @@ fn serve_together(
                 batch.take(work, before, &mut others);
             } else {
                 // Nothing to wait for.
-                guarded(shared, key, || {
-                    work.finish(shared, &mut VecDeque::new(), now)
-                });
+                finish(shared, work, VecDeque::new(), now);
             }
         }
     }
@@ -111,68 +89,18 @@ fn serve_together(
     }
 }
 
-/// Reads a connection and plans its requests. `None` if it broke.
-fn gather(
-    shared: &Shared,
-    ready: Ready,
-    scratch: &mut [u8],
-    commands: &mut Vec<Command>,
-    now: Instant,
-) -> Option<Work> {
-    let Ready {
-        key,
-        mut connection,
-        signal,
-    } = ready;
-    connection.note(signal);
-    let alive = connection
-        .send(now)
-        .and_then(|()| connection.receive(scratch, now));
-    if alive.is_err() {
-        shared.table.remove(key);
-        return None;
-    }
-    let mut work = Work {
-        key,
-        connection,
-        entries: Vec::new(),
-        more: false,
-    };
-    if let Some((waiting, outcomes)) = work.connection.take_done() {
-        let entry = Entry::done(*waiting, outcomes);
-        let last = !entry.form.keep_alive;
-        work.entries.push(entry);
-        if last {
-            return Some(work);
-        }
-    } else if work.connection.has_given_up() {
-        shared.table.remove(key);
-        return None;
-    }
-    while let Some(next) = work
-        .connection
-        .next(shared.limits, &shared.budget, &shared.service, now)
-    {
-        let entry = plan(&shared.service, next, commands);
-        let takes_over = matches!(entry.answer, Answer::Stream(_) | Answer::Apart(..));
-        // What is behind it is taken up when it has been answered.
-        let goes_on = matches!(entry.answer, Answer::Between(..));
-        work.more |= goes_on;
-        let last = !entry.form.keep_alive || takes_over || goes_on;
-        work.entries.push(entry);
-        if last {
-            break;
-        }
-        if work.entries.len() == MAX_REQUESTS.min(work.connection.window()) {
-            work.more = true;
-            break;
-        }
-    }
-    work.connection.release_received();
-    Some(work)
-}
-
 impl Batch {
+    /// One of a single connection.
+    fn of_one(shared: &Arc<Shared>, work: Work, commands: Vec<Command>, began: Instant) -> Self {
+        Self {
+            shared: Arc::clone(shared),
+            work: vec![work],
+            commands,
+            node: None,
+            began,
+        }
+    }
+
     /// Takes work whose commands have been added from a place on; or has another take it, if they go
     /// elsewhere than those before them.
     fn take(&mut self, work: Work, place: usize, others: &mut Vec<Self>) {
@@ -233,26 +161,23 @@ impl Batch {
         let now = Instant::now();
         self.shared.pace.note(now - self.began);
         for work in std::mem::take(&mut self.work) {
-            let key = work.key;
             // Its own share, whatever it does with it.
             match sent.share(work.commands()) {
-                Share::Done(mut outcomes) => {
-                    guarded(&self.shared, key, || {
-                        work.finish(&self.shared, &mut outcomes, now)
-                    });
-                }
+                Share::Done(outcomes) => finish(&self.shared, work, outcomes, now),
                 Share::Open(rest) => {
-                    let alone = Self {
-                        shared: Arc::clone(&self.shared),
-                        work: vec![work],
-                        commands: Vec::new(),
-                        node: None,
-                        began: now,
-                    };
+                    let alone = Self::of_one(&self.shared, work, Vec::new(), now);
                     alone.wait(rest, |_, _| {}, Duration::ZERO);
                 }
             }
         }
+    }
+}
+
+/// Answers a connection's requests. If one of them asks for more, that is sent, and left with the runtime.
+fn finish(shared: &Arc<Shared>, work: Work, outcomes: VecDeque<Outcome>, now: Instant) {
+    let asks = guarded(shared, work.key, || work.finish(shared, outcomes, now));
+    if let Some((work, commands)) = asks.flatten() {
+        Batch::of_one(shared, work, commands, now).send(Duration::ZERO);
     }
 }
 
@@ -262,168 +187,5 @@ impl Drop for Batch {
         for work in &self.work {
             self.shared.table.remove(work.key);
         }
-    }
-}
-
-/// The outcomes of a request's commands. They have to be taken whether or not they are answered.
-///
-/// After an outcome that nobody knows the connection ends, and what was pipelined behind it is not taken up: it
-/// could overtake.
-fn take_share(outcomes: &mut VecDeque<Outcome>, count: usize, form: &mut Form) -> Vec<Outcome> {
-    let share: Vec<_> = outcomes.drain(..count.min(outcomes.len())).collect();
-    form.keep_alive &= !any_unknown(&share);
-    share
-}
-
-impl Work {
-    /// How many commands it has in the batch.
-    fn commands(&self) -> usize {
-        self.entries.iter().map(Entry::commands).sum()
-    }
-
-    fn finish(mut self, shared: &Arc<Shared>, outcomes: &mut VecDeque<Outcome>, now: Instant) {
-        let mut endless = None;
-        // Whether the connection has been given its last answer.
-        let mut closed = false;
-        let mut entries = std::mem::take(&mut self.entries).into_iter().peekable();
-        while let Some(entry) = entries.next() {
-            let Entry {
-                mut form,
-                trim,
-                answer,
-                body,
-            } = entry;
-            let response = match answer {
-                Answer::Here(response) => response,
-                Answer::Asked(count, respond, ticket) => {
-                    let share = take_share(outcomes, count, &mut form);
-                    ticket.note(&share);
-                    drop(ticket);
-                    if closed {
-                        continue;
-                    }
-                    let responded = unwinding(&trim, || respond(share)).unwrap_or_else(Err);
-                    responded.unwrap_or_else(|problem| trim.problem(problem))
-                }
-                Answer::Between(count, decide, ticket) => {
-                    let share = take_share(outcomes, count, &mut form);
-                    drop(ticket);
-                    if closed {
-                        continue;
-                    }
-                    let step = unwinding(&trim, || decide(share)).unwrap_or_else(Err);
-                    match step {
-                        Ok(Step::Done(response)) => response,
-                        Ok(Step::Ask(ask)) => match shared.upstream.admit(&ask.commands) {
-                            Ok(ticket) => {
-                                let rest = (form, trim, body);
-                                return self.ask_again(shared, ask, ticket, rest, now);
-                            }
-                            Err(error) => trim.problem(error.into()),
-                        },
-                        Err(problem) => trim.problem(problem),
-                    }
-                }
-                Answer::Stream(_) | Answer::Apart(..) if closed => continue,
-                Answer::Apart(..) if shared.is_stopping() => {
-                    let problem =
-                        Problem::new(503, "the gateway is shutting down; nothing was done");
-                    trim.problem(problem)
-                }
-                Answer::Apart(apart, ticket) => {
-                    return self.wait_for(shared, apart, (form, trim), (ticket, body), now);
-                }
-                Answer::Stream(stream) => {
-                    endless = Some((stream, form, trim));
-                    continue;
-                }
-            };
-            if closed {
-                continue;
-            }
-            form.keep_alive &= !(shared.is_stopping() && entries.peek().is_none());
-            closed = !form.keep_alive;
-            self.connection
-                .answer(response, &trim, &form, &shared.budget);
-        }
-        if closed {
-            self.connection.last_answer();
-            self.more = false;
-        }
-        self.connection.invite_body();
-        match endless {
-            Some((stream, form, trim)) => {
-                hand_over(shared, self.key, *self.connection, stream, form, trim, now);
-            }
-            None => self.put_back(shared, now),
-        }
-    }
-
-    /// Sends what the last request still asks for, and leaves it with the runtime. What has been answered
-    /// before waits with it.
-    fn ask_again(
-        mut self,
-        shared: &Arc<Shared>,
-        ask: Ask,
-        ticket: Ticket,
-        (form, trim, body): (Form, Trim, Option<Reservation>),
-        now: Instant,
-    ) {
-        self.entries.push(Entry {
-            form,
-            trim,
-            answer: Answer::Asked(ask.commands.len(), ask.respond, ticket),
-            body,
-        });
-        let batch = Batch {
-            shared: Arc::clone(shared),
-            work: vec![self],
-            commands: ask.commands,
-            node: None,
-            began: now,
-        };
-        batch.send(Duration::ZERO);
-    }
-
-    /// Sends what there is to send, and puts the connection back to rest.
-    fn put_back(mut self, shared: &Shared, now: Instant) {
-        let broken = self.connection.send(now).is_err();
-        let more = self.more || self.connection.has_more();
-        if broken || (self.connection.is_over() && !more) {
-            shared.table.remove(self.key);
-            return;
-        }
-        let deadline = self.connection.deadline(&shared.config);
-        if shared
-            .table
-            .put_back(self.key, self.connection, deadline, more)
-        {
-            shared.wake();
-        }
-    }
-
-    /// Sends commands apart from those of others, and lets the connection wait for them.
-    fn wait_for(
-        mut self,
-        shared: &Arc<Shared>,
-        apart: Apart,
-        (form, trim): (Form, Trim),
-        held: (Ticket, Option<Reservation>),
-        now: Instant,
-    ) {
-        let commands = send_apart(&shared.upstream, &apart);
-        let (key, table) = (self.key, Arc::clone(shared));
-        let arrived = move || {
-            table.table.look_at(key);
-            table.wake();
-        };
-        // Only what may block is given up with its client; all else has run, and may be asked for by one that
-        // has merely said all it has to say.
-        let blocks = apart.lane == Lane::Own;
-        let parts = (form, trim, apart.respond);
-        let waiting = Waiting::start(parts, held, commands, arrived, &shared.runtime);
-        self.connection.wait_for(waiting, blocks);
-        self.more = false;
-        self.put_back(shared, now);
     }
 }

@@ -4,9 +4,11 @@
 //! The socket is non-blocking and its events are edge-triggered: whatever stops reading before the kernel has
 //! no more must come back by itself.
 
+mod deadlines;
+
 use std::io::{self, Read};
 use std::net::{Shutdown, TcpStream};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::BytesMut;
 use tiny_http::Method;
@@ -21,21 +23,15 @@ use super::request::Request;
 use super::response::{Form, Response};
 use super::service::{Service, Trim};
 use super::waiting::Waiting;
-use crate::config::Config;
 use crate::upstream::Outcome;
+
+pub(super) use deadlines::LINGER;
 
 /// What is read ahead of the requests that are being answered.
 const READ_AHEAD: usize = 128 * 1024;
 
 /// What is read before others have their turn.
 const READ_AT_ONCE: usize = 64 * 1024;
-
-/// How long, after the last answer, to go on reading what the client still sends. To close earlier would
-/// reset the connection, and the answer might never be seen.
-pub(super) const LINGER: Duration = Duration::from_secs(2);
-
-/// Longer than anything takes.
-const FOREVER: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// What the poller said of a connection.
 #[derive(Debug, Clone, Copy, Default)]
@@ -358,48 +354,6 @@ impl Connection {
                 self.phase = other;
                 None
             }
-        }
-    }
-
-    /// Since when it has been between two requests; `None` while it is not.
-    pub(super) fn idle_since(&self) -> Option<Instant> {
-        let idle =
-            matches!(self.phase, Phase::Head(_)) && self.received.is_empty() && self.all_sent();
-        idle.then_some(self.since)
-    }
-
-    /// By when something has to happen.
-    pub(super) fn deadline(&self, config: &Config) -> Instant {
-        if !self.all_sent() {
-            return self.answers.stalled_since().unwrap_or(self.since) + config.write_timeout;
-        }
-        let time = match &self.phase {
-            Phase::Head(_) if self.received.is_empty() => config.idle_timeout,
-            Phase::Head(_) => config.head_timeout,
-            Phase::Body(_) => config.body_timeout,
-            // The commands have a deadline of their own.
-            Phase::Waiting(..) => FOREVER,
-            Phase::Lingering => LINGER,
-        };
-        self.since + time
-    }
-
-    /// What is still to be said to a client whose time is up.
-    pub(super) fn overdue(&mut self) -> Option<Next> {
-        if !self.all_sent() {
-            return None;
-        }
-        match std::mem::replace(&mut self.phase, Phase::Lingering) {
-            Phase::Head(_) if !self.received.is_empty() => {
-                let late = Problem::new(408, "the request's head did not arrive in time");
-                let head_only = is_head(&self.received);
-                Some(self.fault(late, head_only))
-            }
-            Phase::Body(incoming) => {
-                let late = Problem::new(408, "the request's body did not arrive in time");
-                Some(self.refuse(incoming.request, late))
-            }
-            Phase::Head(_) | Phase::Waiting(..) | Phase::Lingering => None,
         }
     }
 

@@ -37,3 +37,4 @@ pub mod service;
 mod table;
 mod turn;
 mod waiting;
+mod work;

@@ -118,6 +118,18 @@ fn parse_all(reply: &Reply) -> Option<(Vec<Entry>, usize)> {
     Some((entries?, bytes))
 }
 
+/// A stream as XREAD replies it: its key, its entries, and their bytes there.
+fn parse_stream(reply: &Reply) -> Option<(&Bytes, Vec<Entry>, usize)> {
+    let Reply::Array(parts) = reply else {
+        return None;
+    };
+    let [Reply::Bulk(key), entries] = &parts[..] else {
+        return None;
+    };
+    let (entries, bytes) = parse_all(entries)?;
+    Some((key, entries, bytes))
+}
+
 /// How many entries to read at once, if this is how large the last ones were.
 fn at_once(entries: usize, bytes: usize) -> usize {
     let each = bytes / entries.max(1) + 32;

@@ -8,8 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -19,7 +18,7 @@ use super::state::{Presence, State};
 use super::tails::{Request, Settings};
 use super::watched::{Finding, Watched};
 use super::xread::{Turn, Xread};
-use super::{EntryId, FIRST_AT_ONCE, at_once, parse_all};
+use super::{EntryId, FIRST_AT_ONCE, at_once, parse_stream};
 use crate::command::Command;
 use crate::hub::fanout::ChannelKey;
 use crate::reply::{Reply, ServerError};
@@ -211,15 +210,10 @@ impl Tail {
         };
         let (mut count, mut size) = (0, 0);
         for stream in &streams {
-            let Reply::Array(parts) = stream else {
+            let Some((key, entries, bytes)) = parse_stream(stream) else {
                 continue;
             };
-            let [Reply::Bulk(key), entries] = &parts[..] else {
-                continue;
-            };
-            let (Some(watched), Some((entries, bytes))) =
-                (self.watched.get_mut(key), parse_all(entries))
-            else {
+            let Some(watched) = self.watched.get_mut(key) else {
                 continue;
             };
             if watched.reading_from != Some(watched.position) || entries.is_empty() {
@@ -382,11 +376,8 @@ impl Tail {
                 self.tell(key, channel, What::Elsewhere(loss)).await;
             }
         }
-        if self
-            .watched
-            .get(key)
-            .is_some_and(|watched| watched.is_active)
-        {
+        let watched = self.watched.get(key);
+        if watched.is_some_and(|watched| watched.is_active) {
             self.look_again(key, SOON);
         }
         is_clear
