@@ -23,7 +23,6 @@ pub(super) struct Batch {
     commands: Vec<Command>,
     /// The one that all the commands go to; `None` if there are several.
     node: Option<NodeNumber>,
-    began: Instant,
 }
 
 /// Serves connections that are ready.
@@ -48,17 +47,16 @@ pub(super) fn serve(shared: &Arc<Shared>, ready: Vec<Ready>, scratch: &mut [u8],
 /// The same, with one pipeline for all of them, which is waited for as long as `patience`.
 fn serve_together(
     shared: &Arc<Shared>,
-    ready: impl Iterator<Item = Ready>,
+    ready: impl ExactSizeIterator<Item = Ready>,
     scratch: &mut [u8],
     now: Instant,
     patience: Duration,
 ) {
     let mut batch = Batch {
         shared: Arc::clone(shared),
-        work: Vec::new(),
-        commands: Vec::new(),
+        work: Vec::with_capacity(ready.len()),
+        commands: Vec::with_capacity(ready.len()),
         node: None,
-        began: now,
     };
     // On a Cluster, one for each further node, so that nobody waits for a node that is not theirs.
     let mut others = Vec::new();
@@ -91,13 +89,12 @@ fn serve_together(
 
 impl Batch {
     /// One of a single connection.
-    fn of_one(shared: &Arc<Shared>, work: Work, commands: Vec<Command>, began: Instant) -> Self {
+    fn of_one(shared: &Arc<Shared>, work: Work, commands: Vec<Command>) -> Self {
         Self {
             shared: Arc::clone(shared),
             work: vec![work],
             commands,
             node: None,
-            began,
         }
     }
 
@@ -120,7 +117,6 @@ impl Batch {
                     work: vec![work],
                     commands,
                     node,
-                    began: self.began,
                 }),
             }
             return;
@@ -146,12 +142,15 @@ impl Batch {
         patience: Duration,
     ) {
         let shared = Arc::clone(&self.shared);
-        let late = |batch: Self, sent| {
+        let sent_at = Instant::now();
+        let late = move |batch: Self, sent| {
             let shared = Arc::clone(&batch.shared);
+            shared.pace.note(sent_at.elapsed());
             shared.leave_finished(batch, sent);
         };
         if let Some((batch, sent)) = run_or_leave(&shared.runtime, sent, pump, self, patience, late)
         {
+            shared.pace.note(sent_at.elapsed());
             batch.finish(sent);
         }
     }
@@ -159,13 +158,12 @@ impl Batch {
     /// The second halves.
     pub(super) fn finish(mut self, mut sent: Sent) {
         let now = Instant::now();
-        self.shared.pace.note(now - self.began);
         for work in std::mem::take(&mut self.work) {
             // Its own share, whatever it does with it.
             match sent.share(work.commands()) {
                 Share::Done(outcomes) => finish(&self.shared, work, outcomes, now),
                 Share::Open(rest) => {
-                    let alone = Self::of_one(&self.shared, work, Vec::new(), now);
+                    let alone = Self::of_one(&self.shared, work, Vec::new());
                     alone.wait(rest, |_, _| {}, Duration::ZERO);
                 }
             }
@@ -177,7 +175,7 @@ impl Batch {
 fn finish(shared: &Arc<Shared>, work: Work, outcomes: VecDeque<Outcome>, now: Instant) {
     let asks = guarded(shared, work.key, || work.finish(shared, outcomes, now));
     if let Some((work, commands)) = asks.flatten() {
-        Batch::of_one(shared, work, commands, now).send(Duration::ZERO);
+        Batch::of_one(shared, work, commands).send(Duration::ZERO);
     }
 }
 

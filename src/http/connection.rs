@@ -251,7 +251,7 @@ impl Connection {
     }
 
     /// Appends an answer. A large one that there is no memory for is replaced.
-    pub(super) fn answer(&mut self, response: Response, trim: &Trim, form: &Form, budget: &Budget) {
+    pub(super) fn answer(&mut self, response: Response, trim: Trim, form: &Form, budget: &Budget) {
         self.answers.answer(response, trim, form, budget);
     }
 

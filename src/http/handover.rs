@@ -52,7 +52,7 @@ pub(super) fn hand_over(
         Endless::Watch(watch) => (&watch.head, Shape::default()),
     };
     let mut head = owed.clone();
-    trim.apply(response.clone()).write(&mut head, &form);
+    trim.clone().apply(response.clone()).write(&mut head, &form);
     let mut seat = Seat {
         stream: socket,
         head: head.into(),
@@ -82,7 +82,7 @@ pub(super) fn hand_over(
                 if shared.hub.has_ended() {
                     end_stream(&back.seat);
                 } else {
-                    refuse_stream(&back.seat, &trim, &form);
+                    refuse_stream(&back.seat, trim, &form);
                 }
             }
         }
@@ -90,7 +90,7 @@ pub(super) fn hand_over(
             seat,
             refuse: Box::new(move |failure| {
                 let mut answer = owed;
-                no_monitor(failure, watch.respond, &trim).write(&mut answer, &form);
+                no_monitor(failure, watch.respond, trim).write(&mut answer, &form);
                 answer.into()
             }),
         }),
@@ -98,13 +98,14 @@ pub(super) fn hand_over(
 }
 
 /// What the client is told if Redis does not tell of commands.
-fn no_monitor(failure: NoMonitor, respond: Respond, trim: &Trim) -> Response {
+fn no_monitor(failure: NoMonitor, respond: Respond, trim: Trim) -> Response {
     let outcome = match failure {
         NoMonitor::Failed(error) => Err(error),
         NoMonitor::Refused(error) => Ok(Reply::Error(error)),
     };
-    let responded = unwinding(trim, || respond(vec![outcome])).unwrap_or_else(Err);
-    trim.apply(responded.unwrap_or_else(|problem| trim.problem(problem)))
+    let responded = unwinding(&trim, || respond(vec![outcome])).unwrap_or_else(Err);
+    let response = responded.unwrap_or_else(|problem| trim.problem(problem));
+    trim.apply(response)
 }
 
 /// What makes an answer of a refusal. What is owed goes before it.
@@ -145,10 +146,10 @@ fn end_stream(seat: &Seat) {
 }
 
 /// The hub is busy: the client is told so.
-fn refuse_stream(seat: &Seat, trim: &Trim, form: &Form) {
+fn refuse_stream(seat: &Seat, trim: Trim, form: &Form) {
     let mut answer = Vec::new();
-    let busy = Problem::new(503, BUSY);
-    trim.apply(trim.problem(busy)).write(&mut answer, form);
+    let busy = trim.problem(Problem::new(503, BUSY));
+    trim.apply(busy).write(&mut answer, form);
     send_at_once(&seat.stream, &answer);
 }
 

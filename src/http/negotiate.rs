@@ -199,20 +199,20 @@ impl Conditions {
     /// 412 where it is not what `If-Match` says.
     pub(super) fn apply(
         &self,
-        tag: &str,
+        tag: String,
         response: impl FnOnce() -> Response,
     ) -> Result<Response, Problem> {
-        let is_other = |condition: &Condition| !condition.matches_strongly(tag);
+        let is_other = |condition: &Condition| !condition.matches_strongly(&tag);
         if self.if_match.as_ref().is_some_and(is_other) {
             return Err(changed());
         }
-        let is_known = |condition: &Condition| condition.matches_weakly(tag);
+        let is_known = |condition: &Condition| condition.matches_weakly(&tag);
         let response = if self.if_none_match.as_ref().is_some_and(is_known) {
             Response::new(304)
         } else {
             response()
         };
-        Ok(response.header("ETag", tag.to_owned()))
+        Ok(response.header("ETag", tag))
     }
 }
 

@@ -89,7 +89,7 @@ impl Outbox {
     }
 
     /// Appends an answer. A large one that there is no memory for is replaced.
-    pub(super) fn answer(&mut self, response: Response, trim: &Trim, form: &Form, budget: &Budget) {
+    pub(super) fn answer(&mut self, response: Response, trim: Trim, form: &Form, budget: &Budget) {
         let size = response.body.len();
         // Falls slowly, rises at once.
         self.answer_size = size.max(self.answer_size - self.answer_size / 8);

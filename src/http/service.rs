@@ -2,7 +2,6 @@
 //!
 //! Every check that concerns all routes is in `Service::plan`, one after the other.
 
-use std::borrow::Cow;
 use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -127,7 +126,8 @@ impl Service {
                 Err(Problem::new(501, detail))
             }
         });
-        trim.apply(responded.unwrap_or_else(|problem| trim.problem(problem)))
+        let response = responded.unwrap_or_else(|problem| trim.problem(problem));
+        trim.apply(response)
     }
 
     fn ask(&self, ask: Ask, ticket: Ticket, runtime: &Handle) -> Result<Response, Problem> {
@@ -349,11 +349,10 @@ fn is_command_face(request: &Request) -> bool {
 
 impl Trim {
     /// The response with what every answer carries.
-    pub(super) fn apply(&self, response: Response) -> Response {
-        let id: Cow<'static, str> = self.request_id.clone().into();
-        let response = response.header("X-Request-Id", id);
-        let response = match &self.sync_token {
-            Some(token) => response.header("upstash-sync-token", token.clone()),
+    pub(super) fn apply(self, response: Response) -> Response {
+        let response = response.header("X-Request-Id", self.request_id);
+        let response = match self.sync_token {
+            Some(token) => response.header("upstash-sync-token", token),
             None => response,
         };
         self.cors.apply(response)

@@ -311,7 +311,7 @@ impl Turn {
             };
             let response = trim.problem(problem);
             late.connection
-                .answer(response, &trim, &form, &shared.budget);
+                .answer(response, trim, &form, &shared.budget);
             ready.push(late);
         }
     }

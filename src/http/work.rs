@@ -56,7 +56,8 @@ impl Work {
         let mut work = Self {
             key,
             connection,
-            entries: Vec::new(),
+            // Most bring one request.
+            entries: Vec::with_capacity(1),
             more: false,
         };
         if let Some((waiting, outcomes)) = work.connection.take_done() {
@@ -175,7 +176,7 @@ impl Work {
             form.keep_alive &= !(shared.is_stopping() && entries.peek().is_none());
             closed = !form.keep_alive;
             self.connection
-                .answer(response, &trim, &form, &shared.budget);
+                .answer(response, trim, &form, &shared.budget);
         }
         if closed {
             self.connection.last_answer();
@@ -239,7 +240,11 @@ impl Work {
 /// After an outcome that nobody knows the connection ends, and what was pipelined behind it is not taken up: it
 /// could overtake.
 fn take_share(outcomes: &mut VecDeque<Outcome>, count: usize, form: &mut Form) -> Vec<Outcome> {
-    let share: Vec<_> = outcomes.drain(..count.min(outcomes.len())).collect();
+    let share: Vec<_> = if count >= outcomes.len() {
+        std::mem::take(outcomes).into()
+    } else {
+        outcomes.drain(..count).collect()
+    };
     form.keep_alive &= !any_unknown(&share);
     share
 }

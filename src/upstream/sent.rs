@@ -46,8 +46,12 @@ impl Sent {
     pub(crate) fn share(&mut self, count: usize) -> Share {
         match &mut self.0 {
             State::Done(outcomes) => {
-                let count = count.min(outcomes.len());
-                Share::Done(outcomes.drain(..count).collect())
+                if count >= outcomes.len() {
+                    return Share::Done(std::mem::take(outcomes));
+                }
+                let mut share = VecDeque::with_capacity(count);
+                share.extend(outcomes.drain(..count));
+                Share::Done(share)
             }
             State::Part(delivery) => {
                 let own = delivery.take_next(count);

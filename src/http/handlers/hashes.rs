@@ -53,7 +53,7 @@ fn get(request: &Request, key: Bytes) -> Result<Plan, Problem> {
         let object = Value::from(object(pairs));
         // Sorted, so that the same fields have the same tag.
         let tag = entity_tag(object.to_string().as_bytes(), true);
-        let response = conditions.apply(&tag, || Response::json(&object))?;
+        let response = conditions.apply(tag, || Response::json(&object))?;
         Ok(response.header("Vary", "Accept"))
     }))
 }
@@ -134,7 +134,7 @@ fn get_field(request: &Request, key: Bytes, field: Bytes) -> Result<Plan, Proble
             other => return Err(unexpected(&other)),
         };
         let tag = entity_tag(&value, as_json);
-        let response = conditions.apply(&tag, || {
+        let response = conditions.apply(tag, || {
             if as_json {
                 let mut object = Map::new();
                 put_bytes(&mut object, "key", "key_encoding", &key);

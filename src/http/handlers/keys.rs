@@ -44,7 +44,7 @@ fn get(request: &Request, key: Bytes) -> Result<Plan, Problem> {
             other => return Err(unexpected(&other)),
         };
         let tag = entity_tag(&value, as_json);
-        let response = conditions.apply(&tag, || match as_json {
+        let response = conditions.apply(tag, || match as_json {
             true => json_value(&key, &value),
             false => raw(value),
         })?;
