@@ -2,6 +2,9 @@
 
 use crate::env::{EventStream, KEYS, TestCluster, TestGateway, TestRedis, wait_until};
 
+/// What a stream ends with that is over.
+const FAREWELL: &str = ": this stream is over";
+
 fn start() -> (TestCluster, TestGateway) {
     let cluster = TestCluster::start(&[]);
     let gateway = TestGateway::at(&cluster.url());
@@ -79,4 +82,51 @@ fn a_stream_is_read_on_at_the_replica_that_takes_over() {
         cluster.replica().cli(&["XADD", key, "2-0", "n", "2-0"]) == "2-0"
     });
     assert_eq!(ids(&mut stream, 1), ["2-0"]);
+}
+
+/// Waits for the end of a stream that is over.
+fn ends(stream: &mut EventStream) {
+    stream.wait_for(FAREWELL);
+    assert!(!stream.text().contains("gap"), "{}", stream.text());
+    stream.wait_for_end();
+}
+
+#[test]
+fn a_deleted_key_of_any_node_ends_those_who_listen_until_it_is_gone() {
+    let (cluster, gateway) = start();
+    let path = |key: &str| format!("/v1/streams/{key}/events?until=gone");
+    for (at, key) in KEYS.iter().enumerate() {
+        add(cluster.master(at), key, "1-0");
+    }
+    let mut streams = KEYS.map(|key| gateway.listen(&path(key)));
+    for (at, (key, stream)) in KEYS.iter().zip(&mut streams).enumerate() {
+        let master = cluster.master(at);
+        assert_eq!(master.cli(&["DEL", key]), "1");
+        ends(stream);
+        let last = [("Last-Event-ID", "1-0")];
+        let answer = gateway.connect().request("GET", &path(key), &last, b"");
+        assert_eq!(answer.status, 204);
+    }
+}
+
+#[test]
+fn a_stream_that_moves_is_not_gone() {
+    let (cluster, gateway) = start();
+    let (key, slot) = (KEYS[0], cluster.slot(KEYS[0]));
+    let (from, to) = (cluster.master(0), cluster.master(1));
+    add(from, key, "1-0");
+    let mut stream = gateway.listen(&format!("/v1/streams/{key}/events?until=gone&from=0"));
+    assert_eq!(ids(&mut stream, 1), ["1-0"]);
+    cluster.begin_to_move(slot, from, to);
+    cluster.move_key(key, from, to);
+    // The key is not where its slot is; whoever looks there is sent on.
+    wait_until("the stream is looked at where it is", || {
+        let stats = to.cli(&["INFO", "commandstats"]);
+        stats.contains("cmdstat_asking") && stats.contains("cmdstat_xinfo")
+    });
+    cluster.end_move(slot, to);
+    add(to, key, "2-0");
+    assert_eq!(ids(&mut stream, 1), ["2-0"]);
+    to.cli(&["DEL", key]);
+    ends(&mut stream);
 }
