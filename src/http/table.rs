@@ -78,9 +78,13 @@ impl Table {
     }
 
     /// Takes the connections that the poller named, and those to be looked at again.
-    pub(super) fn take(&self, heard: &[(usize, Signal)], ready: &mut Vec<Ready>) {
+    pub(super) fn take(
+        &self,
+        heard: impl Iterator<Item = (usize, Signal)>,
+        ready: &mut Vec<Ready>,
+    ) {
         let mut inner = self.lock();
-        for &(key, signal) in heard {
+        for (key, signal) in heard {
             let Some(slot) = inner.slots.get_mut(key) else {
                 continue;
             };

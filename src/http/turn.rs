@@ -225,33 +225,29 @@ impl Turn {
         }
         shared.finish_batches();
         let now = Instant::now();
-        let mut heard = Vec::with_capacity(64);
-        for event in &self.events {
-            match event.token() {
-                WAKER => {}
-                LISTENER => {
-                    if let Some(listener) = &mut self.listener {
-                        listener.note();
-                    }
-                }
-                Token(key) => heard.push((
-                    key,
-                    Signal {
-                        readable: event.is_readable(),
-                        closed: event.is_read_closed() || event.is_error(),
-                    },
-                )),
-            }
-        }
-        let mut ready = Vec::with_capacity(heard.len());
+        let mut ready = Vec::with_capacity(self.events.iter().count());
         // Before anybody is taken who is ready: a client that always sends is not spared its deadline.
         if now >= self.next_sweep {
             self.sweep(shared, now, &mut ready);
         }
-        shared.table.take(&heard, &mut ready);
+        shared.table.take(self.heard(), &mut ready);
         self.accept(shared, now, &mut ready);
         serve(shared, ready, &mut self.scratch, now);
         !self.is_over(shared)
+    }
+
+    /// What the poller says of connections, by their keys.
+    fn heard(&self) -> impl Iterator<Item = (usize, Signal)> {
+        self.events.iter().filter_map(|event| match event.token() {
+            WAKER | LISTENER => None,
+            Token(key) => {
+                let signal = Signal {
+                    readable: event.is_readable(),
+                    closed: event.is_read_closed() || event.is_error(),
+                };
+                Some((key, signal))
+            }
+        })
     }
 
     fn timeout(&self, shared: &Shared) -> Option<Duration> {
@@ -273,6 +269,9 @@ impl Turn {
         let Some(listener) = &mut self.listener else {
             return;
         };
+        if self.events.iter().any(|event| event.token() == LISTENER) {
+            listener.note();
+        }
         let mut arrivals = Vec::new();
         listener.accept(&shared.table, &shared.service, now, &mut arrivals);
         for connection in arrivals {
