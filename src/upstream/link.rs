@@ -221,8 +221,8 @@ impl Keeper {
     async fn ask(&self, pipe: &Pipe, command: &Command) -> redis::RedisResult<Reply> {
         let ended = || io::Error::from(io::ErrorKind::BrokenPipe);
         let by = Instant::now() + self.connect_timeout;
-        let Packed { bytes, count } = Packed::one(command);
-        let (replies, pump) = pipe.send(&bytes, count, by).ok_or_else(ended)?;
+        let Packed { pieces, count } = Packed::one(command);
+        let (replies, pump) = pipe.send(pieces, count, by).ok_or_else(ended)?;
         // No thread waits here.
         drop(pump);
         let replies = replies.await.map_err(|_| ended())?;

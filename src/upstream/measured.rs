@@ -1,7 +1,7 @@
 //! What `cargo bench --bench micro` measures of the way to Redis and back, without input and output. No part of the
 //! API.
 
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 
 use super::packed::Packed;
 use super::resp::Reader;
@@ -10,7 +10,7 @@ use crate::command::Command;
 /// Packs commands into one pipeline; gives how many bytes it has.
 #[must_use]
 pub fn pack(commands: &[Command]) -> usize {
-    Packed::all(commands).bytes.len()
+    Packed::all(commands).pieces.remaining()
 }
 
 /// Reads what came from Redis; gives how many replies there are, those before anything malformed.

@@ -21,6 +21,7 @@ pub mod measured;
 mod monitor;
 mod node;
 mod packed;
+mod pieces;
 mod pipe;
 mod reader;
 mod resp;

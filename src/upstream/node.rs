@@ -151,10 +151,10 @@ impl Node {
         Pump,
         impl Future<Output = Vec<Outcome>> + Send + 'static + use<>,
     ) {
-        let Packed { bytes, count } = packed;
+        let Packed { pieces, count } = packed;
         let (link, live) = self.way(line);
         let sent = live.and_then(|live| {
-            let (replies, pump) = live.pipe.send(&bytes, count, Instant::now() + limit)?;
+            let (replies, pump) = live.pipe.send(pieces, count, Instant::now() + limit)?;
             Some((pump, (replies, live.number)))
         });
         let (pump, sent) = sent.unzip();

@@ -2,12 +2,12 @@
 
 use bytes::Bytes;
 
+use super::pieces::Pieces;
 use crate::command::Command;
 
 /// A pipeline that is ready to be sent, and how many replies it will have.
 pub(super) struct Packed {
-    /// All of it in one piece.
-    pub(super) bytes: Vec<u8>,
+    pub(super) pieces: Pieces,
     pub(super) count: usize,
 }
 
@@ -17,19 +17,26 @@ const FRAME: usize = 16;
 impl Packed {
     /// These commands, in order.
     pub(super) fn all(commands: &[Command]) -> Self {
+        let copied = |part: &Bytes| {
+            if Pieces::copies(part.len()) {
+                part.len()
+            } else {
+                0
+            }
+        };
         let parts = commands.iter().flat_map(Command::parts);
-        let size: usize = parts.map(|part| part.len() + FRAME).sum();
-        let mut bytes = Vec::with_capacity(size + commands.len() * FRAME);
+        let size: usize = parts.map(|part| copied(part) + FRAME).sum();
+        let mut pieces = Pieces::with_capacity(size + commands.len() * FRAME);
         for command in commands {
-            put(&mut bytes, b'*', command.parts().len());
+            put(&mut pieces, b'*', command.parts().len());
             for part in command.parts() {
-                put(&mut bytes, b'$', part.len());
-                bytes.extend_from_slice(part);
-                bytes.extend_from_slice(b"\r\n");
+                put(&mut pieces, b'$', part.len());
+                pieces.add(part);
+                pieces.copy(b"\r\n");
             }
         }
         let count = commands.len();
-        Self { bytes, count }
+        Self { pieces, count }
     }
 
     /// This command alone.
@@ -38,10 +45,10 @@ impl Packed {
     }
 }
 
-fn put(bytes: &mut Vec<u8>, kind: u8, number: usize) {
-    bytes.push(kind);
-    bytes.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
-    bytes.extend_from_slice(b"\r\n");
+fn put(pieces: &mut Pieces, kind: u8, number: usize) {
+    pieces.copy(&[kind]);
+    pieces.copy(itoa::Buffer::new().format(number).as_bytes());
+    pieces.copy(b"\r\n");
 }
 
 /// These commands, in order, for a connection of the client library.
@@ -61,6 +68,8 @@ pub(super) fn pipeline(commands: &[Command]) -> redis::Pipeline {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Buf;
+
     use super::*;
 
     #[test]
@@ -73,7 +82,10 @@ mod tests {
             Command::new("GET").arg(Bytes::new()),
         ];
         let packed = Packed::all(&commands);
-        assert_eq!(packed.bytes, pipeline(&commands).get_packed_pipeline());
+        assert_eq!(
+            packed.pieces.chunk(),
+            pipeline(&commands).get_packed_pipeline()
+        );
         assert_eq!(packed.count, 3);
     }
 }

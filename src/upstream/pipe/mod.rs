@@ -15,7 +15,7 @@ mod tests;
 
 use std::collections::VecDeque;
 use std::future::Future;
-use std::io::{self, Write};
+use std::io::{self, IoSlice, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -24,6 +24,7 @@ use bytes::{Buf, BytesMut};
 use futures_util::future::Either;
 use tokio::sync::{Notify, oneshot};
 
+use super::pieces::Pieces;
 use super::resp::{Malformed, Reader};
 use super::stream::Stream;
 use crate::reply::Reply;
@@ -32,6 +33,9 @@ use socket::Socket;
 
 /// What is read at once.
 const READ_SIZE: usize = 64 * 1024;
+
+/// How many pieces are written at once.
+const SLICES: usize = 8;
 
 /// The end that is sent to; clones lead to the same connection. When the last is dropped, the driver ends after
 /// what is still to be answered.
@@ -61,7 +65,7 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     /// To be written.
-    out: BytesMut,
+    out: Pieces,
     /// Whether somebody is writing what was taken out of `out`.
     writing: bool,
     /// Who waits for replies, in order.
@@ -115,7 +119,12 @@ impl Pipe {
     /// Sends commands, packed, that will have so many replies, and have them by a point in time. They are on their
     /// way when this returns; `None` if the connection has ended before. Who waits for the replies can read them by the
     /// pump.
-    pub(super) fn send(&self, packed: &[u8], count: usize, by: Instant) -> Option<(Replies, Pump)> {
+    pub(super) fn send(
+        &self,
+        packed: Pieces,
+        count: usize,
+        by: Instant,
+    ) -> Option<(Replies, Pump)> {
         let (whole, replies) = oneshot::channel();
         let shared = &self.end.shared;
         let mut state = shared.lock();
@@ -131,7 +140,7 @@ impl Pipe {
         if state.looks_at.is_none_or(|at| by < at) {
             shared.to_hurry.notify_one();
         }
-        state.out.extend_from_slice(packed);
+        state.out.append(packed);
         match &self.end.direct {
             // Whoever is at it goes on with this.
             _ if state.writing => {}
@@ -152,25 +161,35 @@ impl Pipe {
     }
 
     /// Writes what there is to write, and what others add meanwhile.
-    fn write_to<'a>(&'a self, mut socket: &std::net::TcpStream, mut state: MutexGuard<'a, State>) {
+    fn write_to<'a>(&'a self, socket: &std::net::TcpStream, mut state: MutexGuard<'a, State>) {
         let shared = &self.end.shared;
         while !state.out.is_empty() {
             state.writing = true;
-            let mut out = state.out.split();
+            let mut out = std::mem::take(&mut state.out);
             drop(state);
-            let written = socket.write(&out);
+            let written = write(socket, &out);
             state = shared.lock();
             state.writing = false;
-            out.advance(*written.as_ref().unwrap_or(&0));
+            out.advance(written.unwrap_or(0));
             if !out.is_empty() {
                 // The driver waits for room, or finds out what is wrong.
-                out.unsplit(state.out.split());
+                out.append(std::mem::take(&mut state.out));
                 state.out = out;
                 drop(state);
                 shared.to_write.notify_one();
                 return;
             }
         }
+    }
+}
+
+/// Writes what the socket takes at once.
+fn write(mut socket: &std::net::TcpStream, out: &Pieces) -> io::Result<usize> {
+    let mut slices = [IoSlice::new(&[]); SLICES];
+    match out.chunks_vectored(&mut slices) {
+        // That is the rule, and costs less.
+        1 => socket.write(out.chunk()),
+        count => socket.write_vectored(&slices[..count]),
     }
 }
 
@@ -230,7 +249,7 @@ impl Shared {
 
     /// Waits for what senders have left to be written, and takes it; whoever gets it is writing. `None` when nobody needs
     /// the connection any more.
-    async fn next_out(&self) -> Option<BytesMut> {
+    async fn next_out(&self) -> Option<Pieces> {
         loop {
             {
                 let mut state = self.lock();
@@ -239,7 +258,7 @@ impl Shared {
                 }
                 if !state.writing && !state.out.is_empty() {
                     state.writing = true;
-                    return Some(state.out.split());
+                    return Some(std::mem::take(&mut state.out));
                 }
             }
             self.to_write.notified().await;

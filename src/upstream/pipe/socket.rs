@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use bytes::{Buf, BytesMut};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
+use tokio::io::Interest;
 use tokio::sync::Notify;
 
 use super::super::resp::{Malformed, Reader};
@@ -274,7 +275,8 @@ async fn write(shared: &Shared, socket: &Socket) -> io::Result<()> {
         let at_poller = tokio::net::TcpStream::from_std(socket.stream.try_clone()?)?;
         while !out.is_empty() {
             at_poller.writable().await?;
-            match at_poller.try_write(&out) {
+            let write = || super::write(&socket.stream, &out);
+            match at_poller.try_io(Interest::WRITABLE, write) {
                 Ok(count) => out.advance(count),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error),

@@ -23,8 +23,8 @@ pub(super) async fn drive(shared: Arc<Shared>, stream: Stream) {
 
 /// Writes what senders have left.
 async fn write(shared: &Shared, mut output: WriteHalf<Stream>) -> io::Result<()> {
-    while let Some(out) = shared.next_out().await {
-        output.write_all(&out).await?;
+    while let Some(mut out) = shared.next_out().await {
+        output.write_all_buf(&mut out).await?;
         output.flush().await?;
         shared.lock().writing = false;
     }

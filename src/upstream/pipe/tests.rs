@@ -74,7 +74,7 @@ fn soon<T>(runtime: &tokio::runtime::Runtime, future: impl Future<Output = T>) -
 fn send(pipe: &Pipe, text: &str) -> (Replies, Pump) {
     let packed = Packed::one(&Command::new("ECHO").arg(text.to_owned()));
     let by = Instant::now() + LONG;
-    pipe.send(&packed.bytes, packed.count, by)
+    pipe.send(packed.pieces, packed.count, by)
         .expect("a connection")
 }
 
@@ -176,7 +176,10 @@ fn the_end_is_noticed_while_nobody_waits() {
         server.shutdown(std::net::Shutdown::Both).expect("a socket");
     });
     soon(&runtime, driver).expect("without a panic");
-    assert!(pipe.send(b"", 1, Instant::now() + LONG).is_none());
+    assert!(
+        pipe.send(Pieces::default(), 1, Instant::now() + LONG)
+            .is_none()
+    );
 }
 
 #[test]
