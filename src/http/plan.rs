@@ -60,6 +60,17 @@ pub struct Apart {
     pub respond: Respond,
 }
 
+impl Apart {
+    /// What has been found to be large.
+    pub(super) fn bulky(ask: Ask) -> Self {
+        Self {
+            commands: ask.commands,
+            lane: Lane::Bulky,
+            respond: ask.respond,
+        }
+    }
+}
+
 /// A connection besides the shared one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lane {

@@ -262,14 +262,7 @@ impl Service {
                 }
                 let ticket = self.shared.upstream.admit(&ask.commands)?;
                 if ticket.is_bulky() {
-                    let Ask { commands, respond } = ask;
-                    let lane = Lane::Bulky;
-                    let apart = Apart {
-                        commands,
-                        lane,
-                        respond,
-                    };
-                    return Ok(Admitted::Apart(apart, ticket));
+                    return Ok(Admitted::Apart(Apart::bulky(ask), ticket));
                 }
                 Ok(Admitted::Ask(ask, ticket))
             }

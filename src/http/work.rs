@@ -132,6 +132,7 @@ impl Work {
                 }
                 Answer::Between(count, decide, ticket) => {
                     let share = take_share(&mut outcomes, count, &mut form);
+                    ticket.note(&share);
                     drop(ticket);
                     if closed {
                         continue;
@@ -140,6 +141,11 @@ impl Work {
                     match step {
                         Ok(Step::Done(response)) => response,
                         Ok(Step::Ask(ask)) => match shared.upstream.admit(&ask.commands) {
+                            Ok(ticket) if ticket.is_bulky() => {
+                                let held = (ticket, body);
+                                self.wait_for(shared, Apart::bulky(ask), (form, trim), held, now);
+                                return None;
+                            }
                             Ok(ticket) => {
                                 let count = ask.commands.len();
                                 self.entries.push(Entry {

@@ -169,4 +169,14 @@ fn what_is_large_holds_nothing_small_up() {
     relay.let_go();
     assert_eq!(client.receive().status, 204);
     assert_eq!(redis.cli(&["STRLEN", "large"]), LARGE.to_string());
+
+    // So can one that follows on another.
+    relay.stop_large();
+    let unless = [("If-None-Match", "\"other\"")];
+    client.send_request("PUT", "/v1/keys/small", &unless, &body);
+    relay.wait_for_stopped(1);
+    assert!((0..10).all(|_| is_quick()));
+    relay.let_go();
+    assert_eq!(client.receive().status, 204);
+    assert_eq!(redis.cli(&["STRLEN", "small"]), LARGE.to_string());
 }

@@ -140,6 +140,32 @@ fn everybody_has_their_own_replies_whoever_reads() {
 }
 
 #[test]
+fn what_is_large_goes_whole_among_what_is_small() {
+    let Ends {
+        runtime,
+        pipe,
+        server,
+        ..
+    } = ends();
+    thread::scope(|scope| {
+        // Nobody reads yet, so that the socket is full before all has been sent.
+        let sizes = [3, 100_000, 5, 3_000_000, 7, 70_000, 200_000, 9];
+        let sent = sizes.map(|size| {
+            let text = size.to_string().repeat(size);
+            let (replies, pump) = send(&pipe, &text);
+            drop(pump);
+            (text, replies)
+        });
+        scope.spawn(|| echo(&server));
+        for (expected, replies) in sent {
+            let replies = soon(&runtime, replies).expect("the connection lives");
+            assert!(text(replies) == expected, "{} bytes", expected.len());
+        }
+        server.shutdown(std::net::Shutdown::Both).expect("a socket");
+    });
+}
+
+#[test]
 fn what_a_thread_does_not_wait_for_is_read_by_the_driver() {
     let Ends {
         runtime,
