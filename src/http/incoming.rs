@@ -49,7 +49,12 @@ impl Incoming {
             return Err(no_memory());
         }
         let whole = body.is_some();
-        self.request.body = body.unwrap_or_default();
+        let body = body.unwrap_or_default();
+        self.request.body = match &self.request.reservation {
+            // A command that is given up may still be on its way to Redis.
+            Some(reservation) if whole => reservation.covers(body),
+            _ => body,
+        };
         Ok(whole)
     }
 

@@ -3,7 +3,7 @@
 use std::io::{ErrorKind, Read, Write};
 use std::thread;
 
-use crate::env::{Program, TestGateway, wait_until};
+use crate::env::{Program, TestGateway, TestRedis, wait_until};
 use crate::faults::{assert_refused, patient_gateway};
 
 /// The default limit of a head.
@@ -163,6 +163,28 @@ fn large_bodies_beyond_the_memory_there_is_for_them_are_503() {
     drop(aborted);
     wait_until("a body that was given up is given back", || {
         gateway.put("/v1/keys/k", &vec![b'w'; 900_000]).status == 204
+    });
+}
+
+#[test]
+fn a_body_that_is_still_on_its_way_to_redis_takes_its_memory() {
+    let redis = TestRedis::start();
+    let gateway = TestGateway::with(|config| {
+        config.upstream = redis.url().parse().unwrap();
+        config.max_body = 20_000_000;
+        config.max_buffered = 30_000_000;
+        config.command_timeout = std::time::Duration::from_millis(300);
+    });
+    // More than the kernel takes for somebody who does not read.
+    let body = vec![b'v'; 20_000_000];
+    redis.signal("STOP");
+    let given_up = gateway.put("/v1/keys/k", &body);
+    given_up.assert_problem(504, "");
+    let answer = gateway.put("/v1/keys/k", &body);
+    answer.assert_problem(503, "large");
+    redis.signal("CONT");
+    wait_until("the memory is given back", || {
+        gateway.put("/v1/keys/k", &body).status == 204
     });
 }
 
