@@ -14,17 +14,21 @@ pub(super) type Malformed = String;
 const MAX_COMMANDS: usize = 100_000;
 const MAX_PARTS: usize = 250_000;
 
+/// A string that is longer stays where it is in the body, if nothing in it is escaped. Shorter ones are copied, so that
+/// the body need not be kept for them.
+const LARGE: usize = 64 * 1024;
+
 /// The command in a JSON array: `["SET","key","value"]`.
 ///
 /// Strings are taken as they are; numbers and booleans as their literal text, so that no digit is lost.
-pub(super) fn from_json(body: &[u8]) -> Result<Command, Malformed> {
+pub(super) fn from_json(body: &Bytes) -> Result<Command, Malformed> {
     let parts: Vec<&RawValue> = serde_json::from_slice(body)
         .map_err(|_| r#"the body must be a JSON array such as ["SET","key","value"]"#.to_owned())?;
-    from_parts(&parts)
+    from_parts(&parts, body)
 }
 
 /// The commands in a JSON array of arrays, each of which may be malformed on its own.
-pub(super) fn many_from_json(body: &[u8]) -> Result<Vec<Result<Command, Malformed>>, Malformed> {
+pub(super) fn many_from_json(body: &Bytes) -> Result<Vec<Result<Command, Malformed>>, Malformed> {
     const WANTED: &str =
         r#"the body must be a JSON array of arrays such as [["SET","key","value"],["GET","key"]]"#;
     let commands: Vec<&RawValue> = serde_json::from_slice(body).map_err(|_| WANTED.to_owned())?;
@@ -37,14 +41,15 @@ pub(super) fn many_from_json(body: &[u8]) -> Result<Vec<Result<Command, Malforme
     let parsed = commands.into_iter().enumerate().map(|(index, command)| {
         let parts: Result<Vec<&RawValue>, _> = serde_json::from_str(command.get());
         match parts {
-            Ok(parts) => from_parts(&parts),
+            Ok(parts) => from_parts(&parts, body),
             Err(_) => Err(format!("command {index} is not an array")),
         }
     });
     Ok(parsed.collect())
 }
 
-fn from_parts(parts: &[&RawValue]) -> Result<Command, Malformed> {
+/// A command of these parts of a body.
+fn from_parts(parts: &[&RawValue], body: &Bytes) -> Result<Command, Malformed> {
     if parts.len() > MAX_PARTS {
         return Err(format!(
             "a command has {MAX_PARTS} arguments at most, not {}",
@@ -54,7 +59,7 @@ fn from_parts(parts: &[&RawValue]) -> Result<Command, Malformed> {
     let parts = parts
         .iter()
         .enumerate()
-        .map(|(index, part)| argument(index, part.get()));
+        .map(|(index, part)| argument(index, part.get(), body));
     let parts: Vec<Bytes> = parts.collect::<Result<_, _>>()?;
     match Command::from_parts(parts) {
         Some(command) if !command.name().is_empty() => Ok(command),
@@ -62,9 +67,14 @@ fn from_parts(parts: &[&RawValue]) -> Result<Command, Malformed> {
     }
 }
 
-fn argument(index: usize, json: &str) -> Result<Bytes, Malformed> {
+fn argument(index: usize, json: &str, body: &Bytes) -> Result<Bytes, Malformed> {
     let kind = match json.as_bytes().first() {
         Some(b'"') => {
+            if json.len() > LARGE
+                && let Ok(text) = serde_json::from_str::<&str>(json)
+            {
+                return Ok(body.slice_ref(text.as_bytes()));
+            }
             // Half of a surrogate pair, as a program writes that cuts its strings by UTF-16 units.
             let text: Result<String, _> = serde_json::from_str(json);
             return text
@@ -108,7 +118,7 @@ mod tests {
     use super::*;
 
     fn parts(body: &str) -> Result<Vec<String>, Malformed> {
-        let command = from_json(body.as_bytes())?;
+        let command = from_json(&Bytes::copy_from_slice(body.as_bytes()))?;
         let text = |part: &Bytes| String::from_utf8_lossy(part).into_owned();
         Ok(command.parts().iter().map(text).collect())
     }
@@ -150,9 +160,31 @@ mod tests {
     }
 
     #[test]
+    fn what_is_large_is_not_copied_unless_it_is_escaped() {
+        let (large, small) = ("v".repeat(LARGE), "v".repeat(LARGE - 2));
+        for (text, stays) in [
+            (large.clone(), true),
+            (small, false),
+            (format!("{large}\n"), false),
+        ] {
+            let command = serde_json::json!(["SET", "k", text]).to_string();
+            let pipeline = serde_json::json!([["SET", "k", text]]).to_string();
+            let (command, pipeline) = (Bytes::from(command), Bytes::from(pipeline));
+            let one = from_json(&command).expect("a command");
+            let many = many_from_json(&pipeline).expect("an array");
+            let first = many[0].as_ref().expect("a command");
+            for (command, body) in [(&one, &command), (first, &pipeline)] {
+                let value = &command.parts()[2];
+                assert_eq!(value, text.as_bytes());
+                assert_eq!(body.as_ptr_range().contains(&value.as_ptr()), stays);
+            }
+        }
+    }
+
+    #[test]
     fn one_bad_command_leaves_the_others() {
-        let many =
-            many_from_json(br#"[["GET","a"],7,["SET","k",null],["GET","b"]]"#).expect("an array");
+        let body = Bytes::from_static(br#"[["GET","a"],7,["SET","k",null],["GET","b"]]"#);
+        let many = many_from_json(&body).expect("an array");
         let good: Vec<_> = many.iter().map(Result::is_ok).collect();
         assert_eq!(good, [true, false, false, true]);
     }
