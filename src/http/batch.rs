@@ -8,6 +8,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
+
 use super::panics::guarded;
 use super::table::Ready;
 use super::turn::Shared;
@@ -142,15 +144,14 @@ impl Batch {
         patience: Duration,
     ) {
         let shared = Arc::clone(&self.shared);
-        let sent_at = Instant::now();
-        let late = move |batch: Self, sent| {
+        let (timed, sent_at) = (Arc::clone(&shared), Instant::now());
+        let sent = sent.inspect(move |_| timed.pace.note(sent_at.elapsed()));
+        let late = |batch: Self, sent| {
             let shared = Arc::clone(&batch.shared);
-            shared.pace.note(sent_at.elapsed());
             shared.leave_finished(batch, sent);
         };
         if let Some((batch, sent)) = run_or_leave(&shared.runtime, sent, pump, self, patience, late)
         {
-            shared.pace.note(sent_at.elapsed());
             batch.finish(sent);
         }
     }

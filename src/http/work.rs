@@ -17,7 +17,7 @@ use super::table::Ready;
 use super::turn::Shared;
 use super::waiting::Waiting;
 use crate::command::Command;
-use crate::upstream::{Outcome, Ticket};
+use crate::upstream::{Outcome, Ticket, take_first};
 
 /// Requests of one connection in one batch; its others have to wait for their turn.
 const MAX_REQUESTS: usize = 128;
@@ -121,9 +121,7 @@ impl Work {
             let response = match answer {
                 Answer::Here(response) => response,
                 Answer::Asked(count, respond, ticket) => {
-                    let share = take_share(&mut outcomes, count, &mut form);
-                    ticket.note(&share);
-                    drop(ticket);
+                    let share = take_share(&mut outcomes, count, ticket, &mut form);
                     if closed {
                         continue;
                     }
@@ -131,9 +129,7 @@ impl Work {
                     responded.unwrap_or_else(|problem| trim.problem(problem))
                 }
                 Answer::Between(count, decide, ticket) => {
-                    let share = take_share(&mut outcomes, count, &mut form);
-                    ticket.note(&share);
-                    drop(ticket);
+                    let share = take_share(&mut outcomes, count, ticket, &mut form);
                     if closed {
                         continue;
                     }
@@ -245,12 +241,16 @@ impl Work {
 ///
 /// After an outcome that nobody knows the connection ends, and what was pipelined behind it is not taken up: it
 /// could overtake.
-fn take_share(outcomes: &mut VecDeque<Outcome>, count: usize, form: &mut Form) -> Vec<Outcome> {
-    let share: Vec<_> = if count >= outcomes.len() {
-        std::mem::take(outcomes).into()
-    } else {
-        outcomes.drain(..count).collect()
-    };
+fn take_share(
+    outcomes: &mut VecDeque<Outcome>,
+    count: usize,
+    ticket: Ticket,
+    form: &mut Form,
+) -> Vec<Outcome> {
+    let share: Vec<_> = take_first(outcomes, count).into();
+    ticket.note(&share);
+    // Before anybody is told.
+    drop(ticket);
     form.keep_alive &= !any_unknown(&share);
     share
 }

@@ -58,7 +58,7 @@ pub use monitor::{Monitor, NoMonitor, Told};
 use node::Node;
 use packed::Packed;
 pub use reader::{Reader, Reading};
-pub(crate) use sent::{Sent, Share};
+pub(crate) use sent::{Sent, Share, take_first};
 use server::RedisServer;
 pub use sharded::{Shard, ShardedSink, ShardedStream};
 

@@ -45,14 +45,7 @@ impl Sent {
     /// Takes off what belongs to the next so many commands.
     pub(crate) fn share(&mut self, count: usize) -> Share {
         match &mut self.0 {
-            State::Done(outcomes) => {
-                if count >= outcomes.len() {
-                    return Share::Done(std::mem::take(outcomes));
-                }
-                let mut share = VecDeque::with_capacity(count);
-                share.extend(outcomes.drain(..count));
-                Share::Done(share)
-            }
+            State::Done(outcomes) => Share::Done(take_first(outcomes, count)),
             State::Part(delivery) => {
                 let own = delivery.take_next(count);
                 if own.is_open() {
@@ -63,4 +56,14 @@ impl Sent {
             }
         }
     }
+}
+
+/// Takes off the first outcomes, so many or all that there are.
+pub(crate) fn take_first(outcomes: &mut VecDeque<Outcome>, count: usize) -> VecDeque<Outcome> {
+    if count >= outcomes.len() {
+        return std::mem::take(outcomes);
+    }
+    let mut first = VecDeque::with_capacity(count);
+    first.extend(outcomes.drain(..count));
+    first
 }

@@ -1,9 +1,7 @@
 //! The entries of Redis streams as events, where the streams are in a Cluster.
 
+use crate::env::entries::{ends, ids};
 use crate::env::{EventStream, KEYS, TestCluster, TestGateway, TestRedis, wait_until};
-
-/// What a stream ends with that is over.
-const FAREWELL: &str = ": this stream is over";
 
 fn start() -> (TestCluster, TestGateway) {
     let cluster = TestCluster::start(&[]);
@@ -13,15 +11,6 @@ fn start() -> (TestCluster, TestGateway) {
 
 fn add(node: &TestRedis, key: &str, id: &str) {
     assert_eq!(node.cli(&["XADD", key, id, "n", id]), id);
-}
-
-fn ids(stream: &mut EventStream, count: usize) -> Vec<String> {
-    let mut id = || {
-        let event = stream.event();
-        assert_eq!(event.name, "message", "{event:?}");
-        event.id
-    };
-    (0..count).map(|_| id()).collect()
 }
 
 #[test]
@@ -82,13 +71,6 @@ fn a_stream_is_read_on_at_the_replica_that_takes_over() {
         cluster.replica().cli(&["XADD", key, "2-0", "n", "2-0"]) == "2-0"
     });
     assert_eq!(ids(&mut stream, 1), ["2-0"]);
-}
-
-/// Waits for the end of a stream that is over.
-fn ends(stream: &mut EventStream) {
-    stream.wait_for(FAREWELL);
-    assert!(!stream.text().contains("gap"), "{}", stream.text());
-    stream.wait_for_end();
 }
 
 #[test]

@@ -5,25 +5,15 @@ use std::time::Duration;
 use redis_http_gateway::config::AllowedOrigin;
 use serde_json::json;
 
-use crate::env::entries::{PATH, add, gap, ids, start};
+use crate::env::entries::{FAREWELL, PATH, add, ends, gap, ids, start};
 use crate::env::{Answer, EventStream, TestGateway, TestRedis, wait_until};
 
 const UNTIL: &str = "/v1/streams/s/events?until=gone";
-
-/// What a stream ends with.
-const FAREWELL: &str = ": this stream is over";
 
 /// Comes back by the id of the last event, whatever the answer.
 fn back(gateway: &TestGateway, last: &str) -> Answer {
     let headers = [("Last-Event-ID", last)];
     gateway.connect().request("GET", UNTIL, &headers, b"")
-}
-
-/// Waits for the farewell and the end.
-fn ends(stream: &mut EventStream) {
-    stream.wait_for(FAREWELL);
-    assert!(!stream.text().contains("gap"), "{}", stream.text());
-    stream.wait_for_end();
 }
 
 #[test]

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 
 use crate::command::Command;
+use crate::http::budget::SMALL;
 use crate::http::query::{Query, decode_segment};
 
 /// Why there is no command in what a client sent.
@@ -13,10 +14,6 @@ pub(super) type Malformed = String;
 /// memory than its bytes.
 const MAX_COMMANDS: usize = 100_000;
 const MAX_PARTS: usize = 250_000;
-
-/// A string that is longer stays where it is in the body, if nothing in it is escaped. Shorter ones are copied, so that
-/// the body need not be kept for them.
-const LARGE: usize = 64 * 1024;
 
 /// The command in a JSON array: `["SET","key","value"]`.
 ///
@@ -70,7 +67,9 @@ fn from_parts(parts: &[&RawValue], body: &Bytes) -> Result<Command, Malformed> {
 fn argument(index: usize, json: &str, body: &Bytes) -> Result<Bytes, Malformed> {
     let kind = match json.as_bytes().first() {
         Some(b'"') => {
-            if json.len() > LARGE
+            // What is large and not escaped stays where it is in the body, which is counted; the body need not be kept
+            // for what is small.
+            if json.len() > SMALL
                 && let Ok(text) = serde_json::from_str::<&str>(json)
             {
                 return Ok(body.slice_ref(text.as_bytes()));
@@ -161,7 +160,7 @@ mod tests {
 
     #[test]
     fn what_is_large_is_not_copied_unless_it_is_escaped() {
-        let (large, small) = ("v".repeat(LARGE), "v".repeat(LARGE - 2));
+        let (large, small) = ("v".repeat(SMALL), "v".repeat(SMALL - 2));
         for (text, stays) in [
             (large.clone(), true),
             (small, false),

@@ -171,14 +171,14 @@ impl Pipe {
             state.writing = true;
             let mut out = std::mem::take(&mut state.out);
             drop(state);
-            let written = if out.remaining() > WRITE_AT_ONCE {
-                Ok(0)
+            let taken = if out.remaining() > WRITE_AT_ONCE {
+                0
             } else {
-                write(socket, &out)
+                write(socket, &out).unwrap_or(0)
             };
             state = shared.lock();
             state.writing = false;
-            out.advance(written.unwrap_or(0));
+            out.advance(taken);
             if !out.is_empty() {
                 // The driver has the time, waits for room, or finds out what is wrong.
                 out.append(std::mem::take(&mut state.out));

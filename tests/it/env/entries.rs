@@ -7,6 +7,9 @@ use super::{Event, EventStream, TestGateway, TestRedis};
 /// Where the events of the stream `s` are.
 pub(crate) const PATH: &str = "/v1/streams/s/events";
 
+/// What a stream ends with that is over.
+pub(crate) const FAREWELL: &str = ": this stream is over";
+
 /// A Redis server and a gateway in front of it.
 pub(crate) fn start() -> (TestRedis, TestGateway) {
     let redis = TestRedis::start();
@@ -43,4 +46,11 @@ pub(crate) fn gap(stream: &mut EventStream) -> (String, Value) {
     let Event { id, name, data } = stream.event();
     assert_eq!(name, "gap", "{data}");
     (id, serde_json::from_str(&data).unwrap())
+}
+
+/// Waits for the farewell and the end.
+pub(crate) fn ends(stream: &mut EventStream) {
+    stream.wait_for(FAREWELL);
+    assert!(!stream.text().contains("gap"), "{}", stream.text());
+    stream.wait_for_end();
 }
