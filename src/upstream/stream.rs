@@ -3,6 +3,7 @@
 use std::os::fd::AsFd;
 
 use redis::RedisResult;
+use socket2::Socket;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
@@ -13,21 +14,26 @@ pub(super) type Stream = Box<dyn Bytes>;
 /// Bytes in both directions.
 pub(super) trait Bytes: AsyncRead + AsyncWrite + Unpin + Send {
     /// The socket itself, non-blocking, where what is written goes over it as it is.
-    fn direct(&self) -> Option<std::net::TcpStream> {
-        None
-    }
+    fn direct(&self) -> Option<Socket>;
 }
 
 impl Bytes for TcpStream {
-    fn direct(&self) -> Option<std::net::TcpStream> {
-        let socket = self.as_fd().try_clone_to_owned().ok()?;
-        Some(socket.into())
+    fn direct(&self) -> Option<Socket> {
+        Some(self.as_fd().try_clone_to_owned().ok()?.into())
     }
 }
 
-impl Bytes for UnixStream {}
+impl Bytes for UnixStream {
+    fn direct(&self) -> Option<Socket> {
+        Some(self.as_fd().try_clone_to_owned().ok()?.into())
+    }
+}
 
-impl Bytes for TlsStream<TcpStream> {}
+impl Bytes for TlsStream<TcpStream> {
+    fn direct(&self) -> Option<Socket> {
+        None
+    }
+}
 
 /// A reply to what is asked before there is a connection is never longer.
 const LONGEST_REPLY: usize = 64 * 1024;

@@ -165,7 +165,7 @@ impl Pipe {
     }
 
     /// Writes what there is to write, and what others add meanwhile.
-    fn write_to<'a>(&'a self, socket: &std::net::TcpStream, mut state: MutexGuard<'a, State>) {
+    fn write_to<'a>(&'a self, socket: &socket2::Socket, mut state: MutexGuard<'a, State>) {
         let shared = &self.end.shared;
         while !state.out.is_empty() {
             state.writing = true;
@@ -192,7 +192,7 @@ impl Pipe {
 }
 
 /// Writes what the socket takes at once.
-fn write(mut socket: &std::net::TcpStream, out: &Pieces) -> io::Result<usize> {
+fn write(mut socket: &socket2::Socket, out: &Pieces) -> io::Result<usize> {
     let mut slices = [IoSlice::new(&[]); SLICES];
     match out.chunks_vectored(&mut slices) {
         // That is the rule, and costs less.

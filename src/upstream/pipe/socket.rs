@@ -1,4 +1,4 @@
-//! A pipe over a plain socket, which any thread can read and write.
+//! A pipe over a plain socket, of TCP or a Unix one, which any thread can read and write.
 //!
 //! A thread that waits for a reply reads it itself, and what comes before it for others: the runtime's thread would have
 //! to be woken only to wake that one. When no thread does, the driver reads. The runtime's poller, which would wake for
@@ -7,7 +7,6 @@
 
 use std::future::poll_fn;
 use std::io::{self, Read};
-use std::net::TcpStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
@@ -15,11 +14,11 @@ use std::time::{Duration, Instant};
 use bytes::{Buf, BytesMut};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use tokio::io::Interest;
+use socket2::Socket as Plain;
 use tokio::sync::Notify;
 
 use super::super::resp::{Malformed, Reader};
-use super::poller::{AtPoller, hung_up};
+use super::poller::{AtPoller, Polled, hung_up};
 use super::{READ_SIZE, Shared, keep_time, log, malformed};
 
 /// What a thread reads at once.
@@ -28,7 +27,7 @@ const SCRATCH: usize = 16 * 1024;
 /// The socket, and who reads it.
 #[derive(Debug)]
 pub(super) struct Socket {
-    pub(super) stream: TcpStream,
+    pub(super) stream: Plain,
     /// Whoever has this reads.
     input: Mutex<Input>,
     watch: Mutex<Watch>,
@@ -62,7 +61,7 @@ struct Watch {
 impl Socket {
     /// # Errors
     /// When there are no more descriptors.
-    pub(super) fn new(stream: TcpStream) -> io::Result<Self> {
+    pub(super) fn new(stream: Plain) -> io::Result<Self> {
         let at_poller = AtPoller::Unknown(stream.try_clone()?);
         Ok(Self {
             stream,
@@ -272,11 +271,10 @@ pub(super) async fn drive(shared: Arc<Shared>, socket: Arc<Socket>) {
 /// Writes what senders have left.
 async fn write(shared: &Shared, socket: &Socket) -> io::Result<()> {
     while let Some(mut out) = shared.next_out().await {
-        let at_poller = tokio::net::TcpStream::from_std(socket.stream.try_clone()?)?;
+        let at_poller = Polled::new(socket.stream.try_clone()?)?;
         while !out.is_empty() {
             at_poller.writable().await?;
-            let write = || super::write(&socket.stream, &out);
-            match at_poller.try_io(Interest::WRITABLE, write) {
+            match at_poller.try_write(|| super::write(&socket.stream, &out)) {
                 Ok(count) => out.advance(count),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error),

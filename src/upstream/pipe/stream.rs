@@ -1,4 +1,4 @@
-//! A pipe over TLS or a Unix socket: its driver alone reads.
+//! A pipe over TLS: its driver alone reads and writes.
 
 use std::io;
 use std::sync::Arc;

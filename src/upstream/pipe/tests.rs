@@ -2,11 +2,15 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::task::{Context, Waker};
 use std::thread;
 use std::time::Duration;
+
+use socket2::Socket;
+use tokio::runtime::{Builder, Runtime};
 
 use super::*;
 use crate::command::Command;
@@ -17,38 +21,52 @@ const LONG: Duration = Duration::from_secs(20);
 
 /// A pipe, and the other end of its connection.
 struct Ends {
-    runtime: tokio::runtime::Runtime,
+    runtime: Runtime,
     pipe: Pipe,
     driver: tokio::task::JoinHandle<()>,
-    server: TcpStream,
+    server: Socket,
 }
 
-fn ends() -> Ends {
+/// One over TCP and one over a Unix socket.
+fn each_kind() -> [Ends; 2] {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let client = TcpStream::connect(listener.local_addr().expect("its address")).expect("a socket");
     client.set_nonblocking(true).expect("a socket");
     let (server, _) = listener.accept().expect("the client");
-    let runtime = tokio::runtime::Builder::new_multi_thread();
-    let runtime = { runtime }
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .expect("a runtime");
-    let within = runtime.enter();
-    let stream = tokio::net::TcpStream::from_std(client).expect("a socket");
-    let (pipe, driver) = Pipe::new(Box::new(stream));
-    let driver = tokio::spawn(driver);
-    drop(within);
-    Ends {
-        runtime,
-        pipe,
-        driver,
-        server,
+    let tcp = Ends::new(server.into(), || {
+        Box::new(tokio::net::TcpStream::from_std(client).expect("a socket"))
+    });
+    let (client, server) = UnixStream::pair().expect("sockets");
+    client.set_nonblocking(true).expect("a socket");
+    let unix = Ends::new(server.into(), || {
+        Box::new(tokio::net::UnixStream::from_std(client).expect("a socket"))
+    });
+    [tcp, unix]
+}
+
+impl Ends {
+    fn new(server: Socket, stream: impl FnOnce() -> Stream) -> Self {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let within = runtime.enter();
+        let (pipe, driver) = Pipe::new(stream());
+        assert!(pipe.end.direct.is_some());
+        let driver = tokio::spawn(driver);
+        drop(within);
+        Self {
+            runtime,
+            pipe,
+            driver,
+            server,
+        }
     }
 }
 
 /// Replies to every command with its last part, until the end.
-fn echo(mut stream: &TcpStream) {
+fn echo(mut stream: &Socket) {
     let (mut reader, mut received) = (Reader::default(), BytesMut::new());
     let mut piece = [0; 4096];
     while let Ok(length @ 1..) = stream.read(&mut piece) {
@@ -66,7 +84,7 @@ fn echo(mut stream: &TcpStream) {
 }
 
 /// What a future comes to, which is soon.
-fn soon<T>(runtime: &tokio::runtime::Runtime, future: impl Future<Output = T>) -> T {
+fn soon<T>(runtime: &Runtime, future: impl Future<Output = T>) -> T {
     let within = runtime.block_on(async { tokio::time::timeout(LONG, future).await });
     within.expect("in time")
 }
@@ -100,187 +118,203 @@ fn read_here(replies: &mut Replies, pump: Pump, time: Duration) -> Option<String
 
 #[test]
 fn everybody_has_their_own_replies_whoever_reads() {
-    let Ends {
+    for Ends {
         runtime,
         pipe,
         server,
         ..
-    } = ends();
-    thread::scope(|scope| {
-        scope.spawn(|| echo(&server));
-        let clients = (0..6).map(|client| {
-            let (pipe, handle) = (pipe.clone(), runtime.handle().clone());
-            scope.spawn(move || {
-                for number in 0..500 {
-                    let expected = format!("{client}-{number}");
-                    let (mut replies, pump) = send(&pipe, &expected);
-                    // Some read themselves, some give up soon, and some leave it all to the driver.
-                    let here = match (client + number) % 3 {
-                        0 => read_here(&mut replies, pump, LONG),
-                        1 => read_here(&mut replies, pump, Duration::from_micros(50)),
-                        _ => {
-                            drop(pump);
-                            None
-                        }
-                    };
-                    let come = here.unwrap_or_else(|| {
-                        let replies = handle.block_on(replies);
-                        text(replies.expect("the connection lives"))
-                    });
-                    assert_eq!(come, expected);
-                }
-            })
+    } in each_kind()
+    {
+        thread::scope(|scope| {
+            scope.spawn(|| echo(&server));
+            let clients = (0..6).map(|client| {
+                let (pipe, handle) = (pipe.clone(), runtime.handle().clone());
+                scope.spawn(move || {
+                    for number in 0..500 {
+                        let expected = format!("{client}-{number}");
+                        let (mut replies, pump) = send(&pipe, &expected);
+                        // Some read themselves, some give up soon, and some leave it all to the driver.
+                        let here = match (client + number) % 3 {
+                            0 => read_here(&mut replies, pump, LONG),
+                            1 => read_here(&mut replies, pump, Duration::from_micros(50)),
+                            _ => {
+                                drop(pump);
+                                None
+                            }
+                        };
+                        let come = here.unwrap_or_else(|| {
+                            let replies = handle.block_on(replies);
+                            text(replies.expect("the connection lives"))
+                        });
+                        assert_eq!(come, expected);
+                    }
+                })
+            });
+            let clients: Vec<_> = clients.collect();
+            for client in clients {
+                client.join().expect("its replies");
+            }
+            server.shutdown(std::net::Shutdown::Both).expect("a socket");
         });
-        let clients: Vec<_> = clients.collect();
-        for client in clients {
-            client.join().expect("its replies");
-        }
-        server.shutdown(std::net::Shutdown::Both).expect("a socket");
-    });
+    }
 }
 
 #[test]
 fn what_is_large_goes_whole_among_what_is_small() {
-    let Ends {
+    for Ends {
         runtime,
         pipe,
         server,
         ..
-    } = ends();
-    thread::scope(|scope| {
-        // Nobody reads yet, so that the socket is full before all has been sent.
-        let sizes = [3, 100_000, 5, 3_000_000, 7, 70_000, 200_000, 9];
-        let sent = sizes.map(|size| {
-            let text = size.to_string().repeat(size);
-            let (replies, pump) = send(&pipe, &text);
-            drop(pump);
-            (text, replies)
+    } in each_kind()
+    {
+        thread::scope(|scope| {
+            // Nobody reads yet, so that the socket is full before all has been sent.
+            let sizes = [3, 100_000, 5, 3_000_000, 7, 70_000, 200_000, 9];
+            let sent = sizes.map(|size| {
+                let text = size.to_string().repeat(size);
+                let (replies, pump) = send(&pipe, &text);
+                drop(pump);
+                (text, replies)
+            });
+            scope.spawn(|| echo(&server));
+            for (expected, replies) in sent {
+                let replies = soon(&runtime, replies).expect("the connection lives");
+                assert!(text(replies) == expected, "{} bytes", expected.len());
+            }
+            server.shutdown(std::net::Shutdown::Both).expect("a socket");
         });
-        scope.spawn(|| echo(&server));
-        for (expected, replies) in sent {
-            let replies = soon(&runtime, replies).expect("the connection lives");
-            assert!(text(replies) == expected, "{} bytes", expected.len());
-        }
-        server.shutdown(std::net::Shutdown::Both).expect("a socket");
-    });
+    }
 }
 
 #[test]
 fn what_a_thread_does_not_wait_for_is_read_by_the_driver() {
-    let Ends {
+    for Ends {
         runtime,
         pipe,
         server,
         ..
-    } = ends();
-    let (mut replies, pump) = send(&pipe, "late");
-    assert_eq!(
-        read_here(&mut replies, pump, Duration::from_millis(1)),
-        None
-    );
-    thread::scope(|scope| {
-        scope.spawn(|| echo(&server));
-        let replies = soon(&runtime, replies).expect("the connection lives");
-        assert_eq!(text(replies), "late");
-        server.shutdown(std::net::Shutdown::Both).expect("a socket");
-    });
+    } in each_kind()
+    {
+        let (mut replies, pump) = send(&pipe, "late");
+        assert_eq!(
+            read_here(&mut replies, pump, Duration::from_millis(1)),
+            None
+        );
+        thread::scope(|scope| {
+            scope.spawn(|| echo(&server));
+            let replies = soon(&runtime, replies).expect("the connection lives");
+            assert_eq!(text(replies), "late");
+            server.shutdown(std::net::Shutdown::Both).expect("a socket");
+        });
+    }
 }
 
 #[test]
 fn the_end_is_noticed_while_nobody_waits() {
-    let Ends {
+    for Ends {
         runtime,
         pipe,
         driver,
         server,
-    } = ends();
-    thread::scope(|scope| {
-        scope.spawn(|| echo(&server));
-        // From here on the runtime's poller does not know the socket.
-        let (mut replies, pump) = send(&pipe, "here");
-        assert_eq!(read_here(&mut replies, pump, LONG).as_deref(), Some("here"));
-        server.shutdown(std::net::Shutdown::Both).expect("a socket");
-    });
-    soon(&runtime, driver).expect("without a panic");
-    assert!(
-        pipe.send(Pieces::default(), 1, Instant::now() + LONG)
-            .is_none()
-    );
+    } in each_kind()
+    {
+        thread::scope(|scope| {
+            scope.spawn(|| echo(&server));
+            // From here on the runtime's poller does not know the socket.
+            let (mut replies, pump) = send(&pipe, "here");
+            assert_eq!(read_here(&mut replies, pump, LONG).as_deref(), Some("here"));
+            server.shutdown(std::net::Shutdown::Both).expect("a socket");
+        });
+        soon(&runtime, driver).expect("without a panic");
+        assert!(
+            pipe.send(Pieces::default(), 1, Instant::now() + LONG)
+                .is_none()
+        );
+    }
 }
 
 #[test]
 fn the_end_is_told_to_who_reads() {
-    let Ends {
+    for Ends {
         runtime,
         pipe,
         driver,
         server,
-    } = ends();
-    let (replies, pump) = send(&pipe, "never");
-    thread::scope(|scope| {
-        scope.spawn(|| drop(server));
-        pump.run(Instant::now() + LONG, &mut || !replies.is_empty());
-    });
-    assert!(soon(&runtime, replies).is_err());
-    soon(&runtime, driver).expect("without a panic");
+    } in each_kind()
+    {
+        let (replies, pump) = send(&pipe, "never");
+        thread::scope(|scope| {
+            scope.spawn(|| drop(server));
+            pump.run(Instant::now() + LONG, &mut || !replies.is_empty());
+        });
+        assert!(soon(&runtime, replies).is_err());
+        soon(&runtime, driver).expect("without a panic");
+    }
 }
 
 #[test]
 fn nothing_is_handed_out_after_what_is_no_reply() {
-    let Ends {
+    for Ends {
         runtime,
         pipe,
         mut server,
         ..
-    } = ends();
-    let (broken, pump) = send(&pipe, "broken");
-    // This one is not to have the driver read.
-    let (next, _unused) = send(&pipe, "next");
-    server.write_all(b"what?\r\n+next\r\n").expect("a socket");
-    // The driver may have read it before.
-    let by = Instant::now() + Duration::from_millis(100);
-    pump.run(by, &mut || !broken.is_empty());
-    assert!(soon(&runtime, broken).is_err());
-    assert!(soon(&runtime, next).is_err());
+    } in each_kind()
+    {
+        let (broken, pump) = send(&pipe, "broken");
+        // This one is not to have the driver read.
+        let (next, _unused) = send(&pipe, "next");
+        server.write_all(b"what?\r\n+next\r\n").expect("a socket");
+        // The driver may have read it before.
+        let by = Instant::now() + Duration::from_millis(100);
+        pump.run(by, &mut || !broken.is_empty());
+        assert!(soon(&runtime, broken).is_err());
+        assert!(soon(&runtime, next).is_err());
+    }
 }
 
 #[test]
 fn a_thread_that_panics_leaves_nobody_waiting() {
-    let Ends {
+    for Ends {
         runtime,
         pipe,
         server,
         ..
-    } = ends();
-    let (replies, pump) = send(&pipe, "not lost");
-    let panicked = catch_unwind(AssertUnwindSafe(|| {
-        pump.run(Instant::now() + LONG, &mut || panic!("as a test has it"));
-    }));
-    assert!(panicked.is_err());
-    thread::scope(|scope| {
-        scope.spawn(|| echo(&server));
-        let replies = soon(&runtime, replies).expect("the connection lives");
-        assert_eq!(text(replies), "not lost");
-        server.shutdown(std::net::Shutdown::Both).expect("a socket");
-    });
+    } in each_kind()
+    {
+        let (replies, pump) = send(&pipe, "not lost");
+        let panicked = catch_unwind(AssertUnwindSafe(|| {
+            pump.run(Instant::now() + LONG, &mut || panic!("as a test has it"));
+        }));
+        assert!(panicked.is_err());
+        thread::scope(|scope| {
+            scope.spawn(|| echo(&server));
+            let replies = soon(&runtime, replies).expect("the connection lives");
+            assert_eq!(text(replies), "not lost");
+            server.shutdown(std::net::Shutdown::Both).expect("a socket");
+        });
+    }
 }
 
 #[test]
 fn a_pipe_that_nobody_needs_ends() {
-    let Ends {
+    for Ends {
         runtime,
         pipe,
         driver,
         server,
-    } = ends();
-    let ended = thread::scope(|scope| {
-        scope.spawn(|| echo(&server));
-        let (mut replies, pump) = send(&pipe, "last");
-        assert_eq!(read_here(&mut replies, pump, LONG).as_deref(), Some("last"));
-        drop(pipe);
-        let ended = runtime.block_on(async { tokio::time::timeout(LONG, driver).await });
-        server.shutdown(std::net::Shutdown::Both).expect("a socket");
-        ended
-    });
-    ended.expect("before the server").expect("without a panic");
+    } in each_kind()
+    {
+        let ended = thread::scope(|scope| {
+            scope.spawn(|| echo(&server));
+            let (mut replies, pump) = send(&pipe, "last");
+            assert_eq!(read_here(&mut replies, pump, LONG).as_deref(), Some("last"));
+            drop(pipe);
+            let ended = runtime.block_on(async { tokio::time::timeout(LONG, driver).await });
+            server.shutdown(std::net::Shutdown::Both).expect("a socket");
+            ended
+        });
+        ended.expect("before the server").expect("without a panic");
+    }
 }
