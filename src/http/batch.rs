@@ -8,15 +8,14 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::FutureExt;
-
+use super::pace::PATIENCE;
 use super::panics::guarded;
 use super::table::Ready;
 use super::turn::Shared;
 use super::work::Work;
 use crate::bridge::run_or_leave;
 use crate::command::Command;
-use crate::upstream::{NodeNumber, Outcome, Sent, Share};
+use crate::upstream::{NodeNumber, Outcome, Pump, Sent, Share};
 
 /// The connections whose requests need Redis, and what they want of it.
 pub(super) struct Batch {
@@ -33,8 +32,7 @@ pub(super) struct Batch {
 /// last to be read, with nobody busy on them meanwhile. (Measured beside one for all: with Redis 5 ms away and 256 clients
 /// a twentieth more requests a second, with 1 ms and 16 clients a tenth, for a seventh more CPU time a request.)
 pub(super) fn serve(shared: &Arc<Shared>, ready: Vec<Ready>, scratch: &mut [u8], now: Instant) {
-    let patience = shared.pace.patience();
-    let portion = if patience.is_zero() {
+    let portion = if shared.pace.is_far() {
         (ready.len() / 4).clamp(4, 16)
     } else {
         ready.len()
@@ -42,17 +40,16 @@ pub(super) fn serve(shared: &Arc<Shared>, ready: Vec<Ready>, scratch: &mut [u8],
     let mut ready = ready.into_iter();
     while ready.len() > 0 {
         let together = ready.by_ref().take(portion);
-        serve_together(shared, together, scratch, now, patience);
+        serve_together(shared, together, scratch, now);
     }
 }
 
-/// The same, with one pipeline for all of them, which is waited for as long as `patience`.
+/// The same, with one pipeline for all of them.
 fn serve_together(
     shared: &Arc<Shared>,
     ready: impl ExactSizeIterator<Item = Ready>,
     scratch: &mut [u8],
     now: Instant,
-    patience: Duration,
 ) {
     let mut batch = Batch {
         shared: Arc::clone(shared),
@@ -60,7 +57,7 @@ fn serve_together(
         commands: Vec::with_capacity(ready.len()),
         node: None,
     };
-    // On a Cluster, one for each further node, so that nobody waits for a node that is not theirs.
+    // On a Cluster, one for each further node, so that no client waits for a node that is not theirs.
     let mut others = Vec::new();
     for ready in ready {
         let before = batch.commands.len();
@@ -81,12 +78,15 @@ fn serve_together(
             }
         }
     }
-    for other in others {
-        other.send(Duration::ZERO);
+    if batch.commands.is_empty() {
+        return;
     }
-    if !batch.commands.is_empty() {
-        batch.send(patience);
-    }
+    // All are under way before any is waited for.
+    let (first, others) = (batch.send(), others.into_iter().map(Batch::send));
+    let others: Vec<_> = others.collect();
+    let by = Instant::now() + PATIENCE;
+    first.wait(by);
+    others.into_iter().for_each(|other| other.wait(by));
 }
 
 impl Batch {
@@ -127,31 +127,25 @@ impl Batch {
     }
 
     /// Sends the commands.
-    fn send(mut self, patience: Duration) {
-        let shared = Arc::clone(&self.shared);
+    fn send(mut self) -> UnderWay<impl Future<Output = Sent> + Send + 'static> {
         // Packed, they are not needed any more.
         let commands = std::mem::take(&mut self.commands);
-        let (pump, sent) = shared.upstream.send_together(&commands);
+        let (pump, sent) = self.shared.upstream.send_together(&commands);
         drop(commands);
-        self.wait(sent, |by, is_done| pump.run(by, is_done), patience);
+        UnderWay {
+            batch: self,
+            pump,
+            sent,
+            since: Instant::now(),
+        }
     }
 
-    /// Waits as long as it pays.
-    fn wait(
-        self,
-        sent: impl Future<Output = Sent> + Send + 'static,
-        pump: impl FnOnce(Instant, &mut dyn FnMut() -> bool),
-        patience: Duration,
-    ) {
-        let shared = Arc::clone(&self.shared);
-        let (timed, sent_at) = (Arc::clone(&shared), Instant::now());
-        let sent = sent.inspect(move |_| timed.pace.note(sent_at.elapsed()));
-        let late = |batch: Self, sent| {
-            let shared = Arc::clone(&batch.shared);
-            shared.leave_finished(batch, sent);
-        };
-        if let Some((batch, sent)) = run_or_leave(&shared.runtime, sent, pump, self, patience, late)
-        {
+    /// Leaves it with the runtime until this is there.
+    fn leave(self, sent: impl Future<Output = Sent> + Send + 'static) {
+        let runtime = self.shared.runtime.clone();
+        let late = |batch: Self, sent| Arc::clone(&batch.shared).leave_finished(batch, sent);
+        let none = Duration::ZERO;
+        if let Some((batch, sent)) = run_or_leave(&runtime, sent, |_, _| {}, self, none, late) {
             batch.finish(sent);
         }
     }
@@ -164,11 +158,58 @@ impl Batch {
             match sent.share(work.commands()) {
                 Share::Done(outcomes) => finish(&self.shared, work, outcomes, now),
                 Share::Open(rest) => {
-                    let alone = Self::of_one(&self.shared, work, Vec::new());
-                    alone.wait(rest, |_, _| {}, Duration::ZERO);
+                    Self::of_one(&self.shared, work, Vec::new()).leave(rest);
                 }
             }
         }
+    }
+}
+
+/// A batch whose commands are on their way since then.
+struct UnderWay<F> {
+    batch: Batch,
+    pump: Pump,
+    sent: F,
+    since: Instant,
+}
+
+impl<F: Future<Output = Sent> + Send + 'static> UnderWay<F> {
+    /// Waits until this point in time, if it pays at all, and leaves it then.
+    fn wait(self, by: Instant) {
+        let Self {
+            batch,
+            pump,
+            sent,
+            since,
+        } = self;
+        let (shared, node) = (Arc::clone(&batch.shared), batch.node);
+        let begin = Instant::now();
+        let patience = if shared.pace.is_near(node) {
+            by.saturating_duration_since(begin)
+        } else {
+            Duration::ZERO
+        };
+        let pump = |by, is_done: &mut dyn FnMut() -> bool| pump.run(by, is_done);
+        let late = move |batch: Batch, sent| {
+            let shared = Arc::clone(&batch.shared);
+            shared.pace.note(node, since.elapsed());
+            shared.leave_finished(batch, sent);
+        };
+        match run_or_leave(&shared.runtime, sent, pump, batch, patience, late) {
+            Some((batch, sent)) => {
+                // What was there before it was waited for did not take long.
+                shared.pace.note(node, begin.elapsed());
+                batch.finish(sent);
+            }
+            None if patience > Duration::ZERO => shared.pace.note_vain_wait(node),
+            None => {}
+        }
+    }
+
+    /// Leaves it with the runtime.
+    fn leave(self) {
+        drop(self.pump);
+        self.batch.leave(self.sent);
     }
 }
 
@@ -176,7 +217,7 @@ impl Batch {
 fn finish(shared: &Arc<Shared>, work: Work, outcomes: VecDeque<Outcome>, now: Instant) {
     let asks = guarded(shared, work.key, || work.finish(shared, outcomes, now));
     if let Some((work, commands)) = asks.flatten() {
-        Batch::of_one(shared, work, commands).send(Duration::ZERO);
+        Batch::of_one(shared, work, commands).send().leave();
     }
 }
 

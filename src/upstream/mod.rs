@@ -35,7 +35,7 @@ mod stream;
 mod written;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use backon::BackoffBuilder;
@@ -57,6 +57,7 @@ use learned::Learned;
 pub use monitor::{Monitor, NoMonitor, Told};
 use node::Node;
 use packed::Packed;
+pub(crate) use pipe::Pump;
 pub use reader::{Reader, Reading};
 pub(crate) use sent::{Sent, Share, take_first};
 use server::RedisServer;
@@ -97,9 +98,21 @@ enum Engine {
     Cluster(Arc<Cluster>),
 }
 
-/// Tells the nodes of a Cluster apart.
+/// Tells servers apart. No number is given twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NodeNumber(usize);
+
+impl NodeNumber {
+    pub(crate) fn next() -> Self {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// A place among so many. Servers that came one after another have different ones.
+    pub(crate) fn place(self, count: usize) -> usize {
+        self.0 % count
+    }
+}
 
 impl Upstream {
     /// Starts what the configuration asks for and a task that keeps a connection to it. Returns as soon as

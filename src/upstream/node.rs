@@ -8,12 +8,13 @@ use super::connector::Connector;
 use super::learned::Learned;
 use super::link::{Link, Live};
 use super::pipe::{Late, Pump};
-use super::{Outcome, Packed};
+use super::{NodeNumber, Outcome, Packed};
 use crate::error::Error;
 
 /// A server that commands are sent to.
 #[derive(Debug)]
 pub(super) struct Node {
+    pub(super) number: NodeNumber,
     connector: Connector,
     common: Link,
     /// `None` with the embedded server, whose replies break nothing.
@@ -66,6 +67,7 @@ impl Node {
     ) -> Self {
         let link = |learned| Link::start(connector.clone(), connect_timeout, learned);
         Self {
+            number: NodeNumber::next(),
             common: link(Some(Arc::clone(learned))),
             guarded: match &connector {
                 Connector::Embedded(_) => None,

@@ -40,12 +40,9 @@ impl Upstream {
                 (pump, Either::Left(outcomes.map(Sent::done)))
             }
             Engine::Cluster(cluster) => {
-                let mut delivery = self.delivery(cluster, Line::Common, commands);
-                let sent = Either::Right(async move {
-                    delivery.step().await;
-                    Sent::part(delivery)
-                });
-                (Pump::idle(), sent)
+                let delivery = self.delivery(cluster, Line::Common, commands);
+                let (pump, begun) = delivery.begin();
+                (pump, Either::Right(begun.map(Sent::part)))
             }
         }
     }
@@ -81,7 +78,10 @@ impl Upstream {
             Engine::One(node) => Either::Left(node.send(line, Packed::all(commands), limit)),
             Engine::Cluster(cluster) => {
                 let delivery = self.delivery(cluster, line, commands);
-                Either::Right(delivery.finish())
+                let (pump, begun) = delivery.begin();
+                // No thread waits here.
+                drop(pump);
+                Either::Right(begun.then(Delivery::finish))
             }
         }
     }
@@ -91,8 +91,8 @@ impl Upstream {
     #[must_use]
     pub fn only_node(&self, commands: &[Command]) -> Option<NodeNumber> {
         match &self.shared.engine {
-            Engine::One(_) => Some(NodeNumber(0)),
-            Engine::Cluster(cluster) => cluster.only_node(commands).map(NodeNumber),
+            Engine::One(node) => Some(node.number),
+            Engine::Cluster(cluster) => cluster.only_node(commands),
         }
     }
 

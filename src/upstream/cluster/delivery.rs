@@ -1,8 +1,10 @@
 //! Commands on their way: each node is sent its share, and what is sent on is sent again, until all have an
 //! outcome.
 
+use std::future::Future;
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
@@ -12,6 +14,7 @@ use super::{Cluster, ROUNDS};
 use crate::command::Command;
 use crate::error::Error;
 use crate::upstream::node::Line;
+use crate::upstream::pipe::Pump;
 use crate::upstream::{Outcome, Packed};
 
 /// Commands on their way.
@@ -37,6 +40,12 @@ struct Parcel {
     member: Member,
     commands: Vec<Command>,
     whose: Vec<Option<usize>>,
+}
+
+/// What one node replied, and whose each reply is.
+struct Received {
+    whose: Vec<Option<usize>>,
+    replies: Vec<Outcome>,
 }
 
 impl Delivery {
@@ -98,18 +107,24 @@ impl Delivery {
         }
     }
 
-    /// Sends what is open until nothing is.
-    pub(in crate::upstream) async fn finish(mut self) -> Vec<Outcome> {
-        while self.is_open() {
-            self.step().await;
-        }
-        self.outcomes
+    /// Sends all for the first time: it is on its way when this returns. What ends with the first replies has its
+    /// outcomes when the future is done. If all goes to one node, the pump is that of the way there.
+    pub(in crate::upstream) fn begin(
+        mut self,
+    ) -> (Pump, impl Future<Output = Self> + Send + 'static) {
+        let view = Arc::clone(&self.first_view);
+        let (pump, replies) = self.send(&view);
+        let begun = async move {
+            let replies = replies.await;
+            self.take_up(replies);
+            self
+        };
+        (pump, begun)
     }
 
-    /// Sends every open errand once, those that are sent on when it makes sense. What ends here has its
-    /// outcomes then.
-    pub(in crate::upstream) async fn step(&mut self) {
-        if self.round > 0 {
+    /// Sends on what is open until nothing is.
+    pub(in crate::upstream) async fn finish(mut self) -> Vec<Outcome> {
+        while self.is_open() {
             let redirects = self
                 .open
                 .iter()
@@ -118,16 +133,92 @@ impl Delivery {
             self.cluster
                 .get_ready(redirects, round, self.deadline)
                 .await;
+            let view = self.cluster.view();
+            let (pump, replies) = self.send(&view);
+            // No thread waits here.
+            drop(pump);
+            let replies = replies.await;
+            self.take_up(replies);
         }
-        let view = if self.round == 0 {
-            Arc::clone(&self.first_view)
-        } else {
-            self.cluster.view()
-        };
-        self.send(&view).await;
+        self.outcomes
+    }
+
+    /// Sends every open errand once.
+    fn send(
+        &mut self,
+        view: &View,
+    ) -> (
+        Pump,
+        impl Future<Output = Vec<Received>> + Send + 'static + use<>,
+    ) {
+        let parcels = self.parcels(view);
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        let mut pump = Pump::idle();
+        let alone = parcels.len() == 1;
+        let sent: Vec<_> = parcels
+            .into_iter()
+            .map(|parcel| {
+                let packed = Packed::all(&parcel.commands);
+                let (own, replies) = parcel.member.node.send_pumped(self.line, packed, left);
+                if alone {
+                    pump = own;
+                }
+                replies.map(|replies| Received {
+                    whose: parcel.whose,
+                    replies,
+                })
+            })
+            .collect();
+        (pump, join_all(sent))
+    }
+
+    /// What each node is to be sent. Errands that no node can be sent have their replies.
+    fn parcels(&mut self, view: &View) -> Vec<Parcel> {
+        let mut parcels = Vec::new();
+        for (at, errand) in self.open.iter_mut().enumerate() {
+            errand.replies.clear();
+            if let To::All(_) = errand.to {
+                let all_there = view.masters().iter().all(|member| member.node.is_live());
+                if all_there && !view.masters().is_empty() {
+                    for member in view.masters() {
+                        let words = errand.worded(view, &self.commands);
+                        parcel_for(&mut parcels, member).put(at, words);
+                    }
+                } else {
+                    errand.replies.push(Err(Error::Unreachable));
+                }
+                continue;
+            }
+            match self.cluster.destination(errand, view, &self.commands) {
+                Ok((member, asking)) => {
+                    let parcel = parcel_for(&mut parcels, &member);
+                    if asking {
+                        parcel.put_asking();
+                    }
+                    parcel.put(at, errand.worded(view, &self.commands));
+                }
+                Err(outcome) => errand.take_unsent(outcome),
+            }
+        }
+        parcels
+    }
+
+    /// Takes up the replies to what was sent. What ends here has its outcomes then, and what is to be sent on stays
+    /// open.
+    fn take_up(&mut self, received: Vec<Received>) {
+        for Received { whose, replies } in received {
+            for (whose, reply) in whose.into_iter().zip(replies) {
+                if let Some(errand) = whose.and_then(|at| self.open.get_mut(at)) {
+                    errand.replies.push(reply);
+                }
+            }
+        }
         let last = self.round == ROUNDS || Instant::now() >= self.deadline;
         self.round += 1;
         for mut errand in std::mem::take(&mut self.open) {
+            if let To::All(_) = errand.to {
+                tell_half_done(&mut errand.replies);
+            }
             match errand.redirected() {
                 Some(redirect) if !last => {
                     errand.redirect = Some(redirect);
@@ -146,77 +237,10 @@ impl Delivery {
             }
         }
     }
-
-    /// Sends every open errand once, and collects the replies.
-    async fn send(&mut self, view: &View) {
-        let mut parcels = Vec::new();
-        for (at, errand) in self.open.iter_mut().enumerate() {
-            errand.replies.clear();
-            if let To::All(_) = errand.to {
-                let all_there = view.masters().iter().all(|member| member.node.is_live());
-                if all_there && !view.masters().is_empty() {
-                    for member in view.masters() {
-                        put(
-                            &mut parcels,
-                            member,
-                            (at, errand),
-                            view,
-                            &self.commands,
-                            false,
-                        );
-                    }
-                } else {
-                    errand.replies.push(Err(Error::Unreachable));
-                }
-                continue;
-            }
-            match self.cluster.destination(errand, view, &self.commands) {
-                Ok((member, asking)) => {
-                    put(
-                        &mut parcels,
-                        &member,
-                        (at, errand),
-                        view,
-                        &self.commands,
-                        asking,
-                    );
-                }
-                Err(outcome) => errand.take_unsent(outcome),
-            }
-        }
-        let (line, left) = (
-            self.line,
-            self.deadline.saturating_duration_since(Instant::now()),
-        );
-        let sent = parcels.into_iter().map(|parcel| async move {
-            let packed = Packed::all(&parcel.commands);
-            let replies = parcel.member.node.send(line, packed, left).await;
-            (parcel.whose, replies)
-        });
-        for (whose, replies) in join_all(sent).await {
-            for (whose, reply) in whose.into_iter().zip(replies) {
-                if let Some(errand) = whose.and_then(|at| self.open.get_mut(at)) {
-                    errand.replies.push(reply);
-                }
-            }
-        }
-        for errand in &mut self.open {
-            if let To::All(_) = errand.to {
-                tell_half_done(&mut errand.replies);
-            }
-        }
-    }
 }
 
-/// Adds an errand to what a node is sent.
-fn put(
-    parcels: &mut Vec<Parcel>,
-    member: &Member,
-    (at, errand): (usize, &Errand),
-    view: &View,
-    commands: &[Command],
-    asking: bool,
-) {
+/// What this node is sent.
+fn parcel_for<'a>(parcels: &'a mut Vec<Parcel>, member: &Member) -> &'a mut Parcel {
     let same = |parcel: &Parcel| Arc::ptr_eq(&parcel.member.node, &member.node);
     let place = parcels.iter().position(same).unwrap_or_else(|| {
         parcels.push(Parcel {
@@ -226,14 +250,20 @@ fn put(
         });
         parcels.len() - 1
     });
-    let parcel = &mut parcels[place];
-    if asking {
-        parcel.commands.push(Command::new("ASKING"));
-        parcel.whose.push(None);
+    &mut parcels[place]
+}
+
+impl Parcel {
+    /// Adds the commands of an errand, which is known by its place.
+    fn put(&mut self, at: usize, commands: Vec<Command>) {
+        self.whose.extend(commands.iter().map(|_| Some(at)));
+        self.commands.extend(commands);
     }
-    for command in errand.worded(view, commands) {
-        parcel.commands.push(command);
-        parcel.whose.push(Some(at));
+
+    /// Tells the node that it is asked for a slot that is on its way there.
+    fn put_asking(&mut self) {
+        self.commands.push(Command::new("ASKING"));
+        self.whose.push(None);
     }
 }
 

@@ -21,10 +21,10 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use super::Outcome;
 use super::learned::Learned;
 use super::node::Node;
 use super::server::RedisServer;
+use super::{NodeNumber, Outcome};
 use crate::command::Command;
 use crate::config::Address;
 use crate::error::Error;
@@ -122,17 +122,16 @@ impl Cluster {
         let _ = tokio::time::timeout(NEWS, looked).await;
     }
 
-    /// A name for the one node that all of these commands go to; `None` if there is no such node.
-    pub(super) fn only_node(&self, commands: &[Command]) -> Option<usize> {
+    /// The one node that all of these commands go to; `None` if there is no such node.
+    pub(super) fn only_node(&self, commands: &[Command]) -> Option<NodeNumber> {
         let view = self.view();
-        let mut names = errands(commands, &self.learned.classes())
-            .into_iter()
-            .map(|errand| {
-                let member = errand.member(&view, commands)?;
-                Some(Arc::as_ptr(&member.node).addr())
-            });
-        let first = names.next()??;
-        names.all(|name| name == Some(first)).then_some(first)
+        let errands = errands(commands, &self.learned.classes());
+        let mut numbers = errands.iter().map(|errand| {
+            let member = errand.member(&view, commands)?;
+            Some(member.node.number)
+        });
+        let first = numbers.next()??;
+        numbers.all(|number| number == Some(first)).then_some(first)
     }
 
     /// The node that an errand for one node goes to now, and whether it has to be told ASKING; or what it comes
