@@ -22,8 +22,7 @@ pub(super) struct Sentinel {
     group: Sentinels,
     /// How long each may take to answer.
     patience: Duration,
-    /// The last one that knew. While one is being asked it is the next, so that giving up halfway (the
-    /// deadline is outside) leads to another one.
+    /// The last one that knew; the one behind it if that was of no help, or was asked until time was up.
     first: AtomicUsize,
     /// Where the master was when somebody last looked.
     master: watch::Sender<Option<Address>>,
@@ -47,11 +46,14 @@ impl Sentinel {
         let first = self.first.load(Ordering::Relaxed);
         let mut failure = None;
         for at in (first..first + count).map(|at| at % count) {
-            self.first.store((at + 1) % count, Ordering::Relaxed);
+            let mut next = Next {
+                first: &self.first,
+                at: (at + 1) % count,
+            };
             let sentinel = &self.group.addresses[at];
             match self.follow(sentinel, server).await {
                 Ok(found) => {
-                    self.first.store(at, Ordering::Relaxed);
+                    next.at = at;
                     return Ok(found);
                 }
                 Err(error) => {
@@ -183,6 +185,19 @@ impl Sentinel {
 
     fn login(&self) -> Option<redis::Cmd> {
         login(&self.group.username, self.group.password.as_ref())
+    }
+}
+
+/// Which Sentinel is to be asked first, set when this is dropped: the deadline is outside. Not before, or those who ask
+/// at the same moment, as all do after a failover, would each ask another one, which may not have heard of it.
+struct Next<'a> {
+    first: &'a AtomicUsize,
+    at: usize,
+}
+
+impl Drop for Next<'_> {
+    fn drop(&mut self) {
+        self.first.store(self.at, Ordering::Relaxed);
     }
 }
 

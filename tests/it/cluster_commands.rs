@@ -2,7 +2,7 @@
 //! once.
 
 use std::collections::HashSet;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -279,4 +279,29 @@ fn nobody_waits_for_what_others_have_to_try_again() {
         "{quick:?} of {:?}",
         began.elapsed()
     );
+}
+
+#[test]
+fn what_has_to_be_tried_again_until_time_is_up_has_not_run() {
+    let cluster = TestCluster::start(&[]);
+    let gateway = TestGateway::with(|config| {
+        config.upstream = cluster.url().parse().unwrap();
+        // It is up during a pause between two tries.
+        config.command_timeout = Duration::from_millis(500);
+    });
+    let [key, ..] = KEYS;
+    let other = format!("{{{key}}}2");
+    for key in [key, &other] {
+        send(&gateway, &["SET", key, "v"]);
+    }
+    let (from, to) = (cluster.master(0), cluster.master(1));
+    cluster.begin_to_move(cluster.slot(key), from, to);
+    cluster.move_key(&other, from, to);
+    for _ in 0..3 {
+        let told = send(&gateway, &["MSET", key, "new", &other, "new"]);
+        let told = told["error"].as_str().unwrap_or_default();
+        assert!(told.starts_with("TRYAGAIN"), "{told}");
+        // Nor is its node suspected of anything.
+        assert_eq!(send(&gateway, &["GET", key])["result"], "v");
+    }
 }

@@ -1,5 +1,8 @@
 //! Sentinel groups behind locks: TLS to all of them, and passwords of the Sentinels' own.
 
+use std::io::ErrorKind;
+use std::net::TcpListener;
+
 use crate::env::{EventStream, Locks, Program, TestAuthority, TestGroup, wait_until};
 
 fn put(program: &Program, value: &[u8]) -> u16 {
@@ -137,4 +140,26 @@ fn sentinels_have_a_password_and_servers_none() {
     let url = format!("redis+sentinel://{sentinels}/main?sentinel_password=of-sentinels");
     let program = Program::start(&["--upstream", &url]);
     check(&group, &program);
+}
+
+#[test]
+fn all_connections_are_made_where_the_same_sentinel_says() {
+    let group = TestGroup::start(1, None);
+    // Another one, which may say something else, is not to be asked while the first one knows.
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    other.set_nonblocking(true).unwrap();
+    let address = other.local_addr().unwrap();
+    let url = format!("redis+sentinel://{},{address}/main", group.sentinels());
+    for _ in 0..5 {
+        let program = Program::start(&["--upstream", &url]);
+        let mut client = program.connect();
+        // Over each of the shared connections.
+        assert_eq!(put(&program, b"small"), 204);
+        assert_eq!(put(&program, &[b'x'; 200_000]), 204);
+        let script = br#"["EVAL","return 1",0]"#;
+        assert_eq!(client.request("POST", "/", &[], script).status, 200);
+        drop(program);
+        let asked = other.accept().map(|_| ()).map_err(|error| error.kind());
+        assert_eq!(asked, Err(ErrorKind::WouldBlock));
+    }
 }

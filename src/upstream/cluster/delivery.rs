@@ -133,6 +133,11 @@ impl Delivery {
             self.cluster
                 .get_ready(redirects, round, self.deadline)
                 .await;
+            if Instant::now() >= self.deadline {
+                // What was said last stands: nothing has run.
+                self.settle(true);
+                break;
+            }
             let view = self.cluster.view();
             let (pump, replies) = self.send(&view);
             // No thread waits here.
@@ -203,8 +208,7 @@ impl Delivery {
         parcels
     }
 
-    /// Takes up the replies to what was sent. What ends here has its outcomes then, and what is to be sent on stays
-    /// open.
+    /// Takes up the replies to what was sent.
     fn take_up(&mut self, received: Vec<Received>) {
         for Received { whose, replies } in received {
             for (whose, reply) in whose.into_iter().zip(replies) {
@@ -213,12 +217,19 @@ impl Delivery {
                 }
             }
         }
-        let last = self.round == ROUNDS || Instant::now() >= self.deadline;
-        self.round += 1;
-        for mut errand in std::mem::take(&mut self.open) {
+        for errand in &mut self.open {
             if let To::All(_) = errand.to {
                 tell_half_done(&mut errand.replies);
             }
+        }
+        let last = self.round == ROUNDS || Instant::now() >= self.deadline;
+        self.round += 1;
+        self.settle(last);
+    }
+
+    /// Takes the outcomes from the replies that there are. Unless these are the last, what they send on stays open.
+    fn settle(&mut self, last: bool) {
+        for mut errand in std::mem::take(&mut self.open) {
             match errand.redirected() {
                 Some(redirect) if !last => {
                     errand.redirect = Some(redirect);
