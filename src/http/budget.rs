@@ -61,6 +61,17 @@ struct Part {
 }
 
 impl Reservation {
+    /// Takes this much off for somebody else, or all that there is.
+    pub(crate) fn split(&self, bytes: usize) -> Self {
+        let all = self.0.bytes.load(Ordering::Relaxed);
+        let own = bytes.min(all);
+        self.0.bytes.fetch_sub(own, Ordering::Relaxed);
+        Self(Arc::new(Part {
+            bytes: AtomicUsize::new(own),
+            left: Arc::clone(&self.0.left),
+        }))
+    }
+
     fn has(&self, size: usize) -> bool {
         self.0.bytes.load(Ordering::Relaxed) >= size
     }
@@ -128,6 +139,19 @@ mod tests {
         assert!(!budget.cover(&mut held, 10, 10));
         assert!(budget.reserve(1).is_none(), "9 are still held");
         drop((held, rest));
+        assert!(budget.reserve(10).is_some());
+    }
+
+    #[test]
+    fn what_is_split_off_is_given_back_by_itself() {
+        let budget = Budget::new(10);
+        let all = budget.reserve(8).expect("enough");
+        let part = all.split(5);
+        drop(all);
+        assert!(budget.reserve(5).is_some());
+        assert!(budget.reserve(6).is_none());
+        assert_eq!(part.bytes(), 5);
+        drop(part);
         assert!(budget.reserve(10).is_some());
     }
 

@@ -13,7 +13,7 @@ use std::time::Instant;
 use bytes::BytesMut;
 use tiny_http::Method;
 
-use super::budget::Budget;
+use super::budget::{Budget, Reservation};
 use super::head::{Framing, Head, HeadReader, Limits};
 use super::incoming::Incoming;
 use super::outbox::{Outbox, WRITE_BEHIND};
@@ -250,9 +250,16 @@ impl Connection {
         Next::Fault(form, problem)
     }
 
-    /// Appends an answer. A large one that there is no memory for is replaced.
-    pub(super) fn answer(&mut self, response: Response, trim: Trim, form: &Form, budget: &Budget) {
-        self.answers.answer(response, trim, form, budget);
+    /// Appends an answer. A large one that there is no memory for, besides what is held for it, is replaced.
+    pub(super) fn answer(
+        &mut self,
+        response: Response,
+        trim: Trim,
+        form: &Form,
+        budget: &Budget,
+        held: Option<Reservation>,
+    ) {
+        self.answers.answer(response, trim, form, budget, held);
     }
 
     /// Appends an answer that has been written elsewhere.
@@ -332,9 +339,14 @@ impl Connection {
         self.phase = Phase::Waiting(Box::new(waiting), blocks);
     }
 
+    /// Whether its client has ended its side.
+    pub(super) fn has_hung_up(&self) -> bool {
+        self.closing || self.ended
+    }
+
     /// Whether its client has hung up on a command that blocks.
     pub(super) fn has_given_up(&self) -> bool {
-        matches!(self.phase, Phase::Waiting(_, true)) && (self.closing || self.ended)
+        matches!(self.phase, Phase::Waiting(_, true)) && self.has_hung_up()
     }
 
     /// The request whose commands went apart, with their outcomes, once these have come.

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::connection::Connection;
 use super::entry::Endless;
-use super::panics::unwinding;
+use super::panics::respond_to;
 use super::plan::{Listen, Respond};
 use super::problem::Problem;
 use super::response::{Form, Response};
@@ -103,8 +103,7 @@ fn no_monitor(failure: NoMonitor, respond: Respond, trim: Trim) -> Response {
         NoMonitor::Failed(error) => Err(error),
         NoMonitor::Refused(error) => Ok(Reply::Error(error)),
     };
-    let responded = unwinding(&trim, || respond(vec![outcome])).unwrap_or_else(Err);
-    let response = responded.unwrap_or_else(|problem| trim.problem(problem));
+    let response = respond_to(&trim, respond, vec![outcome]);
     trim.apply(response)
 }
 

@@ -92,8 +92,16 @@ impl Outbox {
         (WRITE_BEHIND / self.answer_size.max(1)).max(1)
     }
 
-    /// Appends an answer. One that there is no memory for, because it is large or many wait, is replaced.
-    pub(super) fn answer(&mut self, response: Response, trim: Trim, form: &Form, budget: &Budget) {
+    /// Appends an answer. One that there is no memory for, because it is large or many wait, is replaced; something may be
+    /// held for it already.
+    pub(super) fn answer(
+        &mut self,
+        response: Response,
+        trim: Trim,
+        form: &Form,
+        budget: &Budget,
+        mut held: Option<Reservation>,
+    ) {
         let size = if form.head_only {
             0
         } else {
@@ -101,11 +109,10 @@ impl Outbox {
         };
         // Falls slowly, rises at once.
         self.answer_size = size.max(self.answer_size - self.answer_size / 8);
-        let mut held = None;
         let room = if size > SMALL {
-            held = budget.reserve(size);
-            held.is_some()
+            budget.cover(&mut held, size, size)
         } else {
+            held = None;
             let together = self.bytes.len() + size;
             together <= SMALL || budget.cover(&mut self.held, together, usize::MAX)
         };

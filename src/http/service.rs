@@ -104,8 +104,10 @@ impl Service {
             Admitted::Ask(ask, ticket) => self.ask(ask, ticket, runtime),
             Admitted::Rounds(rounds, ticket) => {
                 let sent = self.shared.upstream.send(&rounds.commands);
-                let step = (rounds.decide)(crate::bridge::block_on(runtime, sent))?;
+                let outcomes = crate::bridge::block_on(runtime, sent);
+                ticket.note(&outcomes);
                 drop(ticket);
+                let step = (rounds.decide)(outcomes)?;
                 match step {
                     Step::Done(response) => Ok(response),
                     Step::Ask(ask) => {
@@ -202,6 +204,15 @@ impl Service {
             return Err(Problem::new(415, detail));
         }
         Ok((grant, find(request)?))
+    }
+
+    /// Whether commands change nothing.
+    pub(super) fn only_read(&self, commands: &[Command]) -> bool {
+        let permit = Permit {
+            grant: None,
+            upstream: &self.shared.upstream,
+        };
+        commands.iter().all(|command| permit.reads(command))
     }
 
     fn handle(

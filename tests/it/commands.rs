@@ -240,6 +240,24 @@ fn a_blocking_command_blocks_nobody_else() {
 }
 
 #[test]
+fn who_asks_to_wait_and_hangs_up_in_one_breath_leaves_nothing_waiting() {
+    let (redis, gateway) = start();
+    for _ in 0..20 {
+        let mut client = gateway.connect();
+        client.send_request("GET", "/v1/keys/none", &[], b"");
+        assert_eq!(client.receive().status, 404);
+        client.send_request("POST", "/", &[], br#"["BLPOP","queue",30]"#);
+        client.finish_sending();
+        // The answer to that is the end.
+        assert_eq!(String::from_utf8_lossy(&client.rest()), "");
+    }
+    wait_until("nobody is blocked", || {
+        !redis.cli(&["CLIENT", "LIST"]).contains("cmd=blpop")
+    });
+    assert_eq!(redis.cli(&["RPUSH", "queue", "1"]), "1");
+}
+
+#[test]
 fn what_is_pipelined_behind_a_blocking_command_waits_for_it() {
     let (redis, gateway) = start();
     let mut client = gateway.connect();

@@ -59,6 +59,7 @@ mod faults;
 /// Request lines and header fields as a picky client sends them.
 mod framing;
 /// `/v1/hashes` over a real Redis.
+mod greed;
 mod hashes;
 /// `/v1/keys`: values, conditions, negotiation.
 mod keys;
