@@ -208,19 +208,6 @@ impl Outbox {
             large.at -= sent;
         }
     }
-
-    /// What is left.
-    pub(super) fn into_bytes(self) -> Vec<u8> {
-        let mut left = Vec::with_capacity(self.waiting());
-        let mut done = self.sent;
-        for Large { at, body, .. } in &self.large {
-            left.extend_from_slice(&self.bytes[done..*at]);
-            left.extend_from_slice(body);
-            done = *at;
-        }
-        left.extend_from_slice(&self.bytes[done..]);
-        left
-    }
 }
 
 /// The answer to a body where the memory budget is spent.

@@ -232,7 +232,12 @@ impl Work {
                     return None;
                 }
                 Answer::Stream(stream) => {
-                    endless = Some((stream, form, trim));
+                    endless = Some(Entry {
+                        form,
+                        trim,
+                        answer: Answer::Stream(stream),
+                        body,
+                    });
                     continue;
                 }
             };
@@ -255,12 +260,10 @@ impl Work {
         if let Some(behind) = self.behind.take() {
             return self.go_on(shared, behind, now);
         }
-        match endless {
-            Some((stream, form, trim)) => {
-                hand_over(shared, self.key, *self.connection, stream, form, trim, now);
-            }
-            None => self.put_back(shared, now),
+        if let Some(entry) = endless {
+            self.connection.turn(entry);
         }
+        self.put_back(shared, now);
         None
     }
 
@@ -282,6 +285,9 @@ impl Work {
     /// Sends what there is to send, and puts the connection back to rest.
     fn put_back(mut self, shared: &Shared, now: Instant) {
         let broken = self.connection.send(now).is_err();
+        if !broken && let Some(entry) = self.connection.take_turned() {
+            return hand_over(shared, self.key, *self.connection, entry);
+        }
         let more = self.more || self.connection.has_more();
         if broken || (self.connection.is_over() && !more) {
             shared.table.remove(self.key);

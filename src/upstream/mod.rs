@@ -79,8 +79,8 @@ struct Shared {
     cache: Option<Cache>,
     learned: Arc<Learned>,
     bulky: Bulky,
-    /// Commands that hold a [`Ticket`].
-    under_way: AtomicUsize,
+    /// Commands that hold a [`Ticket`]: of requests with few, and of those with many.
+    under_way: [AtomicUsize; 2],
     max_commands: usize,
     command_timeout: Duration,
     connect_timeout: Duration,
@@ -166,7 +166,7 @@ impl Upstream {
             cache,
             learned,
             bulky: Bulky::default(),
-            under_way: AtomicUsize::new(0),
+            under_way: Default::default(),
             max_commands: config.max_commands,
             command_timeout: config.command_timeout,
             connect_timeout: config.connect_timeout,

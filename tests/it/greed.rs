@@ -53,6 +53,19 @@ fn nobody_waits_for_a_body_that_takes_long_to_read() {
     assert!(served > 20, "{served} were served for each long one");
 }
 
+#[test]
+fn who_sends_as_many_commands_as_there_may_be_turns_away_nobody_who_sends_few() {
+    let redis = TestRedis::start();
+    redis.cli(&["SET", "small", "1"]);
+    let program = start(&redis, &["--max-commands", "2000"]);
+    let body = format!("[{}]", vec![r#"["GET","small"]"#; 2000].join(",")).into_bytes();
+    let served = small_for_each(&program, move |client| {
+        let answer = client.request("POST", "/pipeline", &[], &body);
+        assert_eq!(answer.status, 200, "{answer:?}");
+    });
+    assert!(served > 0);
+}
+
 /// How much the program's memory grows, in KiB at most, until this has been done.
 fn growth(program: &Program, done: impl FnOnce() + Send) -> usize {
     let before = program.memory();
@@ -117,4 +130,24 @@ fn many_small_answers_that_nobody_takes_are_no_more_than_there_is_memory_for() {
         204
     );
     assert!(began.elapsed() < Duration::from_secs(2));
+}
+
+#[test]
+fn what_is_answered_before_a_stream_arrives_whole() {
+    let redis = TestRedis::start();
+    redis.cli(&["SETRANGE", "once", "2999999", "x"]);
+    let program = start(&redis, &[]);
+    let mut client = program.connect();
+    client.send_request("POST", "/", &[], br#"["GETDEL","once"]"#);
+    client.send_request("GET", "/v1/channels/c/events", &[], b"");
+    let answer = client.receive();
+    assert_eq!(
+        answer.json()["result"].as_str().map(str::len),
+        Some(3_000_000)
+    );
+    assert_eq!(client.receive_head().status, 200);
+    redis.cli(&["PUBLISH", "c", "hello"]);
+    let event = std::iter::from_fn(|| client.receive_chunk())
+        .find(|chunk| String::from_utf8_lossy(chunk).contains("data: hello"));
+    assert!(event.is_some());
 }

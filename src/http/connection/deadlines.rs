@@ -31,7 +31,7 @@ impl Connection {
             Phase::Head(_) => config.head_timeout,
             Phase::Body(_) => config.body_timeout,
             // The commands have a deadline of their own.
-            Phase::Waiting(..) => FOREVER,
+            Phase::Waiting(..) | Phase::Turning(_) => FOREVER,
             Phase::Lingering => LINGER,
         };
         self.since + time
@@ -52,7 +52,7 @@ impl Connection {
                 let late = Problem::new(408, "the request's body did not arrive in time");
                 Some(self.refuse(incoming.request, late))
             }
-            Phase::Head(_) | Phase::Waiting(..) | Phase::Lingering => None,
+            Phase::Head(_) | Phase::Waiting(..) | Phase::Turning(_) | Phase::Lingering => None,
         }
     }
 }
