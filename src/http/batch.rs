@@ -270,9 +270,9 @@ fn finish_here(
 }
 
 /// Plans a request by itself, and sends what it asks.
-fn plan(shared: &Arc<Shared>, mut work: Work, next: Next) {
+fn plan(shared: &Arc<Shared>, mut work: Work, next: Box<Next>) {
     let planned = guarded(shared, work.key, || {
-        let commands = work.plan(shared, next);
+        let commands = work.plan(shared, *next);
         (work, commands)
     });
     match planned {

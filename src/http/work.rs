@@ -42,9 +42,9 @@ pub(super) struct Work {
 /// A request that is not among others, and why.
 enum Behind {
     /// What it asks is not to run if nobody knows what became of what was asked before.
-    Asks(Entry, Vec<Command>),
+    Asks(Box<Entry>, Vec<Command>),
     /// To read it takes a while.
-    Long(Next),
+    Long(Box<Next>),
 }
 
 /// What is left to do before a connection goes back to rest.
@@ -52,7 +52,7 @@ pub(super) enum Rest {
     /// To send these commands. Their outcomes finish it.
     Ask(Work, Vec<Command>),
     /// To plan this request.
-    Plan(Work, Next),
+    Plan(Work, Box<Next>),
 }
 
 impl Work {
@@ -101,14 +101,15 @@ impl Work {
                 .next(shared.limits, &shared.budget, &shared.service, now)
         {
             if is_long(&next) {
-                work.behind = Some(Behind::Long(next));
+                work.behind = Some(Behind::Long(Box::new(next)));
                 work.more = true;
                 break;
             }
             let before = commands.len();
             let entry = plan(&shared.service, next, commands);
             if work.commands() > 0 && !shared.service.only_read(&commands[before..]) {
-                work.behind = Some(Behind::Asks(entry, commands.split_off(before)));
+                let asked = commands.split_off(before);
+                work.behind = Some(Behind::Asks(Box::new(entry), asked));
                 work.more = true;
                 break;
             }
@@ -275,7 +276,7 @@ impl Work {
         }
         Some(match behind {
             Behind::Asks(entry, commands) => {
-                self.entries.push(entry);
+                self.entries.push(*entry);
                 Rest::Ask(self, commands)
             }
             Behind::Long(next) => Rest::Plan(self, next),

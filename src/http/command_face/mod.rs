@@ -138,15 +138,27 @@ fn plan(class: Class, commands: Vec<Command>, respond: Respond) -> Plan {
     })
 }
 
+/// So many commands of a pipeline can be told each why they are not sent.
+const MAX_REFUSED: usize = 1000;
+
 /// `POST /pipeline`: several commands, each with an answer of its own.
 pub(super) fn pipeline(request: &Request, context: Context<'_>) -> Result<Plan, Problem> {
     let encoding = encoding(request);
     let mut commands = Vec::new();
     let mut slots = Vec::new();
     let mut class = Class::Pooled;
+    let mut refused = 0;
     for parsed in parse::many_from_json(&request.body).map_err(malformed)? {
         let checked = parsed.map_err(malformed);
         let slot = checked.and_then(|command| add(context, command, (&mut commands, &mut class)));
+        refused += usize::from(slot.is_err());
+        if refused > MAX_REFUSED {
+            // Nothing else bounds them: they are not sent.
+            let detail = slot.err().map(|problem| problem.detail).unwrap_or_default();
+            return Err(malformed(format!(
+                "more than {MAX_REFUSED} of the commands cannot be sent, so none was; the last: {detail}"
+            )));
+        }
         slots.push(slot.map_err(|problem| problem.detail.into_owned()));
     }
     let respond = move |outcomes: Vec<Outcome>| {
