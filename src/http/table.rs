@@ -10,7 +10,7 @@ use slab::Slab;
 
 use super::connection::{Connection, Signal};
 
-/// Idle connections that are looked up at once when room must be made.
+/// Connections that can be spared, looked up at once when room must be made.
 const CANDIDATES: usize = 64;
 
 /// A connection to work on, and what was heard of it.
@@ -201,30 +201,40 @@ impl Table {
     /// of a head.
     pub(super) fn take_spare(&self) -> Option<Box<Connection>> {
         let mut inner = self.lock();
-        let inner = &mut *inner;
-        if inner.candidates.is_empty() {
-            let idle = inner
-                .slots
-                .iter()
-                .filter(|(_, slot)| slot.connection.is_some());
-            let idle = idle.filter_map(|(key, slot)| Some((slot.spare?, key)));
-            let mut idle: Vec<_> = idle.collect();
-            if idle.len() > CANDIDATES {
-                idle.select_nth_unstable(CANDIDATES);
-                idle.truncate(CANDIDATES);
-            }
-            idle.sort_unstable_by(|a, b| b.cmp(a));
-            inner.candidates = idle;
+        // Those that were found the last time, and only then all.
+        inner.take_candidate().or_else(|| {
+            inner.find_candidates();
+            inner.take_candidate()
+        })
+    }
+}
+
+impl Inner {
+    fn find_candidates(&mut self) {
+        let at_rest = self
+            .slots
+            .iter()
+            .filter(|(_, slot)| slot.connection.is_some());
+        let spare = at_rest.filter_map(|(key, slot)| Some((slot.spare?, key)));
+        let mut spare: Vec<_> = spare.collect();
+        if spare.len() > CANDIDATES {
+            spare.select_nth_unstable(CANDIDATES);
+            spare.truncate(CANDIDATES);
         }
-        while let Some((since, key)) = inner.candidates.pop() {
-            let Some(slot) = inner.slots.get_mut(key) else {
+        spare.sort_unstable_by(|a, b| b.cmp(a));
+        self.candidates = spare;
+    }
+
+    fn take_candidate(&mut self) -> Option<Box<Connection>> {
+        while let Some((spare, key)) = self.candidates.pop() {
+            let Some(slot) = self.slots.get_mut(key) else {
                 continue;
             };
             // It may have been busy since, or the slot may be another's.
-            if slot.spare == Some(since)
+            if slot.spare == Some(spare)
                 && let Some(connection) = slot.connection.take()
             {
-                inner.slots.remove(key);
+                self.slots.remove(key);
                 return Some(connection);
             }
         }
