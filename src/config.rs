@@ -99,7 +99,8 @@ pub struct Flags {
     #[arg(long, env = "GATEWAY_MAX_CONNECTIONS", value_name = "N", default_value_t = 10_000, value_parser = parse_count, allow_negative_numbers = true)]
     pub max_connections: usize,
 
-    /// Commands under way to Redis at once, over all clients; what comes on top gets a 503.
+    /// Commands under way to Redis at once, over all clients; what comes on top gets a 503. Requests with more than 100
+    /// commands count by themselves, so that one client leaves room for others.
     #[arg(long, env = "GATEWAY_MAX_COMMANDS", value_name = "N", default_value_t = 10_000, value_parser = parse_count, allow_negative_numbers = true)]
     pub max_commands: usize,
 

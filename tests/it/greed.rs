@@ -151,3 +151,21 @@ fn what_is_answered_before_a_stream_arrives_whole() {
         .find(|chunk| String::from_utf8_lossy(chunk).contains("data: hello"));
     assert!(event.is_some());
 }
+
+#[test]
+fn a_pipeline_of_what_cannot_be_sent_is_refused_as_a_whole() {
+    let redis = TestRedis::start();
+    let program = start(&redis, &[]);
+    let mut client = program.connect();
+    let mut post = |count: usize| {
+        let body = format!(r#"[["SET","k","v"]{}]"#, ",0".repeat(count));
+        client.request("POST", "/pipeline", &[], body.as_bytes())
+    };
+    let refused = post(1001);
+    assert_eq!(refused.status, 400);
+    assert!(refused.text().contains("command 1001 is not an array"));
+    assert_eq!(redis.cli(&["EXISTS", "k"]), "0");
+    let answers = post(1000).json();
+    assert_eq!(answers[0]["result"], "OK");
+    assert_eq!(answers[1000]["error"], "ERR command 1000 is not an array");
+}

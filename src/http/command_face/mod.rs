@@ -138,7 +138,7 @@ fn plan(class: Class, commands: Vec<Command>, respond: Respond) -> Plan {
     })
 }
 
-/// So many commands of a pipeline can be told each why they are not sent.
+/// So many commands of a pipeline can be told each why they are not sent. Nothing else bounds their number.
 const MAX_REFUSED: usize = 1000;
 
 /// `POST /pipeline`: several commands, each with an answer of its own.
@@ -153,7 +153,6 @@ pub(super) fn pipeline(request: &Request, context: Context<'_>) -> Result<Plan, 
         let slot = checked.and_then(|command| add(context, command, (&mut commands, &mut class)));
         refused += usize::from(slot.is_err());
         if refused > MAX_REFUSED {
-            // Nothing else bounds them: they are not sent.
             let detail = slot.err().map(|problem| problem.detail).unwrap_or_default();
             return Err(malformed(format!(
                 "more than {MAX_REFUSED} of the commands cannot be sent, so none was; the last: {detail}"
