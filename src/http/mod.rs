@@ -18,6 +18,7 @@ mod handover;
 mod head;
 mod incoming;
 pub(crate) mod listener;
+mod lured;
 #[doc(hidden)]
 pub mod measured;
 mod negotiate;

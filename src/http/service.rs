@@ -11,7 +11,7 @@ use futures_util::future::join_all;
 use tiny_http::Method;
 use tokio::runtime::Handle;
 
-use super::access::{self, Access, Permit};
+use super::access::{Access, Permit};
 use super::command_face::{self, Context, Scripts};
 use super::handlers::{channels, hashes, keys, operation, streams};
 use super::origin::{self, Cors};
@@ -216,7 +216,7 @@ impl Service {
             upstream,
             scripts: &self.shared.scripts,
             permit,
-            could_be_lured: access::could_be_lured(request),
+            could_be_lured: self.shared.access.could_be_lured(request),
         };
         let plan = match route {
             Route::Health => return Ok(operation::health()),

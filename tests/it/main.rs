@@ -68,6 +68,8 @@ mod lifecycle;
 mod limits;
 /// Commands that the gateway answers itself.
 mod local_commands;
+/// What a link or an image could have a browser do.
+mod lured;
 /// `/monitor`: every command that anybody sends, as an event stream.
 mod monitor;
 /// Slow clients and those beside them; the gateway when nobody asks.
