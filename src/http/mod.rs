@@ -9,6 +9,7 @@ mod batch;
 mod body;
 mod budget;
 mod command_face;
+mod conditions;
 mod connection;
 mod date;
 mod entry;

@@ -14,6 +14,7 @@ use tokio::runtime::Handle;
 use super::access::{Access, Permit};
 use super::command_face::{self, Context, Scripts};
 use super::handlers::{channels, hashes, keys, operation, streams};
+use super::negotiate::check_body;
 use super::origin::{self, Cors};
 use super::plan::{Apart, Ask, Lane, Plan, Rounds, Step};
 use super::problem::Problem;
@@ -193,14 +194,7 @@ impl Service {
     fn check(&self, request: &Request) -> Result<(Option<Grant>, Found), Problem> {
         // First of all: whoever is not known learns nothing of what is there.
         let grant = self.shared.access.identify(request)?;
-        let takes_body = matches!(request.method, Method::Post | Method::Put | Method::Patch);
-        if takes_body
-            && let Some(coding) = request.headers.text("Content-Encoding")
-            && !coding.eq_ignore_ascii_case("identity")
-        {
-            let detail = "a body is taken as it is; send it without Content-Encoding";
-            return Err(Problem::new(415, detail));
-        }
+        check_body(request)?;
         Ok((grant, find(request)?))
     }
 

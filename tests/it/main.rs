@@ -36,6 +36,8 @@ mod commands;
 mod compare_and_set;
 /// `compose.yaml` and the Dockerfile, without a container.
 mod compose;
+/// Conditions on requests that write, and parts of values.
+mod conditions;
 /// Many connections at once, and more than there may be.
 mod crowds;
 /// What a client may take its time with, and until when.

@@ -173,6 +173,9 @@ fn forms_that_are_not_there_are_406() {
         let answer = client.request("GET", path, &[("Accept", accept)], b"");
         answer.assert_problem(406, "this comes as");
     }
+    // No preference.
+    let answer = client.request("GET", "/v1/keys/a", &[("Accept", "")], b"");
+    assert_eq!(answer.text(), "value");
 }
 
 #[test]
@@ -186,9 +189,11 @@ fn an_encoded_body_is_415() {
             answer.assert_problem(415, "Content-Encoding");
         }
     }
-    let identity = [("Content-Encoding", "Identity")];
-    let answer = client.request("PUT", "/v1/keys/a", &identity, b"body");
-    assert_eq!(answer.status, 204);
+    for coding in ["Identity", ""] {
+        let headers = [("Content-Encoding", coding)];
+        let answer = client.request("PUT", "/v1/keys/a", &headers, b"body");
+        assert_eq!(answer.status, 204, "{coding:?}");
+    }
 }
 
 #[test]
@@ -254,6 +259,19 @@ fn what_mini_redis_lacks_is_501_with_the_way_out() {
         let answer = client.request(method, path, &[], body.as_bytes());
         answer.assert_problem(501, WAY_OUT);
     }
+    for (method, path, named) in [
+        ("PUT", "/v1/keys/a?ex=60&get", "not SET with GET;"),
+        ("PUT", "/v1/keys/a?px=60&nx", "not SET with NX;"),
+        (
+            "PUT",
+            "/v1/keys/a?exat=4000000000&get",
+            "not SET with EXAT;",
+        ),
+        ("DELETE", "/v1/keys/a/ttl", "not PERSIST;"),
+    ] {
+        let answer = client.request(method, path, &[], b"");
+        answer.assert_problem(501, named);
+    }
     for (name, value) in [("If-Match", "*"), ("If-None-Match", "*")] {
         let answer = client.request("PUT", "/v1/keys/a", &[(name, value)], b"new");
         answer.assert_problem(501, WAY_OUT);
@@ -281,6 +299,10 @@ fn a_body_that_is_not_the_json_wanted_is_400() {
         "{\"by\":1,\"x\":2}",
         "{\"to\":1}",
         "{\"by\":18446744073709551615}",
+        "{\"by\":9223372036854775808}",
+        "{\"by\":99999999999999999999}",
+        "{\"by\":-99999999999999999999}",
+        "{\"by\":1,\"by\":2}",
         "by=1",
         "\u{FEFF}{}",
     ] {
@@ -297,6 +319,7 @@ fn a_body_that_is_not_the_json_wanted_is_400() {
         "{\"seconds\":\"60\"}",
         "{\"seconds\":1,\"milliseconds\":1}",
         "{\"minutes\":1}",
+        "{\"seconds\":1,\"seconds\":1}",
         "{\"seconds\":18446744073709551615}",
     ] {
         let answer = gateway.put("/v1/keys/a/ttl", body.as_bytes());

@@ -5,6 +5,7 @@ use serde_json::json;
 use tiny_http::Method;
 
 use crate::command::Command;
+use crate::http::conditions::refuse_conditions;
 use crate::http::negotiate::accepts;
 use crate::http::plan::{Listen, Plan, unexpected};
 use crate::http::problem::Problem;
@@ -19,6 +20,7 @@ pub(crate) fn publish(request: &Request, channel: Bytes) -> Result<Plan, Problem
     let mut query = Query::parse(&request.query)?;
     let sharded = query.flag("sharded")?;
     query.finish()?;
+    refuse_conditions(&request.headers)?;
     let message = request.body.clone();
     let command = if sharded {
         Command::new("SPUBLISH").arg(channel).arg(message)

@@ -7,7 +7,8 @@ use tiny_http::Method;
 
 use super::{channels, fields};
 use crate::command::Command;
-use crate::http::negotiate::{accepts, refuse_conditions};
+use crate::http::conditions::refuse_conditions;
+use crate::http::negotiate::accepts;
 use crate::http::plan::{Plan, unexpected};
 use crate::http::problem::Problem;
 use crate::http::query::{Query, bad};
