@@ -182,7 +182,16 @@ impl Service {
             Found::Route(route) => self.handle(request, route, grant)?,
             Found::Options(allow) => Plan::Answer(origin::options(request, allow)),
         };
-        self.admit(plan)
+        Ok(match self.admit(plan)? {
+            // Of an event stream, its head alone.
+            Admitted::Listen(listen) if request.method == Method::Head => {
+                Admitted::Answer(listen.head)
+            }
+            Admitted::Watch(watch) if request.method == Method::Head => {
+                Admitted::Answer(watch.head)
+            }
+            admitted => admitted,
+        })
     }
 
     /// What can be said before the body has come; `None` if the body is to be read.
@@ -220,11 +229,9 @@ impl Service {
             }
             Route::Pipeline => command_face::pipeline(request, context)?,
             Route::MultiExec => command_face::transaction(request, context)?,
-            Route::Subscribe(channels) => command_face::subscribe(request, &channels, max_topics)?,
-            Route::Psubscribe(patterns) => {
-                command_face::psubscribe(request, &patterns, max_topics)?
-            }
-            Route::Monitor => command_face::monitor(request, context)?,
+            Route::Subscribe(channels) => command_face::subscribe(&channels, max_topics)?,
+            Route::Psubscribe(patterns) => command_face::psubscribe(&patterns, max_topics)?,
+            Route::Monitor => command_face::monitor(context)?,
             Route::Command(segments) => command_face::path(request, &segments, context)?,
             Route::Index => operation::index(),
             Route::OpenApiYaml => operation::openapi_yaml(),

@@ -29,6 +29,8 @@ fn a_bad_expiry_is_named() {
         ("ex=1&exat=1", "at most one"),
         ("nx&xx", "exclude"),
         ("nx=maybe", "nx"),
+        ("nx=yes", "without a value, true, 1 or false"),
+        ("keepttl=0", "without a value, true, 1 or false"),
     ] {
         let answer = gateway.put(&format!("/v1/keys/a?{query}"), b"value");
         answer.assert_problem(400, named);
@@ -52,6 +54,7 @@ fn an_unknown_parameter_is_named() {
         ("POST", "/v1/channels/a/messages?exx=1"),
         ("GET", "/v1/channels/a/events?format=raw&exx=1"),
         ("GET", "/v1/events?channel=a&exx=1"),
+        ("GET", "/v1/events?exx=a"),
         ("GET", "/v1/keys/a?EXX=1&e%78x=1"),
     ] {
         let answer = gateway.request(method, path, b"");
@@ -229,6 +232,34 @@ fn a_key_that_is_not_utf8_harms_nobody_beside_it() {
         "/v1/events?channel=a&channel=%FF",
     ] {
         gateway.get(path).assert_problem(400, WAY_OUT);
+        assert_eq!(gateway.request("HEAD", path, b"").status, 400, "{path}");
+    }
+}
+
+#[test]
+fn what_cannot_be_listened_to_has_no_head_either() {
+    let gateway = TestGateway::start();
+    for path in [
+        "/v1/events?pattern=a",
+        "/v1/events?channel=a&stream=b",
+        "/v1/streams/a/events",
+        "/v1/channels/a/events?sharded",
+        "/psubscribe/a",
+        "/monitor",
+    ] {
+        for method in ["GET", "HEAD"] {
+            let status = gateway.request(method, path, b"").status;
+            assert_eq!(status, 501, "{method} {path}");
+        }
+    }
+    for path in [
+        "/v1/channels/a/events",
+        "/v1/events?channel=a",
+        "/subscribe/a",
+    ] {
+        let head = gateway.request("HEAD", path, b"");
+        assert_eq!(head.status, 200, "{path}");
+        assert_eq!(head.header("content-type"), Some("text/event-stream"));
     }
 }
 

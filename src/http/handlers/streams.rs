@@ -112,7 +112,7 @@ pub(crate) fn events(request: &Request, key: Bytes) -> Result<Plan, Problem> {
     };
     let topics = [Topic::Stream(key)];
     let span = Span { begin, until_gone };
-    Ok(channels::stream(request, &topics, shape, last, Some(span)))
+    Ok(channels::stream(&topics, shape, last, Some(span)))
 }
 
 fn list(request: &Request, key: Bytes) -> Result<Plan, Problem> {
