@@ -198,7 +198,11 @@ impl Connection {
             framing,
             keep_alive,
             expects_continue,
+            fault,
         } = head;
+        if let Some(problem) = fault {
+            return Some(self.refuse(request, problem));
+        }
         let length = match framing {
             Framing::Length(0) => return Some(self.whole(request, keep_alive)),
             Framing::Length(length) => Some(length),

@@ -349,36 +349,6 @@ fn a_reply_that_breaks_its_connection_breaks_nobody_elses() {
 }
 
 #[test]
-fn what_a_link_could_have_a_browser_do_only_reads() {
-    let (_redis, gateway) = start();
-    let ask = |method: &str, headers: &[(&str, &str)]| {
-        gateway
-            .connect()
-            .request(method, "/set/k/v", headers, b"")
-            .status
-    };
-    let lan = ("Host", "10.0.0.7:8080");
-    // A page elsewhere, by an address to which browsers do not tell where a request comes from.
-    assert_eq!(ask("GET", &[lan]), 403);
-    assert_eq!(ask("HEAD", &[lan]), 403);
-    // A link in a mail, on this machine.
-    assert_eq!(
-        ask(
-            "GET",
-            &[("Sec-Fetch-Site", "none"), ("Sec-Fetch-Mode", "navigate")]
-        ),
-        403
-    );
-    assert_eq!(gateway.get("/get/k").text(), r#"{"result":null}"#);
-    // What no link does.
-    assert_eq!(ask("GET", &[]), 200);
-    assert_eq!(ask("POST", &[lan]), 200);
-    assert_eq!(ask("GET", &[lan, ("Authorization", "Bearer any")]), 200);
-    let read = gateway.connect().request("GET", "/get/k", &[lan], b"");
-    assert_eq!(read.text(), r#"{"result":"v"}"#);
-}
-
-#[test]
 fn a_client_that_has_said_all_gets_the_answer_to_its_script() {
     let (_redis, gateway) = start();
     for _ in 0..20 {

@@ -43,17 +43,12 @@ pub(super) struct Context<'a> {
 }
 
 impl Context<'_> {
-    /// Whether a request may write, going by how it came.
+    /// Lets a command through, or not, by how it came.
     fn check_intent(&self, command: &Command) -> Result<(), Problem> {
-        if !self.could_be_lured || self.permit.reads(command) {
-            return Ok(());
+        if self.could_be_lured {
+            self.permit.check_lured(command)?;
         }
-        let name = command.name();
-        let detail = format!(
-            "{name} by GET is what a link or an image on any page could have a browser do; use POST, or show \
-             a token as Authorization: Bearer"
-        );
-        Err(Problem::new(403, detail))
+        Ok(())
     }
 }
 
@@ -248,50 +243,33 @@ pub(super) fn transaction(request: &Request, context: Context<'_>) -> Result<Pla
 }
 
 /// `/subscribe/{channel}/…`: messages as the SDKs read them. The body and the query mean nothing.
-pub(super) fn subscribe(
-    request: &Request,
-    channels: &[Bytes],
-    max_topics: usize,
-) -> Result<Plan, Problem> {
-    listen(request, channels, Topic::Channel, max_topics)
+pub(super) fn subscribe(channels: &[Bytes], max_topics: usize) -> Result<Plan, Problem> {
+    listen(channels, Topic::Channel, max_topics)
 }
 
 /// `/psubscribe/{pattern}/…`.
-pub(super) fn psubscribe(
-    request: &Request,
-    patterns: &[Bytes],
-    max_topics: usize,
-) -> Result<Plan, Problem> {
-    listen(request, patterns, Topic::Pattern, max_topics)
+pub(super) fn psubscribe(patterns: &[Bytes], max_topics: usize) -> Result<Plan, Problem> {
+    listen(patterns, Topic::Pattern, max_topics)
 }
 
 /// `/monitor`: every command that anybody sends to Redis.
-pub(super) fn monitor(request: &Request, context: Context<'_>) -> Result<Plan, Problem> {
+pub(super) fn monitor(context: Context<'_>) -> Result<Plan, Problem> {
     context.permit.check_use(&Use::Monitor)?;
     context.upstream.admit_monitor()?;
     // It writes nothing, but slows the server down.
     context.check_intent(&Command::new("MONITOR"))?;
-    let head = channels::head();
-    if request.method == Method::Head {
-        return Ok(Plan::Answer(head));
-    }
     let respond = |outcomes: Vec<Outcome>| match outcomes.into_iter().next() {
         Some(Ok(reply)) => Ok(answer(Encoding::Plain, reply)),
         Some(Err(error)) => Err(error.into()),
         None => Err(Problem::defect()),
     };
     Ok(Plan::Watch(Watch {
-        head,
+        head: channels::head(),
         respond: Box::new(respond),
     }))
 }
 
-fn listen(
-    request: &Request,
-    names: &[Bytes],
-    kind: fn(Bytes) -> Topic,
-    max_topics: usize,
-) -> Result<Plan, Problem> {
+fn listen(names: &[Bytes], kind: fn(Bytes) -> Topic, max_topics: usize) -> Result<Plan, Problem> {
     let names = names.iter().map(|name| decode_segment(name).map(kind));
     let mut topics = names.collect::<Result<Vec<_>, _>>()?;
     topics.sort();
@@ -305,7 +283,7 @@ fn listen(
         format: Format::Upstash,
         named: false,
     };
-    Ok(stream(request, &topics, shape, None, None))
+    Ok(stream(&topics, shape, None, None))
 }
 
 /// A command that may be sent, and what is to be done to its reply.
@@ -372,6 +350,8 @@ fn classify(context: Context<'_>, command: &Command) -> Result<Class, Problem> {
                 format!("{name} is not served here: {why}"),
             ))
         }
+        // It is not sent, and changes nothing.
+        Class::Local => Ok(Class::Local),
         class => {
             context.permit.check_command(command)?;
             context.check_intent(command)?;
