@@ -11,8 +11,8 @@ use bytes::Bytes;
 
 use super::keys::KeyPlace;
 use super::lists::{
-    BLOCKING, HTTP, INTRODUCING, MIXED, REPEATING, REPLICATION, SCRIPTS, STATEFUL, SUBSCRIPTION,
-    TRANSACTION, WAITS,
+    BLOCKING, ENDING, HTTP, INTRODUCING, MIXED, REPEATING, REPLICATION, SCRIPTS, STATEFUL,
+    SUBSCRIPTION, TRANSACTION, WAITS, is_listed,
 };
 use super::spread::Spread;
 use super::written::{Writing, Written};
@@ -28,7 +28,7 @@ pub enum Class {
     /// Over a connection that is shared too, but only with its like: its reply may be one that the client
     /// library cannot read, and then the connection is lost.
     Guarded,
-    /// Over a connection of its own: it may block.
+    /// Over a connection of its own: it may block, or ends what does.
     Blocking,
     /// Not at all: the gateway answers it.
     Local,
@@ -150,7 +150,7 @@ impl Classes {
             // The server calls these blocking, whether or not they do.
             "XREAD" | "XREADGROUP" if has_block(command) => Class::Blocking,
             "XREAD" | "XREADGROUP" => self.shared(command),
-            _ if BLOCKING.contains(&name) => Class::Blocking,
+            _ if BLOCKING.contains(&name) || is_in(ENDING) => Class::Blocking,
             _ if self.commands.get(name).is_some_and(|flags| flags.blocking) => Class::Blocking,
             _ => self.shared(command),
         }
@@ -239,20 +239,6 @@ fn subcommands(entry: &Reply) -> &[Reply] {
     }
 }
 
-/// Whether a command, with its subcommand if need be, is in a list.
-fn is_listed(command: &Command, list: &[&str]) -> bool {
-    let name = command.name();
-    // Of nearly all entries the first letters tell that it is not that one: every command is looked for in all lists.
-    list.iter().any(|entry| match entry.strip_prefix(name) {
-        Some("") => true,
-        Some(rest) => {
-            let second = rest.strip_prefix(' ');
-            second.is_some_and(|second| command.subcommand() == second)
-        }
-        None => false,
-    })
-}
-
 /// Whether an XREAD or XREADGROUP has a BLOCK among its options, which stand before STREAMS. Read as Redis
 /// reads it: a group may be called "streams", and a consumer "block".
 fn has_block(command: &Command) -> bool {
@@ -339,6 +325,8 @@ mod tests {
             "xread block\0x 0 streams a $",
             "XREADGROUP GROUP streams block BLOCK 0 STREAMS a >",
             "xreadgroup group g c block 1 streams a >",
+            "script kill",
+            "FUNCTION KILL",
         ] {
             assert_eq!(class(line), Class::Blocking, "{line}");
         }

@@ -1,6 +1,8 @@
 //! Commands by name that the server's own table says too little of (see `classes`). An entry of two words is a
 //! command with its subcommand.
 
+use crate::command::Command;
+
 /// Commands that block, for servers that do not say so.
 pub(super) const BLOCKING: &[&str] = &[
     "BLMOVE",
@@ -12,6 +14,10 @@ pub(super) const BLOCKING: &[&str] = &[
     "BZPOPMAX",
     "BZPOPMIN",
 ];
+
+/// Commands that end what keeps the server busy, and that it takes while it is: over the connection that waits for
+/// a script they would wait too.
+pub(super) const ENDING: &[&str] = &["FUNCTION KILL", "SCRIPT KILL", "SHUTDOWN"];
 
 /// Commands whose replies are whatever a script makes of them: lines that are not UTF-8, arrays nested without
 /// end.
@@ -86,3 +92,17 @@ pub(super) const SUBSCRIPTION: &[&str] = &[
 
 /// What replicas say to their masters.
 pub(super) const REPLICATION: &[&str] = &["PSYNC", "REPLCONF", "SYNC"];
+
+/// Whether a command, with its subcommand if need be, is in a list.
+pub(super) fn is_listed(command: &Command, list: &[&str]) -> bool {
+    let name = command.name();
+    // Of nearly all entries the first letters tell that it is not that one: every command is looked for in all lists.
+    list.iter().any(|entry| match entry.strip_prefix(name) {
+        Some("") => true,
+        Some(rest) => {
+            let second = rest.strip_prefix(' ');
+            second.is_some_and(|second| command.subcommand() == second)
+        }
+        None => false,
+    })
+}

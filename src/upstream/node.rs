@@ -97,6 +97,11 @@ impl Node {
         self.common.live().is_some()
     }
 
+    /// What becomes of a command for which there is no connection.
+    pub(super) fn unsent(&self) -> Outcome {
+        self.common.unsent()
+    }
+
     /// Which connections there are at the moment; `None` while one is lacking.
     pub(super) fn connections(&self) -> Option<Connections> {
         let guarded = match &self.guarded {
@@ -162,9 +167,11 @@ impl Node {
         let (pump, sent) = sent.unzip();
         let pump = pump.unwrap_or_else(Pump::idle);
         let (complaints, connector) = (link.complaints(), self.connector.clone());
+        let sent = sent.ok_or_else(|| link.unsent());
         let outcomes = async move {
-            let Some((replies, number)) = sent else {
-                return vec![Err(Error::Unreachable); count];
+            let (replies, number) = match sent {
+                Ok(sent) => sent,
+                Err(outcome) => return vec![outcome; count],
             };
             let failure = match replies.await {
                 Ok(Ok(replies)) => {

@@ -17,6 +17,8 @@ mod bodies;
 mod bridging;
 /// A page on another origin, in Chromium.
 mod browser;
+/// A Redis that a script keeps busy.
+mod busy;
 /// Any bytes, in by every form of a request and out again.
 mod bytes;
 /// The program as a command: flags, variables, output, exit codes, signals.
