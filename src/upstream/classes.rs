@@ -11,8 +11,8 @@ use bytes::Bytes;
 
 use super::keys::KeyPlace;
 use super::lists::{
-    BLOCKING, ENDING, HTTP, INTRODUCING, MIXED, REPEATING, REPLICATION, SCRIPTS, STATEFUL,
-    SUBSCRIPTION, TRANSACTION, WAITS, is_listed,
+    BLOCKING, ENDING, HTTP, INTRODUCING, MIXED, REPLICATION, SCRIPTS, STATEFUL, SUBSCRIPTION,
+    TRANSACTION, WAITS, is_listed,
 };
 use super::spread::Spread;
 use super::written::{Writing, Written};
@@ -25,8 +25,8 @@ use crate::reply::Reply;
 pub enum Class {
     /// Over the shared connection, among others.
     Pooled,
-    /// Over a connection that is shared too, but only with its like: its reply may be one that the client
-    /// library cannot read, and then the connection is lost.
+    /// Over a connection that is shared too, but only with its like: a script, which can take long, and whose errors
+    /// are its own words.
     Guarded,
     /// Over a connection of its own: it may block, or ends what does.
     Blocking,
@@ -149,26 +149,11 @@ impl Classes {
         match name {
             // The server calls these blocking, whether or not they do.
             "XREAD" | "XREADGROUP" if has_block(command) => Class::Blocking,
-            "XREAD" | "XREADGROUP" => self.shared(command),
+            "XREAD" | "XREADGROUP" => Class::Pooled,
             _ if BLOCKING.contains(&name) || is_in(ENDING) => Class::Blocking,
             _ if self.commands.get(name).is_some_and(|flags| flags.blocking) => Class::Blocking,
-            _ => self.shared(command),
-        }
-    }
-
-    /// Which shared connection a command may use.
-    fn shared(&self, command: &Command) -> Class {
-        let name = command.name();
-        if SCRIPTS.contains(&name) {
-            return Class::Guarded;
-        }
-        let plain = command.args().iter().all(|arg| arg.is_ascii());
-        let flags = self.commands.get(name);
-        let is_known = flags.is_some_and(|flags| !flags.has_subcommands) && !name.contains('.');
-        if plain || (is_known && !REPEATING.contains(&name)) {
-            Class::Pooled
-        } else {
-            Class::Guarded
+            _ if SCRIPTS.contains(&name) => Class::Guarded,
+            _ => Class::Pooled,
         }
     }
 
@@ -335,21 +320,13 @@ mod tests {
     }
 
     #[test]
-    fn what_may_break_a_connection_breaks_its_likes() {
-        for line in [
-            "eval x 0",
-            "SCRIPT LOAD x",
-            "xpending é g",
-            "no-such-command é",
-            "mod.x é",
-        ] {
+    fn scripts_share_a_connection_with_their_likes() {
+        for line in ["eval x 0", "fcall f 0", "SCRIPT LOAD x"] {
             assert_eq!(class(line), Class::Guarded, "{line}");
         }
-        let flags = Reply::Array(Vec::new());
-        let get = Reply::Array(vec![Reply::Bulk("get".into()), Reply::Int(2), flags]);
-        let classes = Classes::from_reply(&Reply::Array(vec![get]), Vec::new());
-        let command = Command::from_parts(vec!["get".into(), "é".into()]).expect("a name");
-        assert_eq!(classes.of(&command), Class::Pooled);
+        for line in ["xpending é g", "no-such-command é", "mod.x é"] {
+            assert_eq!(class(line), Class::Pooled, "{line}");
+        }
     }
 
     #[test]

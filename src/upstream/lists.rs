@@ -19,8 +19,7 @@ pub(super) const BLOCKING: &[&str] = &[
 /// a script they would wait too.
 pub(super) const ENDING: &[&str] = &["FUNCTION KILL", "SCRIPT KILL", "SHUTDOWN"];
 
-/// Commands whose replies are whatever a script makes of them: lines that are not UTF-8, arrays nested without
-/// end.
+/// Commands that run scripts or have to do with them. What a script replies are its own words, not the server's.
 pub(super) const SCRIPTS: &[&str] = &[
     "EVAL",
     "EVALSHA",
@@ -30,17 +29,6 @@ pub(super) const SCRIPTS: &[&str] = &[
     "FCALL_RO",
     "FUNCTION",
     "SCRIPT",
-];
-
-/// Commands whose errors repeat their arguments, besides those with subcommands, those of modules and those
-/// that the server does not have.
-pub(super) const REPEATING: &[&str] = &[
-    "XACK",
-    "XAUTOCLAIM",
-    "XCLAIM",
-    "XPENDING",
-    "XREADGROUP",
-    "XSETID",
 ];
 
 /// Commands that servers before Redis 7 call readonly although not all of their subcommands are.

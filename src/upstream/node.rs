@@ -17,7 +17,7 @@ pub(super) struct Node {
     pub(super) number: NodeNumber,
     connector: Connector,
     common: Link,
-    /// `None` with the embedded server, whose replies break nothing.
+    /// `None` with the embedded server, which has no scripts.
     guarded: Option<Link>,
     bulky: Link,
 }
@@ -27,7 +27,7 @@ pub(super) struct Node {
 pub(super) enum Line {
     /// The one for nearly all commands.
     Common,
-    /// The one for commands whose replies may break it.
+    /// The one for scripts.
     Guarded,
     /// The one for what is large.
     Bulky,

@@ -308,26 +308,42 @@ fn scripts_with_upstashs_own_flag_run() {
 }
 
 #[test]
-fn a_reply_that_breaks_its_connection_breaks_nobody_elses() {
-    let (_redis, gateway) = start();
-    // Error lines that are not UTF-8, and an array nested without end.
-    let nested = "local t = {} for i = 1, 200 do t = {t} end return t";
-    for body in [
-        r#"["EVAL","return redis.error_reply(string.char(255))",0]"#.to_owned(),
-        format!(r#"["EVAL","{nested}",0]"#),
-    ] {
-        let mut victim = gateway.connect();
-        assert_eq!(victim.request("PUT", "/v1/keys/k", &[], b"v").status, 204);
-        let answer = gateway.post("/", body.as_bytes());
-        assert!(matches!(answer.status, 400 | 502 | 503), "{answer:?}");
-        assert_eq!(victim.request("GET", "/v1/keys/k", &[], b"").text(), "v");
-        wait_until("scripts run again", || {
-            gateway.post("/", br#"["EVAL","return 1",0]"#).status == 200
-        });
-    }
-    let answer = gateway.get("/xpending/%FF/group");
-    assert!(matches!(answer.status, 400 | 502 | 503), "{answer:?}");
-    assert_eq!(gateway.get("/v1/keys/k").text(), "v");
+fn no_reply_breaks_the_connection_that_it_comes_over() {
+    let (redis, gateway) = start();
+    let connected = || redis.cli(&["INFO", "stats"]);
+    let connections = |info: &str| {
+        let mut lines = info.lines();
+        let counted = lines.find_map(|line| line.strip_prefix("total_connections_received:"));
+        counted.unwrap().trim().parse::<u32>().unwrap()
+    };
+    let before = connections(&connected());
+    // Arrays nested without end, alone and among others, and error lines that are not UTF-8.
+    let nested = "local t = {} for i = 1, 200 do t = {t, 'x'} end return t";
+    let answer = send(&gateway, "/", &json!(["EVAL", nested, 0]));
+    assert_eq!(answer.status, 400);
+    assert!(answer.text().contains("(100 levels)"), "{answer:?}");
+    let among = json!([["GET", "a"], ["EVAL", nested, 0], ["EVAL", "return 1", 0]]);
+    let answer = send(&gateway, "/pipeline", &among).json();
+    assert_eq!(
+        (&answer[0], &answer[2]),
+        (&json!({"result": null}), &json!({"result": 1}))
+    );
+    assert!(
+        answer[1]["error"]
+            .as_str()
+            .unwrap()
+            .contains("(100 levels)")
+    );
+    let answer = send(&gateway, "/multi-exec", &among);
+    assert_eq!(answer.status, 400);
+    assert!(answer.text().contains("the command has run"), "{answer:?}");
+    let line = json!(["EVAL", "return redis.error_reply(string.char(255))", 0]);
+    assert_eq!(send(&gateway, "/", &line).status, 400);
+    assert_eq!(gateway.get("/xpending/%FF/group").status, 400);
+    let answer = send(&gateway, "/", &json!(["EVAL", "return 1", 0]));
+    assert_eq!(answer.text(), r#"{"result":1}"#);
+    // The other one is that of redis-cli.
+    assert_eq!(connections(&connected()), before + 1);
 }
 
 #[test]
