@@ -10,10 +10,7 @@ use std::collections::HashMap;
 use bytes::Bytes;
 
 use super::keys::KeyPlace;
-use super::lists::{
-    BLOCKING, ENDING, HTTP, INTRODUCING, MIXED, REPLICATION, SCRIPTS, STATEFUL, SUBSCRIPTION,
-    TRANSACTION, WAITS, is_listed,
-};
+use super::lists::{BLOCKING, ENDING, INTRODUCING, MIXED, REFUSED, SCRIPTS, is_listed, listed};
 use super::spread::Spread;
 use super::written::{Writing, Written};
 use crate::command::{Command, keyword};
@@ -33,7 +30,46 @@ pub enum Class {
     /// Not at all: the gateway answers it.
     Local,
     /// Not at all, for this reason.
-    Refused(&'static str),
+    Refused(Refusal),
+}
+
+/// Why a command is not sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refusal {
+    /// The command, with its subcommand if that is what is refused.
+    what: &'static str,
+    why: &'static str,
+    /// Whether `--allow-command` can allow it.
+    can_be_allowed: bool,
+}
+
+impl Refusal {
+    fn for_good(what: &'static str, why: &'static str) -> Self {
+        Self {
+            what,
+            why,
+            can_be_allowed: false,
+        }
+    }
+
+    fn until_allowed(what: &'static str) -> Self {
+        Self {
+            what,
+            why: "it could stop the server, change it for everybody or tell its secrets",
+            can_be_allowed: true,
+        }
+    }
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { what, why, .. } = self;
+        write!(f, "{what} is not served here: {why}")?;
+        if self.can_be_allowed {
+            write!(f, " (--allow-command '{what}' allows it)")?;
+        }
+        Ok(())
+    }
 }
 
 /// What is known of the server's commands.
@@ -110,47 +146,28 @@ impl Classes {
     #[must_use]
     pub fn of(&self, command: &Command) -> Class {
         let name = command.name();
-        let is_in = |list: &[&str]| is_listed(command, list);
         if !name.bytes().all(|b| b.is_ascii_graphic()) {
-            return Class::Refused("a command's name is printable ASCII");
+            let why = "a command's name is printable ASCII";
+            return Class::Refused(Refusal::for_good("this command", why));
         }
-        if is_in(HTTP) {
-            return Class::Refused("Redis takes it for an HTTP request");
+        for (list, why) in REFUSED {
+            if let Some(what) = listed(command, list) {
+                return Class::Refused(Refusal::for_good(what, why));
+            }
         }
-        if is_in(WAITS) {
-            return Class::Refused("it waits for the writes of its own connection, which has none");
+        if let Some(what) = listed(command, DANGEROUS)
+            && !self.is_allowed(what)
+        {
+            return Class::Refused(Refusal::until_allowed(what));
         }
-        if is_in(INTRODUCING) {
+        if is_listed(command, INTRODUCING) {
             return Class::Local;
-        }
-        if is_in(STATEFUL) {
-            return Class::Refused("it would change the connection that all clients share");
-        }
-        if is_in(TRANSACTION) {
-            return Class::Refused("a transaction goes to /multi-exec as a whole");
-        }
-        if is_in(SUBSCRIPTION) {
-            return Class::Refused(
-                "subscriptions are event streams: /subscribe/… and /psubscribe/…, and for sharded channels \
-                 /v1/channels/…/events?sharded=true",
-            );
-        }
-        if name == "MONITOR" {
-            return Class::Refused("it is an event stream: /monitor");
-        }
-        if is_in(REPLICATION) {
-            return Class::Refused("it is for replicas");
-        }
-        if is_in(DANGEROUS) && !self.is_allowed(command) {
-            return Class::Refused(
-                "it could stop the server for everybody (--allow-command allows it)",
-            );
         }
         match name {
             // The server calls these blocking, whether or not they do.
             "XREAD" | "XREADGROUP" if has_block(command) => Class::Blocking,
             "XREAD" | "XREADGROUP" => Class::Pooled,
-            _ if BLOCKING.contains(&name) || is_in(ENDING) => Class::Blocking,
+            _ if BLOCKING.contains(&name) || is_listed(command, ENDING) => Class::Blocking,
             _ if self.commands.get(name).is_some_and(|flags| flags.blocking) => Class::Blocking,
             _ if SCRIPTS.contains(&name) => Class::Guarded,
             _ => Class::Pooled,
@@ -207,9 +224,8 @@ impl Classes {
         self.commands.get(&with_subcommand).or(Some(flags))
     }
 
-    fn is_allowed(&self, command: &Command) -> bool {
-        let allowed: Vec<_> = self.allowed.iter().map(String::as_str).collect();
-        is_listed(command, &allowed)
+    fn is_allowed(&self, dangerous: &str) -> bool {
+        self.allowed.iter().any(|allowed| allowed == dangerous)
     }
 }
 
@@ -299,7 +315,15 @@ mod tests {
         assert_eq!(class("CLUSTER SLOTS"), Class::Pooled);
         assert_eq!(class("client setinfo LIB-NAME x"), Class::Local);
         assert_eq!(class("config set maxmemory 1"), Class::Pooled);
-        assert_eq!(class("config get maxmemory"), Class::Pooled);
+        assert_eq!(class("config resetstat"), Class::Pooled);
+        let Class::Refused(refusal) = class("restore k 0 x") else {
+            panic!("it is sent");
+        };
+        assert!(
+            refusal
+                .to_string()
+                .ends_with("(--allow-command 'RESTORE' allows it)")
+        );
     }
 
     #[test]

@@ -17,8 +17,6 @@ mod bodies;
 mod bridging;
 /// A page on another origin, in Chromium.
 mod browser;
-/// A Redis that a script keeps busy.
-mod busy;
 /// Any bytes, in by every form of a request and out again.
 mod bytes;
 /// The program as a command: flags, variables, output, exit codes, signals.
@@ -96,6 +94,8 @@ mod refused_topics;
 mod restarts;
 /// Coming back by the id of the last event.
 mod resume;
+/// Scripts that keep Redis busy, or reply what no command does.
+mod scripts;
 /// The published Upstash SDKs, in programs of their own.
 mod sdk;
 /// Sentinel groups that speak TLS or have passwords of their own.

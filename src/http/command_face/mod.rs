@@ -358,13 +358,7 @@ fn add(
 
 fn classify(context: Context<'_>, command: &Command) -> Result<Class, Problem> {
     match context.upstream.class(command)? {
-        Class::Refused(why) => {
-            let name = command.name();
-            Err(Problem::new(
-                403,
-                format!("{name} is not served here: {why}"),
-            ))
-        }
+        Class::Refused(refusal) => Err(Problem::new(403, refusal.to_string())),
         class => {
             context.permit.check_command(command)?;
             context.check_intent(command)?;

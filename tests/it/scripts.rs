@@ -1,10 +1,11 @@
-//! A Redis that a script keeps busy: who asks meanwhile is told so in its words, and the script can be killed.
+//! Scripts that reply what no command does, or keep Redis busy: who asks beside them is not disturbed, or is told so in
+//! Redis' own words, and can kill them.
 
 use std::io::Write;
 use std::net::TcpStream;
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::env::{KEYS, TestCluster, TestGateway, TestGroup, TestRedis, wait_until};
 
@@ -40,14 +41,14 @@ fn keep_busy(gateway: &TestGateway, script: &[u8]) {
     assert_eq!(beside.map(|mut client| client.receive().status), [504; 2]);
 }
 
-fn ask(gateway: &TestGateway, path: &str, command: &serde_json::Value) -> (u16, String) {
+fn ask(gateway: &TestGateway, path: &str, command: &Value) -> (u16, String) {
     let answer = gateway.post(path, command.to_string().as_bytes());
     (answer.status, answer.text().to_owned())
 }
 
 /// Everything is answered in the server's own words until the script is killed.
 #[track_caller]
-fn check_busy(gateway: &TestGateway, killed_by: &serde_json::Value) {
+fn check_busy(gateway: &TestGateway, killed_by: &Value) {
     let large = "x".repeat(200_000);
     for command in [
         json!(["GET", "small"]),
@@ -168,4 +169,45 @@ fn the_script_of_a_master_that_sentinels_watch_can_be_killed() {
     let gateway = over(&format!("redis+sentinel://{}/main", group.sentinels()));
     keep_busy(&gateway, ENDLESS);
     check_busy(&gateway, &json!(["SCRIPT", "KILL"]));
+}
+
+#[test]
+fn no_reply_breaks_the_connection_that_it_comes_over() {
+    let redis = TestRedis::start();
+    let gateway = TestGateway::over(&redis);
+    let send = |path: &str, body: &Value| gateway.post(path, body.to_string().as_bytes());
+    let connected = || redis.cli(&["INFO", "stats"]);
+    let connections = |info: &str| {
+        let mut lines = info.lines();
+        let counted = lines.find_map(|line| line.strip_prefix("total_connections_received:"));
+        counted.unwrap().trim().parse::<u32>().unwrap()
+    };
+    let before = connections(&connected());
+    // Arrays nested without end, alone and among others, and error lines that are not UTF-8.
+    let nested = "local t = {} for i = 1, 200 do t = {t, 'x'} end return t";
+    let answer = send("/", &json!(["EVAL", nested, 0]));
+    assert_eq!(answer.status, 400);
+    assert!(answer.text().contains("(100 levels)"), "{answer:?}");
+    let among = json!([["GET", "a"], ["EVAL", nested, 0], ["EVAL", "return 1", 0]]);
+    let answer = send("/pipeline", &among).json();
+    assert_eq!(
+        (&answer[0], &answer[2]),
+        (&json!({"result": null}), &json!({"result": 1}))
+    );
+    assert!(
+        answer[1]["error"]
+            .as_str()
+            .unwrap()
+            .contains("(100 levels)")
+    );
+    let answer = send("/multi-exec", &among);
+    assert_eq!(answer.status, 400);
+    assert!(answer.text().contains("the command has run"), "{answer:?}");
+    let line = json!(["EVAL", "return redis.error_reply(string.char(255))", 0]);
+    assert_eq!(send("/", &line).status, 400);
+    assert_eq!(gateway.get("/xpending/%FF/group").status, 400);
+    let answer = send("/", &json!(["EVAL", "return 1", 0]));
+    assert_eq!(answer.text(), r#"{"result":1}"#);
+    // The other one is that of redis-cli.
+    assert_eq!(connections(&connected()), before + 1);
 }
