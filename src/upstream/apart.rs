@@ -88,7 +88,15 @@ impl Upstream {
         let reply = connected
             .connection
             .send_packed_commands(&pipeline, 0, count);
-        match tokio::time::timeout(shared.blocking_timeout + MARGIN, reply).await {
+        let reply = tokio::time::timeout(shared.blocking_timeout + MARGIN, reply);
+        let reply = tokio::select! {
+            // What has come counts, wherever the server is.
+            biased;
+            reply = reply => reply,
+            // What it pops at a server that is no longer the master is lost.
+            () = connected.lead.moved() => return Err(Error::BrokenOff),
+        };
+        match reply {
             Ok(Ok(values)) => match values.into_iter().next_back() {
                 Some(value) => Ok(value.into()),
                 None => Err(Error::BrokenOff),

@@ -118,6 +118,27 @@ fn sentinels_have_users_of_their_own() {
 }
 
 #[test]
+fn a_command_that_waits_does_not_stay_at_the_old_master() {
+    let group = TestGroup::start(1, None);
+    let program = Program::start(&[
+        "--upstream",
+        &format!("redis+sentinel://{}/main", group.sentinels()),
+    ]);
+    let old = group.master();
+    let mut client = program.connect();
+    client.send_request("POST", "/", &[], br#"["BLPOP","list",0]"#);
+    let waiting = || old.cli(&["CLIENT", "LIST"]).contains("cmd=blpop");
+    wait_until("it waits", waiting);
+    group.fail_over();
+    let answer = client.receive();
+    assert_eq!(answer.status, 502);
+    assert!(answer.text().contains("may or may not have run"));
+    // The server itself has not ended it.
+    assert!(old.cli(&["ROLE"]).starts_with("master"));
+    wait_until("it waits no more", || !waiting());
+}
+
+#[test]
 fn a_script_cannot_have_connections_replaced() {
     let group = TestGroup::start(1, None);
     let gateway = TestGateway::at(&format!("redis+sentinel://{}/main", group.sentinels()));
