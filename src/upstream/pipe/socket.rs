@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 
 use super::super::resp::{Malformed, Reader};
 use super::poller::{AtPoller, Polled, hung_up};
-use super::{READ_SIZE, Shared, keep_time, log, malformed};
+use super::{EndedOnDrop, READ_SIZE, Shared, keep_time, log, malformed};
 
 /// What a thread reads at once.
 const SCRATCH: usize = 16 * 1024;
@@ -258,14 +258,17 @@ impl Watch {
 }
 
 /// Moves the bytes; ends when the connection has ended, or nobody needs it any more.
-pub(super) async fn drive(shared: Arc<Shared>, socket: Arc<Socket>) {
-    tokio::select! {
-        ended = write(&shared, &socket) => log(ended),
-        ended = poll_fn(|context| socket.poll_read(&shared, context)) => log(ended),
-        () = watch_for_end(&socket) => {}
-        () = keep_time(&shared) => {}
+pub(super) fn drive(shared: Arc<Shared>, socket: Arc<Socket>) -> impl Future<Output = ()> + Send {
+    let driven = EndedOnDrop(shared);
+    async move {
+        let EndedOnDrop(shared) = &driven;
+        tokio::select! {
+            ended = write(shared, &socket) => log(ended),
+            ended = poll_fn(|context| socket.poll_read(shared, context)) => log(ended),
+            () = watch_for_end(&socket) => {}
+            () = keep_time(shared) => {}
+        }
     }
-    shared.end();
 }
 
 /// Writes what senders have left.
