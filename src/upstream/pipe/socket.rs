@@ -7,6 +7,7 @@
 
 use std::future::poll_fn;
 use std::io::{self, Read};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
@@ -31,6 +32,8 @@ pub(super) struct Socket {
     /// Whoever has this reads.
     input: Mutex<Input>,
     watch: Mutex<Watch>,
+    /// Whether the driver reads, and no thread has begun to since.
+    driver_reads: AtomicBool,
     /// Told at the first turn of a thread.
     to_watch: Notify,
 }
@@ -79,6 +82,7 @@ impl Socket {
                 failed: None,
                 driver: None,
             }),
+            driver_reads: AtomicBool::new(false),
             to_watch: Notify::new(),
         })
     }
@@ -99,6 +103,11 @@ impl Socket {
 
     /// Sees to it that replies are read, if no thread does.
     pub(super) fn have_read(&self) {
+        // The driver holds the lock for as long as it reads. If a thread begins after this look, it finds what was sent
+        // before when it ends.
+        if self.driver_reads.load(Ordering::Acquire) {
+            return;
+        }
         let watch = self.watch();
         if !watch.led && !matches!(watch.at_poller, AtPoller::Known(_)) {
             watch.wake();
@@ -174,6 +183,7 @@ impl Socket {
             return Poll::Pending;
         }
         let polled = watch.at_poller.begin()?;
+        self.driver_reads.store(true, Ordering::Release);
         loop {
             ready!(polled.poll_read_ready(context))?;
             let Some(mut input) = self.take_input() else {
@@ -222,6 +232,7 @@ impl<'a> Turn<'a> {
     fn begin(socket: &'a Socket, shared: &'a Shared) -> Self {
         let mut watch = socket.watch();
         watch.led = true;
+        socket.driver_reads.store(false, Ordering::Release);
         if !std::mem::replace(&mut watch.was_led, true) {
             socket.to_watch.notify_one();
         }
