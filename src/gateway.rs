@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::auth;
 use crate::bridge::Bridge;
-use crate::config::Config;
+use crate::config::{Config, Place, UpstreamUrl};
 use crate::http::server::{Capacity, Server};
 use crate::hub::{Hub, Stats};
 use crate::upstream::Upstream;
@@ -15,6 +15,10 @@ use crate::upstream::Upstream;
 /// connections to Redis (both ends of them with the embedded server, and those that are being replaced), and
 /// some to spare.
 const RESERVED: u64 = 38;
+
+/// Descriptors for the nodes of a Cluster, as many nodes as few have: three connections to each, of which each takes the
+/// socket, its place at the runtime's poller and what watches for its end.
+const RESERVED_FOR_NODES: u64 = 16 * 3 * 3;
 
 /// Connections over the limit that are being told so at the same time.
 const MOST_TURNED_AWAY: usize = 64;
@@ -145,16 +149,33 @@ impl Gateway {
     }
 }
 
+/// How many descriptors are not for connections of clients.
+fn reserved(config: &Config) -> u64 {
+    let UpstreamUrl::Redis(server) = &config.upstream else {
+        return RESERVED;
+    };
+    // Each has a connection of its own.
+    let blocking = u64::try_from(config.max_blocking).unwrap_or(u64::MAX);
+    let nodes = match server.place {
+        Place::Cluster(_) => RESERVED_FOR_NODES,
+        Place::Tcp(_) | Place::Unix(_) | Place::Sentinel(_) => 0,
+    };
+    RESERVED.saturating_add(blocking).saturating_add(nodes)
+}
+
 /// How many connections there may be: as many as are configured, but no more than descriptors are left
 /// beside those that are turned away.
 fn places(config: &Config) -> io::Result<Capacity> {
     let (soft, _) = rlimit::Resource::NOFILE.get()?;
-    let left = usize::try_from(soft.saturating_sub(RESERVED)).unwrap_or(usize::MAX);
+    let reserved = reserved(config);
+    let left = usize::try_from(soft.saturating_sub(reserved)).unwrap_or(usize::MAX);
     let turned_away = (left / 8).min(MOST_TURNED_AWAY);
     let welcome = (left - turned_away).min(config.max_connections);
     if turned_away == 0 {
-        let least = RESERVED + 8;
-        let message = format!("a limit of {soft} open files is too low; {least} is the least");
+        let least = reserved.saturating_add(8);
+        let message = format!(
+            "a limit of {soft} open files is too low; {least} is the least, or fewer with a lower --max-blocking"
+        );
         return Err(io::Error::other(message));
     }
     if welcome < config.max_connections {

@@ -76,7 +76,7 @@ impl Apart {
 pub enum Lane {
     /// One of its own: the command may block.
     Own,
-    /// The one for commands whose replies may break it.
+    /// The one for scripts.
     Guarded,
     /// The one for what is large.
     Bulky,

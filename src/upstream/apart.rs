@@ -1,16 +1,22 @@
-//! Commands that have a connection of their own, because they may block.
+//! Commands that have a connection of their own, because they may block, or because they end what keeps the server
+//! busy.
 //!
 //! Dropping the future closes the connection, and with it ends the command on the server: so a client that
 //! hangs up does not leave anything waiting.
 
 use std::time::Duration;
 
-use super::cluster::Way;
-use super::connector::Connector;
+use futures_util::future::{Either, join_all};
+
+use super::cluster::{Cluster, Way};
+use super::connector::{Connector, as_busy};
+use super::lists::{ENDING, is_listed};
 use super::packed::pipeline;
+use super::spread::{Gather, Spread};
 use super::{Engine, Outcome, Upstream};
 use crate::command::Command;
 use crate::error::Error;
+use crate::reply::Reply;
 
 /// On top of the time that a command may block: for the way there and back.
 const MARGIN: Duration = Duration::from_secs(1);
@@ -28,31 +34,48 @@ impl Upstream {
             let _permit = permit.map_err(|_| Error::Full)?;
             match &upstream.shared.engine {
                 Engine::One(node) => upstream.send_by(node.connector(), false, &command).await,
-                Engine::Cluster(cluster) => {
-                    let mut way = Some(cluster.way(&command)?);
-                    let mut round = 0;
-                    let mut outcome = Err(Error::Unreachable);
-                    while let Some(Way { connector, asking }) = way {
-                        outcome = upstream.send_by(&connector, asking, &command).await;
-                        way = match &outcome {
-                            Ok(reply) => cluster.redirected(&command, reply, round).await,
-                            Err(_) => None,
-                        };
-                        round += 1;
+                Engine::Cluster(cluster) => match upstream.classes().spread(&command) {
+                    Spread::All(gather) => {
+                        let (connectors, _) = cluster.everywhere();
+                        let send = |connector| upstream.send_by(connector, false, &command);
+                        gathered(gather, join_all(connectors.iter().map(send)).await)
                     }
-                    outcome
-                }
+                    Spread::One | Spread::Cursor => upstream.send_on(cluster, &command).await,
+                },
             }
         }
+    }
+
+    /// Sends one command to the node of a Cluster that it is for.
+    async fn send_on(&self, cluster: &Cluster, command: &Command) -> Outcome {
+        let mut way = Some(cluster.way(command)?);
+        let mut round = 0;
+        let mut outcome = Err(Error::Unreachable);
+        while let Some(Way { connector, asking }) = way {
+            outcome = self.send_by(&connector, asking, command).await;
+            way = match &outcome {
+                Ok(reply) => cluster.redirected(command, reply, round).await,
+                Err(_) => None,
+            };
+            round += 1;
+        }
+        outcome
     }
 
     /// Makes a connection for one command, and ends it with its reply.
     async fn send_by(&self, connector: &Connector, asking: bool, command: &Command) -> Outcome {
         let shared = &self.shared;
-        let connected = tokio::time::timeout(shared.connect_timeout, connector.connect());
-        let mut connected = match connected.await {
+        let connecting = if is_listed(command, ENDING) {
+            Either::Left(connector.connect_to_busy())
+        } else {
+            Either::Right(connector.connect())
+        };
+        let mut connected = match tokio::time::timeout(shared.connect_timeout, connecting).await {
             Ok(Ok(connected)) => connected,
             Ok(Err(error)) => {
+                if let Some(busy) = as_busy(&error) {
+                    return Ok(Reply::Error(busy));
+                }
                 tracing::warn!(%error, "cannot connect for a blocking command");
                 return Err(Error::Unreachable);
             }
@@ -66,7 +89,15 @@ impl Upstream {
         let reply = connected
             .connection
             .send_packed_commands(&pipeline, 0, count);
-        match tokio::time::timeout(shared.blocking_timeout + MARGIN, reply).await {
+        let reply = tokio::time::timeout(shared.blocking_timeout + MARGIN, reply);
+        let reply = tokio::select! {
+            // What has come counts, wherever the server is.
+            biased;
+            reply = reply => reply,
+            // What it pops at a server that is no longer the master is lost.
+            () = connected.lead.moved() => return Err(Error::BrokenOff),
+        };
+        match reply {
             Ok(Ok(values)) => match values.into_iter().next_back() {
                 Some(value) => Ok(value.into()),
                 None => Err(Error::BrokenOff),
@@ -74,6 +105,20 @@ impl Upstream {
             Ok(Err(_)) => Err(Error::BrokenOff),
             Err(_) => Err(Error::TimedOut),
         }
+    }
+}
+
+/// What the outcomes of all nodes of a Cluster come to. A refusal is not the last word while there are nodes that could
+/// not be asked.
+fn gathered(gather: Gather, outcomes: Vec<Outcome>) -> Outcome {
+    let (replies, failures): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(Result::is_ok);
+    let replies: Vec<_> = replies.into_iter().flatten().collect();
+    let none = replies.is_empty();
+    let reply = gather.gather(replies);
+    match failures.into_iter().next() {
+        Some(failure) if none || matches!(reply, Reply::Error(_)) => failure,
+        None if none => Err(Error::Unreachable),
+        _ => Ok(reply),
     }
 }
 

@@ -10,10 +10,7 @@ use std::collections::HashMap;
 use bytes::Bytes;
 
 use super::keys::KeyPlace;
-use super::lists::{
-    BLOCKING, HTTP, INTRODUCING, MIXED, REPEATING, REPLICATION, SCRIPTS, STATEFUL, SUBSCRIPTION,
-    TRANSACTION, WAITS,
-};
+use super::lists::{BLOCKING, ENDING, INTRODUCING, MIXED, REFUSED, SCRIPTS, is_listed, listed};
 use super::spread::Spread;
 use super::written::{Writing, Written};
 use crate::command::{Command, keyword};
@@ -25,15 +22,54 @@ use crate::reply::Reply;
 pub enum Class {
     /// Over the shared connection, among others.
     Pooled,
-    /// Over a connection that is shared too, but only with its like: its reply may be one that the client
-    /// library cannot read, and then the connection is lost.
+    /// Over a connection that is shared too, but only with its like: a script, which can take long, and whose errors
+    /// are its own words.
     Guarded,
-    /// Over a connection of its own: it may block.
+    /// Over a connection of its own: it may block, or ends what does.
     Blocking,
     /// Not at all: the gateway answers it.
     Local,
     /// Not at all, for this reason.
-    Refused(&'static str),
+    Refused(Refusal),
+}
+
+/// Why a command is not sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refusal {
+    /// The command, with its subcommand if that is what is refused.
+    what: &'static str,
+    why: &'static str,
+    /// Whether `--allow-command` can allow it.
+    can_be_allowed: bool,
+}
+
+impl Refusal {
+    fn for_good(what: &'static str, why: &'static str) -> Self {
+        Self {
+            what,
+            why,
+            can_be_allowed: false,
+        }
+    }
+
+    fn until_allowed(what: &'static str) -> Self {
+        Self {
+            what,
+            why: "it could stop the server, change it for everybody or tell its secrets",
+            can_be_allowed: true,
+        }
+    }
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { what, why, .. } = self;
+        write!(f, "{what} is not served here: {why}")?;
+        if self.can_be_allowed {
+            write!(f, " (--allow-command '{what}' allows it)")?;
+        }
+        Ok(())
+    }
 }
 
 /// What is known of the server's commands.
@@ -110,65 +146,31 @@ impl Classes {
     #[must_use]
     pub fn of(&self, command: &Command) -> Class {
         let name = command.name();
-        let is_in = |list: &[&str]| is_listed(command, list);
         if !name.bytes().all(|b| b.is_ascii_graphic()) {
-            return Class::Refused("a command's name is printable ASCII");
+            let why = "a command's name is printable ASCII";
+            return Class::Refused(Refusal::for_good("this command", why));
         }
-        if is_in(HTTP) {
-            return Class::Refused("Redis takes it for an HTTP request");
+        for (list, why) in REFUSED {
+            if let Some(what) = listed(command, list) {
+                return Class::Refused(Refusal::for_good(what, why));
+            }
         }
-        if is_in(WAITS) {
-            return Class::Refused("it waits for the writes of its own connection, which has none");
+        if let Some(what) = listed(command, DANGEROUS)
+            && !self.is_allowed(what)
+        {
+            return Class::Refused(Refusal::until_allowed(what));
         }
-        if is_in(INTRODUCING) {
+        if is_listed(command, INTRODUCING) {
             return Class::Local;
-        }
-        if is_in(STATEFUL) {
-            return Class::Refused("it would change the connection that all clients share");
-        }
-        if is_in(TRANSACTION) {
-            return Class::Refused("a transaction goes to /multi-exec as a whole");
-        }
-        if is_in(SUBSCRIPTION) {
-            return Class::Refused(
-                "subscriptions are event streams: /subscribe/… and /psubscribe/…, and for sharded channels \
-                 /v1/channels/…/events?sharded=true",
-            );
-        }
-        if name == "MONITOR" {
-            return Class::Refused("it is an event stream: /monitor");
-        }
-        if is_in(REPLICATION) {
-            return Class::Refused("it is for replicas");
-        }
-        if is_in(DANGEROUS) && !self.is_allowed(command) {
-            return Class::Refused(
-                "it could stop the server for everybody (--allow-command allows it)",
-            );
         }
         match name {
             // The server calls these blocking, whether or not they do.
             "XREAD" | "XREADGROUP" if has_block(command) => Class::Blocking,
-            "XREAD" | "XREADGROUP" => self.shared(command),
-            _ if BLOCKING.contains(&name) => Class::Blocking,
+            "XREAD" | "XREADGROUP" => Class::Pooled,
+            _ if BLOCKING.contains(&name) || is_listed(command, ENDING) => Class::Blocking,
             _ if self.commands.get(name).is_some_and(|flags| flags.blocking) => Class::Blocking,
-            _ => self.shared(command),
-        }
-    }
-
-    /// Which shared connection a command may use.
-    fn shared(&self, command: &Command) -> Class {
-        let name = command.name();
-        if SCRIPTS.contains(&name) {
-            return Class::Guarded;
-        }
-        let plain = command.args().iter().all(|arg| arg.is_ascii());
-        let flags = self.commands.get(name);
-        let is_known = flags.is_some_and(|flags| !flags.has_subcommands) && !name.contains('.');
-        if plain || (is_known && !REPEATING.contains(&name)) {
-            Class::Pooled
-        } else {
-            Class::Guarded
+            _ if SCRIPTS.contains(&name) => Class::Guarded,
+            _ => Class::Pooled,
         }
     }
 
@@ -222,9 +224,8 @@ impl Classes {
         self.commands.get(&with_subcommand).or(Some(flags))
     }
 
-    fn is_allowed(&self, command: &Command) -> bool {
-        let allowed: Vec<_> = self.allowed.iter().map(String::as_str).collect();
-        is_listed(command, &allowed)
+    fn is_allowed(&self, dangerous: &str) -> bool {
+        self.allowed.iter().any(|allowed| allowed == dangerous)
     }
 }
 
@@ -237,20 +238,6 @@ fn subcommands(entry: &Reply) -> &[Reply] {
         },
         _ => &[],
     }
-}
-
-/// Whether a command, with its subcommand if need be, is in a list.
-fn is_listed(command: &Command, list: &[&str]) -> bool {
-    let name = command.name();
-    // Of nearly all entries the first letters tell that it is not that one: every command is looked for in all lists.
-    list.iter().any(|entry| match entry.strip_prefix(name) {
-        Some("") => true,
-        Some(rest) => {
-            let second = rest.strip_prefix(' ');
-            second.is_some_and(|second| command.subcommand() == second)
-        }
-        None => false,
-    })
 }
 
 /// Whether an XREAD or XREADGROUP has a BLOCK among its options, which stand before STREAMS. Read as Redis
@@ -328,7 +315,15 @@ mod tests {
         assert_eq!(class("CLUSTER SLOTS"), Class::Pooled);
         assert_eq!(class("client setinfo LIB-NAME x"), Class::Local);
         assert_eq!(class("config set maxmemory 1"), Class::Pooled);
-        assert_eq!(class("config get maxmemory"), Class::Pooled);
+        assert_eq!(class("config resetstat"), Class::Pooled);
+        let Class::Refused(refusal) = class("restore k 0 x") else {
+            panic!("it is sent");
+        };
+        assert!(
+            refusal
+                .to_string()
+                .ends_with("(--allow-command 'RESTORE' allows it)")
+        );
     }
 
     #[test]
@@ -339,6 +334,8 @@ mod tests {
             "xread block\0x 0 streams a $",
             "XREADGROUP GROUP streams block BLOCK 0 STREAMS a >",
             "xreadgroup group g c block 1 streams a >",
+            "script kill",
+            "FUNCTION KILL",
         ] {
             assert_eq!(class(line), Class::Blocking, "{line}");
         }
@@ -347,21 +344,13 @@ mod tests {
     }
 
     #[test]
-    fn what_may_break_a_connection_breaks_its_likes() {
-        for line in [
-            "eval x 0",
-            "SCRIPT LOAD x",
-            "xpending é g",
-            "no-such-command é",
-            "mod.x é",
-        ] {
+    fn scripts_share_a_connection_with_their_likes() {
+        for line in ["eval x 0", "fcall f 0", "SCRIPT LOAD x"] {
             assert_eq!(class(line), Class::Guarded, "{line}");
         }
-        let flags = Reply::Array(Vec::new());
-        let get = Reply::Array(vec![Reply::Bulk("get".into()), Reply::Int(2), flags]);
-        let classes = Classes::from_reply(&Reply::Array(vec![get]), Vec::new());
-        let command = Command::from_parts(vec!["get".into(), "é".into()]).expect("a name");
-        assert_eq!(classes.of(&command), Class::Pooled);
+        for line in ["xpending é g", "no-such-command é", "mod.x é"] {
+            assert_eq!(class(line), Class::Pooled, "{line}");
+        }
     }
 
     #[test]

@@ -14,7 +14,17 @@ use super::server::{RedisServer, tcp};
 use super::sharded::{ShardedSink, ShardedStream};
 use super::stream::{Stream, ask};
 use crate::command::Command;
-use crate::reply::Reply;
+use crate::reply::{Reply, ServerError};
+
+/// The code of a server's errors while a script keeps it busy: to nearly everything, until the script has ended or is
+/// killed.
+pub(super) const BUSY: &str = "BUSY";
+
+/// The error of a server that is busy, if this is one.
+pub(super) fn as_busy(error: &redis::RedisError) -> Option<ServerError> {
+    let detail = || error.detail().unwrap_or_default();
+    (error.code() == Some(BUSY)).then(|| ServerError::new(BUSY, detail()))
+}
 
 /// Makes connections to the upstream.
 #[derive(Debug, Clone)]
@@ -73,22 +83,43 @@ impl Connector {
 
     /// A connection of one's own.
     pub(super) async fn connect(&self) -> RedisResult<Connected> {
-        self.make(&self.handshake(), config()).await
+        let connected = self.make(self.handshake(), config()).await?;
+        self.select(connected).await
+    }
+
+    /// A connection of one's own that a busy server grants too: it is in no database.
+    pub(super) async fn connect_to_busy(&self) -> RedisResult<Connected> {
+        self.make(self.handshake(), config()).await
     }
 
     /// A connection over which the server pushes what it has to tell.
     pub(super) async fn tracking(&self, told: impl AsyncPushSender) -> RedisResult<Connected> {
         let handshake = self.handshake().set_protocol(ProtocolVersion::RESP3);
-        self.make(&handshake, config().set_push_sender(told)).await
+        let config = config().set_push_sender(told);
+        let connected = self.make(handshake, config).await?;
+        self.select(connected).await
     }
 
+    /// The connection in the right database.
+    async fn select(&self, mut connected: Connected) -> RedisResult<Connected> {
+        let database = self.handshake().db();
+        if database != 0 {
+            let select = redis::cmd("SELECT").arg(database).take();
+            let () = select.query_async(&mut connected.connection).await?;
+        }
+        Ok(connected)
+    }
+
+    /// A connection in the first database.
     async fn make(
         &self,
-        handshake: &RedisConnectionInfo,
+        handshake: RedisConnectionInfo,
         config: AsyncConnectionConfig,
     ) -> RedisResult<Connected> {
         let (stream, lead) = self.open().await?;
-        let made = MultiplexedConnection::new_with_config(handshake, stream, config).await;
+        // The client library does not say why a server refuses a database.
+        let handshake = handshake.set_db(0);
+        let made = MultiplexedConnection::new_with_config(&handshake, stream, config).await;
         let (connection, driver) = made.map_err(|error| self.without_secrets(error))?;
         Ok(Connected {
             connection,

@@ -2,22 +2,24 @@
 //!
 //! The task connects, publishes the connection, waits until it ends or is suspected, and connects again with
 //! growing pauses. Whoever sends takes the connection that is there; while there is none, nothing is sent
-//! and the caller is told at once.
+//! and the caller is told at once. A server that a script keeps busy answers nothing that a connection begins with:
+//! then its own error is what the caller is told.
 
 use std::io;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use super::connector::{Connector, Piped};
+use super::connector::{BUSY, Connector, Piped, as_busy};
 use super::lead::Lead;
 use super::learned::Learned;
 use super::pipe::{Late, Pipe};
-use super::{Packed, reconnect_pauses};
+use super::{Outcome, Packed, reconnect_pauses};
 use crate::command::Command;
-use crate::reply::Reply;
+use crate::error::Error;
+use crate::reply::{Reply, ServerError};
 
 /// How long a replaced connection may go on answering what was sent over it.
 const GRACE: Duration = Duration::from_secs(60);
@@ -25,6 +27,9 @@ const GRACE: Duration = Duration::from_secs(60);
 /// A connection that ends sooner than this is not replaced at once, or a server that takes connections only
 /// to close them would keep the gateway busy.
 const SHORT_LIFE: Duration = Duration::from_millis(200);
+
+/// How long after a server has said that it is busy it is asked again.
+const BUSY_PAUSE: Duration = Duration::from_millis(200);
 
 /// A connection that was there a moment ago.
 #[derive(Debug, Clone)]
@@ -34,10 +39,19 @@ pub(super) struct Live {
     pub(super) number: u64,
 }
 
+/// What there is at a moment.
+#[derive(Debug)]
+enum Current {
+    Live(Live),
+    /// A server that says that it is busy with a script, in its own words.
+    Busy(ServerError),
+    Nothing,
+}
+
 /// The connection of the moment. Dropping this ends the keeper.
 #[derive(Debug)]
 pub(super) struct Link {
-    current: Arc<RwLock<Option<Live>>>,
+    current: Arc<RwLock<Current>>,
     /// Whether the first attempt to connect is over.
     tried: watch::Receiver<bool>,
     complaints: Complaints,
@@ -56,7 +70,7 @@ impl Link {
         connect_timeout: Duration,
         learned: Option<Arc<Learned>>,
     ) -> Self {
-        let current = Arc::new(RwLock::new(None));
+        let current = Arc::new(RwLock::new(Current::Nothing));
         // One complaint is enough; more of them are dropped.
         let (suspects, complaints) = mpsc::channel(1);
         let (tell_tried, tried) = watch::channel(false);
@@ -84,14 +98,31 @@ impl Link {
 
     /// The connection, if there is one.
     pub(super) fn live(&self) -> Option<Live> {
-        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
-        current.clone()
+        match &*self.current() {
+            Current::Live(live) => Some(live.clone()),
+            Current::Busy(_) | Current::Nothing => None,
+        }
     }
 
     /// The number of the connection, if there is one.
     pub(super) fn number(&self) -> Option<u64> {
-        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
-        current.as_ref().map(|live| live.number)
+        match &*self.current() {
+            Current::Live(live) => Some(live.number),
+            Current::Busy(_) | Current::Nothing => None,
+        }
+    }
+
+    /// What becomes of a command for which there is no connection.
+    pub(super) fn unsent(&self) -> Outcome {
+        match &*self.current() {
+            Current::Busy(error) => Ok(Reply::Error(error.clone())),
+            // It has come about this moment: too late for who has looked before.
+            Current::Live(_) | Current::Nothing => Err(Error::Unreachable),
+        }
+    }
+
+    fn current(&self) -> RwLockReadGuard<'_, Current> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The way to the keeper for those who wait for replies.
@@ -112,7 +143,7 @@ struct Keeper {
     connector: Connector,
     connect_timeout: Duration,
     learned: Option<Arc<Learned>>,
-    current: Arc<RwLock<Option<Live>>>,
+    current: Arc<RwLock<Current>>,
     complaints: mpsc::Receiver<u64>,
     tried: watch::Sender<bool>,
 }
@@ -151,11 +182,17 @@ impl Keeper {
                         Duration::ZERO
                     }
                 }
+                Ok(Err(Failure::Busy(error))) => {
+                    pauses = reconnect_pauses();
+                    self.wait_while_busy(error);
+                    BUSY_PAUSE
+                }
                 failed => {
                     let failure = match failed {
-                        Ok(Err(error)) => error.to_string(),
+                        Ok(Err(Failure::Other(error))) => error.to_string(),
                         _ => "no answer in time".to_owned(),
                     };
+                    self.publish(Current::Nothing);
                     self.tried.send_replace(true);
                     tracing::warn!(upstream = %self.connector, %failure, "cannot connect");
                     // The pauses never end.
@@ -176,10 +213,10 @@ impl Keeper {
             mut driver,
             mut lead,
         } = connected;
-        self.publish(Some(Live { pipe, number }));
+        self.publish(Current::Live(Live { pipe, number }));
         self.tried.send_replace(true);
         let end = self.until_broken(&mut driver, &mut lead, number).await;
-        self.publish(None);
+        self.publish(Current::Nothing);
         if end != End::Broken {
             let late = driver.abort_handle();
             tokio::spawn(async move {
@@ -191,12 +228,24 @@ impl Keeper {
         end
     }
 
+    /// Has everybody told that the server is busy.
+    fn wait_while_busy(&self, error: ServerError) {
+        if !matches!(
+            *self.current.read().unwrap_or_else(PoisonError::into_inner),
+            Current::Busy(_)
+        ) {
+            tracing::warn!(upstream = %self.connector, %error, "the server is busy");
+        }
+        self.publish(Current::Busy(error));
+        self.tried.send_replace(true);
+    }
+
     /// A connection that has answered once.
-    async fn connect(&self) -> redis::RedisResult<Piped> {
+    async fn connect(&self) -> Result<Piped, Failure> {
         let connected = self.connector.pipe().await?;
         match self.ask(&connected.pipe, &self.connector.probe()).await {
             // Who may not send a PING is known, and may send other things.
-            Ok(Reply::Error(error)) if error.code() != "NOPERM" => Err(unusable(error.to_string())),
+            Ok(Reply::Error(error)) if error.code() != "NOPERM" => Err(refused(error)),
             Ok(_) => {
                 self.learn(&connected.pipe).await?;
                 Ok(connected)
@@ -204,15 +253,19 @@ impl Keeper {
             Err(error) => {
                 // It took the connection and dropped it at a sound command.
                 self.connector.report_fault();
-                Err(error)
+                Err(error.into())
             }
         }
     }
 
     /// Asks the server what commands it has. One that does not tell is served all the same.
-    async fn learn(&self, pipe: &Pipe) -> redis::RedisResult<()> {
+    async fn learn(&self, pipe: &Pipe) -> Result<(), Failure> {
         if let (Some(learned), Some(question)) = (&self.learned, self.connector.command_table()) {
-            learned.learn(&self.ask(pipe, &question).await?);
+            match self.ask(pipe, &question).await? {
+                // What is known of it holds until it can be asked.
+                Reply::Error(error) if error.code() == BUSY => return Err(Failure::Busy(error)),
+                table => learned.learn(&table),
+            }
         }
         Ok(())
     }
@@ -231,8 +284,8 @@ impl Keeper {
         Ok(first.ok_or_else(ended)?)
     }
 
-    fn publish(&self, live: Option<Live>) {
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = live;
+    fn publish(&self, current: Current) {
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = current;
     }
 
     /// Waits until the connection is no longer to be used.
@@ -262,7 +315,31 @@ impl Keeper {
     }
 }
 
+/// Why there is no connection.
+enum Failure {
+    /// The server is busy with a script.
+    Busy(ServerError),
+    Other(redis::RedisError),
+}
+
+impl From<redis::RedisError> for Failure {
+    fn from(error: redis::RedisError) -> Self {
+        match as_busy(&error) {
+            Some(error) => Self::Busy(error),
+            None => Self::Other(error),
+        }
+    }
+}
+
 /// What the server says instead of an answer.
-fn unusable(error: String) -> redis::RedisError {
-    (redis::ErrorKind::Io, "the server refused", error).into()
+fn refused(error: ServerError) -> Failure {
+    if error.code() == BUSY {
+        return Failure::Busy(error);
+    }
+    let unusable = (
+        redis::ErrorKind::Io,
+        "the server refused",
+        error.to_string(),
+    );
+    Failure::Other(unusable.into())
 }

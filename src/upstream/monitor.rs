@@ -18,6 +18,9 @@ use super::{Engine, Upstream, embedded};
 use crate::error::Error;
 use crate::reply::ServerError;
 
+/// What is read at once, or the buffer would have room for 64 bytes and no more.
+const READ_SIZE: usize = 16 * 1024;
+
 /// A line that is longer is cut: it is there to be looked at, and a value may have any size.
 const LONGEST_LINE: usize = 64 * 1024;
 
@@ -141,6 +144,7 @@ impl Part {
 
     /// Receives something; false if nothing more will come. Nothing is lost when the wait is given up.
     async fn read(&mut self) -> bool {
+        self.lines.received.reserve(READ_SIZE);
         tokio::select! {
             read = self.stream.read_buf(&mut self.lines.received) => read.is_ok_and(|read| read > 0),
             () = self.lead.moved() => false,

@@ -17,7 +17,7 @@ pub(super) struct Node {
     pub(super) number: NodeNumber,
     connector: Connector,
     common: Link,
-    /// `None` with the embedded server, whose replies break nothing.
+    /// `None` with the embedded server, which has no scripts.
     guarded: Option<Link>,
     bulky: Link,
     /// What the replies to one pipeline may take of memory.
@@ -38,7 +38,7 @@ pub(super) struct Limits {
 pub(super) enum Line {
     /// The one for nearly all commands.
     Common,
-    /// The one for commands whose replies may break it.
+    /// The one for scripts.
     Guarded,
     /// The one for what is large.
     Bulky,
@@ -103,6 +103,11 @@ impl Node {
     /// Whether there is a connection at the moment.
     pub(super) fn is_live(&self) -> bool {
         self.common.live().is_some()
+    }
+
+    /// What becomes of a command for which there is no connection.
+    pub(super) fn unsent(&self) -> Outcome {
+        self.common.unsent()
     }
 
     /// Which connections there are at the moment; `None` while one is lacking.
@@ -171,14 +176,18 @@ impl Node {
         let (pump, sent) = sent.unzip();
         let pump = pump.unwrap_or_else(Pump::idle);
         let (complaints, connector) = (link.complaints(), self.connector.clone());
+        let sent = sent.ok_or_else(|| link.unsent());
         let outcomes = async move {
-            let Some((replies, number)) = sent else {
-                return vec![Err(Error::Unreachable); count];
+            let (replies, number) = match sent {
+                Ok(sent) => sent,
+                Err(outcome) => return vec![outcome; count],
             };
             let failure = match replies.await {
                 Ok(Ok(replies)) => {
+                    // A script says what it likes.
+                    let believed = line != Line::Guarded;
                     let mut replied = replies.iter().flatten();
-                    if replied.any(|reply| connector.is_left_behind(reply)) {
+                    if believed && replied.any(|reply| connector.is_left_behind(reply)) {
                         // After a failover: the keeper asks for the new master.
                         complaints.suspect(number);
                     }

@@ -1,14 +1,16 @@
 //! RESP2, read: replies out of bytes that come in pieces. Pure.
 //!
 //! What has been read of a reply is not looked at again, however many pieces it comes in, and strings stay in
-//! the memory that they were received in.
+//! the memory that they were received in. A reply that is nested too deep is read too, and becomes an error.
 
 use bytes::{Buf, Bytes, BytesMut};
 
 use crate::reply::{Reply, ServerError};
 
-/// Arrays within arrays. No command goes deeper; a script could.
+/// Arrays within arrays. No command goes deeper, and not all readers of JSON do; a script could. What is deeper is passed
+/// over, up to a depth that takes a megabyte to count.
 const DEEPEST: usize = 100;
+const DEEPEST_PASSED_OVER: usize = 100_000;
 
 /// Elements of an array that room is made for before they have come.
 const AT_ONCE: usize = 1024;
@@ -29,6 +31,8 @@ pub(super) struct Malformed;
 pub(super) struct Reader {
     /// The arrays that are not complete, the outermost first.
     open: Vec<Open>,
+    /// Of a reply that is nested too deep: what is left of each array, the outermost first. Of others there is nothing.
+    passed_over: Vec<usize>,
     /// How much of the buffer is known to hold no line end.
     scanned: usize,
     /// What is known to be missing of the string that is being read.
@@ -48,10 +52,20 @@ impl Reader {
     /// When what is there is not RESP2.
     pub(super) fn next(&mut self, buffer: &mut BytesMut) -> Result<Option<Reply>, Malformed> {
         while let Some(token) = self.token(buffer)? {
+            if !self.passed_over.is_empty() {
+                if self.pass_over(&token)? {
+                    return Ok(Some(too_deep()));
+                }
+                continue;
+            }
             let mut reply = match token {
                 Token::Whole(reply) => reply,
                 Token::Array(0) => Reply::Array(Vec::new()),
-                Token::Array(_) if self.open.len() == DEEPEST => return Err(Malformed),
+                Token::Array(left) if self.open.len() == DEEPEST => {
+                    let lefts = self.open.drain(..).map(|open| open.left);
+                    self.passed_over = lefts.chain([left]).collect();
+                    continue;
+                }
                 Token::Array(left) => {
                     let items = Vec::with_capacity(left.min(AT_ONCE));
                     self.open.push(Open { left, items });
@@ -75,10 +89,33 @@ impl Reader {
         Ok(None)
     }
 
-    /// Whether much is known to be missing of the reply that is being read: bytes of a string, or elements.
+    /// Takes something of a reply that is nested too deep; true if that was its end.
+    fn pass_over(&mut self, token: &Token) -> Result<bool, Malformed> {
+        if let Token::Array(left @ 1..) = token {
+            if self.passed_over.len() == DEEPEST_PASSED_OVER {
+                return Err(Malformed);
+            }
+            self.passed_over.push(*left);
+            return Ok(false);
+        }
+        while let Some(left) = self.passed_over.last_mut() {
+            *left -= 1;
+            if *left > 0 {
+                return Ok(false);
+            }
+            self.passed_over.pop();
+        }
+        // Not to be kept for the next.
+        self.passed_over = Vec::new();
+        Ok(true)
+    }
+
+    /// Whether much is known to be missing of the reply that is being read: bytes of a string, or elements. Of one
+    /// that is nested too deep nobody knows.
     pub(super) fn lacks_much(&self) -> bool {
-        let elements: usize = self.open.iter().map(|open| open.left).sum();
-        self.missing >= MUCH || elements >= MUCH_ELEMENTS
+        let lefts = self.open.iter().map(|open| open.left);
+        let elements = lefts.fold(0, usize::saturating_add);
+        self.missing >= MUCH || elements >= MUCH_ELEMENTS || !self.passed_over.is_empty()
     }
 
     /// Takes one line, and the string that it announces.
@@ -143,6 +180,13 @@ enum Token {
     Array(usize),
 }
 
+fn too_deep() -> Reply {
+    let detail = format!(
+        "the command has run, but its reply is nested too deep for this gateway ({DEEPEST} levels)"
+    );
+    Reply::Error(ServerError::new("ERR", detail))
+}
+
 fn number(text: &[u8]) -> Result<i64, Malformed> {
     let text = std::str::from_utf8(text).map_err(|_| Malformed)?;
     text.parse().map_err(|_| Malformed)
@@ -193,8 +237,39 @@ mod tests {
     }
 
     #[test]
+    fn what_is_nested_too_deep_is_passed_over() {
+        // At each level the next one stands between two other things.
+        let nested = |levels: usize| {
+            let (before, behind) = (b"*3\r\n$1\r\nx\r\n", b"*0\r\n");
+            [
+                &before.repeat(levels),
+                &b":7\r\n"[..],
+                &behind.repeat(levels),
+            ]
+            .concat()
+        };
+        for levels in [DEEPEST, DEEPEST + 1, DEEPEST + 2, DEEPEST_PASSED_OVER] {
+            let (mut reader, mut buffer) = (Reader::default(), BytesMut::new());
+            let mut replies = Vec::new();
+            let sent = [nested(levels), b"+OK\r\n".to_vec()].concat();
+            for piece in sent.chunks(7000) {
+                buffer.extend_from_slice(piece);
+                while let Some(reply) = reader.next(&mut buffer).expect("RESP2") {
+                    replies.push(reply);
+                }
+            }
+            let [reply, next] = &replies[..] else {
+                panic!("{} replies at {levels} levels", replies.len());
+            };
+            assert_eq!(*reply == too_deep(), levels > DEEPEST, "{levels} levels");
+            assert_eq!(*next, Reply::Status("OK".into()));
+            assert!(buffer.is_empty() && reader.passed_over.capacity() == 0);
+        }
+    }
+
+    #[test]
     fn what_is_no_reply_is_an_error() {
-        let deep = b"*1\r\n".repeat(DEEPEST + 1);
+        let deep = b"*1\r\n".repeat(DEEPEST_PASSED_OVER + 1);
         let bad = [
             &b"HTTP/1.1 400\r\n"[..],
             b"+OK\n",
@@ -211,7 +286,7 @@ mod tests {
         for bytes in bad {
             let mut buffer = BytesMut::from(bytes);
             let read = Reader::default().next(&mut buffer);
-            assert_eq!(read, Err(Malformed), "{bytes:?}");
+            assert_eq!(read, Err(Malformed), "{:?}", &bytes[..bytes.len().min(20)]);
         }
     }
 }

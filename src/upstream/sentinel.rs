@@ -9,6 +9,7 @@ use std::time::Duration;
 use redis::{ErrorKind, RedisError, RedisResult, Value};
 use tokio::sync::watch;
 
+use super::connector::BUSY;
 use super::lead::Lead;
 use super::server::{RedisServer, login};
 use super::stream::{Stream, ask};
@@ -217,8 +218,8 @@ async fn visit(address: &Address, server: &RedisServer) -> RedisResult<Stream> {
 /// Whether what a server says of its role is that it is a master.
 fn is_master(role: Value) -> RedisResult<bool> {
     match role {
-        // Whoever may not ask has to believe the Sentinel.
-        Value::ServerError(error) if error.code() == "NOPERM" => Ok(true),
+        // Whoever may not ask has to believe the Sentinel, and who asks a server that a script keeps busy.
+        Value::ServerError(error) if matches!(error.code(), "NOPERM" | BUSY) => Ok(true),
         Value::Array(parts) => match parts.into_iter().next() {
             Some(Value::BulkString(role)) => Ok(role == b"master"),
             _ => Ok(false),

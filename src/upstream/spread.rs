@@ -43,9 +43,11 @@ const KNOWN: &[(&str, Spread)] = &[
     ("DBSIZE", Spread::All(Gather::Sum)),
     ("FLUSHALL", Spread::All(Gather::First)),
     ("FLUSHDB", Spread::All(Gather::First)),
+    ("FUNCTION|KILL", Spread::All(Gather::OneSucceeded)),
     ("KEYS", Spread::All(Gather::Joined)),
     ("SCRIPT|EXISTS", Spread::All(Gather::Least)),
     ("SCRIPT|FLUSH", Spread::All(Gather::First)),
+    ("SCRIPT|KILL", Spread::All(Gather::OneSucceeded)),
     ("SCRIPT|LOAD", Spread::All(Gather::First)),
 ];
 

@@ -4,7 +4,7 @@
 use std::io::Write;
 use std::time::Duration;
 
-use crate::env::{Client, Program, TestGateway, wait_until};
+use crate::env::{Client, Program, TestGateway, TestRedis, wait_until};
 use crate::faults::FAULTS;
 
 /// So many connections of this process to a server.
@@ -201,6 +201,35 @@ fn few_descriptors_are_enough_to_answer_everybody() {
     });
     // The last of the storm may still have to be accepted.
     wait_until("it serves as before", is_ready);
+}
+
+#[test]
+fn commands_that_block_have_descriptors_however_many_clients_there_are() {
+    let redis = TestRedis::start();
+    let upstream = ["--upstream", &redis.url(), "--max-blocking", "30"];
+    let program = Program::start_with_files(128, &upstream);
+    let mut busy = occupy(|| program.connect());
+    assert!(busy.len() > 30, "there is room for {}", busy.len());
+    let descriptors = program.descriptors();
+    busy.truncate(busy.len() - 30);
+    wait_until("there is room", || {
+        program.descriptors() + 30 <= descriptors
+    });
+    let mut waiting = crowd(30, || program.connect());
+    for client in &mut waiting {
+        client.send_request("POST", "/", &[], br#"["BLPOP","list",20]"#);
+    }
+    wait_until("all wait", || {
+        redis
+            .cli(&["INFO", "clients"])
+            .contains("blocked_clients:30")
+    });
+    for _ in &waiting {
+        redis.cli(&["RPUSH", "list", "value"]);
+    }
+    for mut client in waiting {
+        assert_eq!(client.receive().text(), r#"{"result":["list","value"]}"#);
+    }
 }
 
 /// Whether a client that may have been closed to make room is served.

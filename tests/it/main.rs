@@ -99,6 +99,8 @@ mod refused_topics;
 mod restarts;
 /// Coming back by the id of the last event.
 mod resume;
+/// Scripts that keep Redis busy, or reply what no command does.
+mod scripts;
 /// The published Upstash SDKs, in programs of their own.
 mod sdk;
 /// Sentinel groups that speak TLS or have passwords of their own.

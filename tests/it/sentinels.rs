@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::net::TcpListener;
 
-use crate::env::{EventStream, Locks, Program, TestAuthority, TestGroup, wait_until};
+use crate::env::{EventStream, Locks, Program, TestAuthority, TestGateway, TestGroup, wait_until};
 
 fn put(program: &Program, value: &[u8]) -> u16 {
     let mut client = program.connect();
@@ -115,6 +115,53 @@ fn sentinels_have_users_of_their_own() {
     let right = url("?sentinel_user=watcher&sentinel_password=w4tch-s3cret");
     let program = Program::start(&["--upstream", &right]);
     assert_eq!(put(&program, b"value"), 204, "{}", program.said());
+}
+
+#[test]
+fn a_command_that_waits_does_not_stay_at_the_old_master() {
+    let group = TestGroup::start(1, None);
+    let program = Program::start(&[
+        "--upstream",
+        &format!("redis+sentinel://{}/main", group.sentinels()),
+    ]);
+    let old = group.master();
+    let mut client = program.connect();
+    client.send_request("POST", "/", &[], br#"["BLPOP","list",0]"#);
+    let waiting = || old.cli(&["CLIENT", "LIST"]).contains("cmd=blpop");
+    wait_until("it waits", waiting);
+    group.fail_over();
+    let answer = client.receive();
+    assert_eq!(answer.status, 502);
+    assert!(answer.text().contains("may or may not have run"));
+    // The server itself has not ended it.
+    assert!(old.cli(&["ROLE"]).starts_with("master"));
+    wait_until("it waits no more", || !waiting());
+}
+
+#[test]
+fn a_script_cannot_have_connections_replaced() {
+    let group = TestGroup::start(1, None);
+    let gateway = TestGateway::at(&format!("redis+sentinel://{}/main", group.sentinels()));
+    let run = |script: &str| {
+        let script = format!(r#"["EVAL","{script}",0]"#);
+        gateway.post("/", script.as_bytes())
+    };
+    assert_eq!(run("return 1").status, 200);
+    let ids = || {
+        let list = group.master().cli(&["CLIENT", "LIST"]);
+        let scripts = list.lines().filter(|line| line.contains("cmd=eval"));
+        scripts
+            .map(|line| line.split(' ').next().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    let before = ids();
+    assert_eq!(before.len(), 1);
+    for _ in 0..10 {
+        let answer = run("return redis.error_reply('READONLY says the script')");
+        assert!(answer.text().contains("says the script"), "{answer:?}");
+    }
+    assert_eq!(run("return 1").status, 200);
+    assert_eq!(ids(), before);
 }
 
 #[test]

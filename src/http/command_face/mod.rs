@@ -225,6 +225,10 @@ pub(super) fn transaction(request: &Request, context: Context<'_>) -> Result<Pla
     let respond = move |outcomes: Vec<Outcome>| {
         let mut replies = outcomes.into_iter().collect::<Result<Vec<_>, _>>()?;
         if let Some(Reply::Error(error)) = replies.first() {
+            if error.code() == "BUSY" {
+                // So is all that follows.
+                return Ok(answer(encoding, Reply::Error(error.clone())));
+            }
             // Without it what followed was no transaction.
             let detail = format!("MULTI failed; the commands may have run one by one: {error}");
             return Err(Problem::new(502, detail));
@@ -331,7 +335,7 @@ fn add(
     };
     if one.class == Class::Blocking {
         let name = one.command.name();
-        let message = format!("{name} may block and cannot be sent with others; send it alone");
+        let message = format!("{name} goes over a connection of its own; send it alone");
         return Err(malformed(message));
     }
     if one.class == Class::Guarded {
@@ -343,13 +347,7 @@ fn add(
 
 fn classify(context: Context<'_>, command: &Command) -> Result<Class, Problem> {
     match context.upstream.class(command)? {
-        Class::Refused(why) => {
-            let name = command.name();
-            Err(Problem::new(
-                403,
-                format!("{name} is not served here: {why}"),
-            ))
-        }
+        Class::Refused(refusal) => Err(Problem::new(403, refusal.to_string())),
         // It is not sent, and changes nothing.
         Class::Local => Ok(Class::Local),
         class => {

@@ -183,14 +183,18 @@ impl Delivery {
         for (at, errand) in self.open.iter_mut().enumerate() {
             errand.replies.clear();
             if let To::All(_) = errand.to {
-                let all_there = view.masters().iter().all(|member| member.node.is_live());
-                if all_there && !view.masters().is_empty() {
-                    for member in view.masters() {
-                        let words = errand.worded(view, &self.commands);
-                        parcel_for(&mut parcels, member).put(at, words);
+                let lacking = view.masters().iter().find(|member| !member.node.is_live());
+                match lacking {
+                    Some(lacking) => errand.replies.push(lacking.node.unsent()),
+                    None if view.masters().is_empty() => {
+                        errand.replies.push(Err(Error::Unreachable));
                     }
-                } else {
-                    errand.replies.push(Err(Error::Unreachable));
+                    None => {
+                        for member in view.masters() {
+                            let words = errand.worded(view, &self.commands);
+                            parcel_for(&mut parcels, member).put(at, words);
+                        }
+                    }
                 }
                 continue;
             }

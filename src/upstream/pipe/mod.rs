@@ -98,8 +98,11 @@ struct Waiting {
     room: usize,
     by: Instant,
     /// `None` once its time was up: the replies may come all the same, and have to be passed over.
-    whole: Option<oneshot::Sender<Result<Vec<Outcome>, Late>>>,
+    whole: Option<Whole>,
 }
+
+/// Tells whoever waits.
+type Whole = oneshot::Sender<Result<Vec<Outcome>, Late>>;
 
 /// The replies did not come in time.
 #[derive(Debug)]
@@ -230,7 +233,11 @@ fn log(ended: io::Result<()>) {
 /// pipeline would wake the runtime for each.
 async fn keep_time(shared: &Shared) {
     loop {
-        let next = shared.lock().give_up_overdue(Instant::now());
+        let (late, next) = shared.lock().give_up_overdue(Instant::now());
+        for whole in late {
+            // Whoever asked may have given up.
+            let _ = whole.send(Err(Late));
+        }
         let time_is_up = async {
             match next {
                 Some(next) => tokio::time::sleep_until(next.into()).await,
@@ -257,8 +264,11 @@ impl Shared {
     fn end(&self) {
         let mut state = self.lock();
         state.over = true;
+        let waiting = std::mem::take(&mut state.waiting);
+        // Not under the lock: whoever is woken may drop the last pipe.
+        drop(state);
         // Those who wait are told by that.
-        state.waiting.clear();
+        drop(waiting);
     }
 
     /// Whether there is something for the driver to do when no thread reads any more.
@@ -336,23 +346,27 @@ impl Waiting {
     }
 }
 
+/// Notes that the connection has ended when its driver does, be it that its runtime ends.
+struct EndedOnDrop(Arc<Shared>);
+
+impl Drop for EndedOnDrop {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
 impl State {
-    /// Gives up what has not been answered in time; tells when to look again.
-    fn give_up_overdue(&mut self, now: Instant) -> Option<Instant> {
-        for waiting in &mut self.waiting {
-            if waiting.by <= now
-                && let Some(whole) = waiting.whole.take()
-            {
-                // Whoever asked may have given up.
-                let _ = whole.send(Err(Late));
-            }
-        }
+    /// Gives up what has not been answered in time: gives who is to be told so, without the lock, and when to look
+    /// again.
+    fn give_up_overdue(&mut self, now: Instant) -> (Vec<Whole>, Option<Instant>) {
+        let overdue = self.waiting.iter_mut().filter(|waiting| waiting.by <= now);
+        let late = overdue.filter_map(|waiting| waiting.whole.take()).collect();
         let asked = self
             .waiting
             .iter()
             .filter(|waiting| waiting.whole.is_some());
         self.looks_at = asked.map(|waiting| waiting.by).min();
-        self.looks_at
+        (late, self.looks_at)
     }
 
     /// Whether nobody needs the connection any more.

@@ -7,6 +7,7 @@
 
 use std::future::poll_fn;
 use std::io::{self, Read};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
@@ -19,7 +20,10 @@ use tokio::sync::Notify;
 
 use super::super::resp::{Malformed, Reader};
 use super::poller::{AtPoller, Polled, hung_up};
-use super::{READ_SIZE, Shared, keep_time, log, malformed};
+use super::{EndedOnDrop, READ_SIZE, Shared, keep_time, log, malformed};
+
+/// How often the driver reads before others on the runtime have their turn: replies of very many elements take a while.
+const READS_AT_ONCE: usize = 4;
 
 /// What a thread reads at once.
 const SCRATCH: usize = 16 * 1024;
@@ -31,6 +35,8 @@ pub(super) struct Socket {
     /// Whoever has this reads.
     input: Mutex<Input>,
     watch: Mutex<Watch>,
+    /// Whether the driver reads, and no thread has begun to since.
+    driver_reads: AtomicBool,
     /// Told at the first turn of a thread.
     to_watch: Notify,
 }
@@ -79,6 +85,7 @@ impl Socket {
                 failed: None,
                 driver: None,
             }),
+            driver_reads: AtomicBool::new(false),
             to_watch: Notify::new(),
         })
     }
@@ -99,6 +106,11 @@ impl Socket {
 
     /// Sees to it that replies are read, if no thread does.
     pub(super) fn have_read(&self) {
+        // The driver holds the lock for as long as it reads. If a thread begins after this look, it finds what was sent
+        // before when it ends.
+        if self.driver_reads.load(Ordering::Acquire) {
+            return;
+        }
         let watch = self.watch();
         if !watch.led && !matches!(watch.at_poller, AtPoller::Known(_)) {
             watch.wake();
@@ -174,7 +186,8 @@ impl Socket {
             return Poll::Pending;
         }
         let polled = watch.at_poller.begin()?;
-        loop {
+        self.driver_reads.store(true, Ordering::Release);
+        for _ in 0..READS_AT_ONCE {
             ready!(polled.poll_read_ready(context))?;
             let Some(mut input) = self.take_input() else {
                 // A thread is about to say that it reads, or has just said that it does no more.
@@ -193,6 +206,9 @@ impl Socket {
                 return Poll::Ready(Ok(()));
             }
         }
+        // Others on the runtime have their turn.
+        context.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 
@@ -222,6 +238,7 @@ impl<'a> Turn<'a> {
     fn begin(socket: &'a Socket, shared: &'a Shared) -> Self {
         let mut watch = socket.watch();
         watch.led = true;
+        socket.driver_reads.store(false, Ordering::Release);
         if !std::mem::replace(&mut watch.was_led, true) {
             socket.to_watch.notify_one();
         }
@@ -258,14 +275,17 @@ impl Watch {
 }
 
 /// Moves the bytes; ends when the connection has ended, or nobody needs it any more.
-pub(super) async fn drive(shared: Arc<Shared>, socket: Arc<Socket>) {
-    tokio::select! {
-        ended = write(&shared, &socket) => log(ended),
-        ended = poll_fn(|context| socket.poll_read(&shared, context)) => log(ended),
-        () = watch_for_end(&socket) => {}
-        () = keep_time(&shared) => {}
+pub(super) fn drive(shared: Arc<Shared>, socket: Arc<Socket>) -> impl Future<Output = ()> + Send {
+    let driven = EndedOnDrop(shared);
+    async move {
+        let EndedOnDrop(shared) = &driven;
+        tokio::select! {
+            ended = write(shared, &socket) => log(ended),
+            ended = poll_fn(|context| socket.poll_read(shared, context)) => log(ended),
+            () = watch_for_end(&socket) => {}
+            () = keep_time(shared) => {}
+        }
     }
-    shared.end();
 }
 
 /// Writes what senders have left.

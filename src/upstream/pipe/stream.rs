@@ -8,17 +8,20 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 
 use super::super::resp::Reader;
 use super::super::stream::Stream;
-use super::{READ_SIZE, Shared, keep_time, log};
+use super::{EndedOnDrop, READ_SIZE, Shared, keep_time, log};
 
 /// Moves the bytes; ends when the connection has ended, or nobody needs it any more.
-pub(super) async fn drive(shared: Arc<Shared>, stream: Stream) {
-    let (input, output) = tokio::io::split(stream);
-    tokio::select! {
-        ended = write(&shared, output) => log(ended),
-        ended = read(&shared, input) => log(ended),
-        () = keep_time(&shared) => {}
+pub(super) fn drive(shared: Arc<Shared>, stream: Stream) -> impl Future<Output = ()> + Send {
+    let driven = EndedOnDrop(shared);
+    async move {
+        let EndedOnDrop(shared) = &driven;
+        let (input, output) = tokio::io::split(stream);
+        tokio::select! {
+            ended = write(shared, output) => log(ended),
+            ended = read(shared, input) => log(ended),
+            () = keep_time(shared) => {}
+        }
     }
-    shared.end();
 }
 
 /// Writes what senders have left.

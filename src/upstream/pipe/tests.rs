@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
-use std::task::{Context, Waker};
+use std::task::{Context, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
@@ -15,6 +15,9 @@ use tokio::runtime::{Builder, Runtime};
 use super::*;
 use crate::command::Command;
 use crate::upstream::packed::Packed;
+
+mod end;
+mod kept;
 
 /// Longer than anything here takes.
 const LONG: Duration = Duration::from_secs(20);
@@ -104,14 +107,6 @@ fn text(replies: Result<Vec<Outcome>, Late>) -> String {
         [Ok(Reply::Bulk(text))] => String::from_utf8_lossy(text).into_owned(),
         other => panic!("{other:?}"),
     }
-}
-
-/// How many wait, how many replies the first of them waits for, and how many have been kept for it.
-fn waiting(pipe: &Pipe) -> (usize, usize, usize) {
-    let state = pipe.end.shared.lock();
-    let first = state.waiting.front();
-    let (missing, kept) = first.map_or((0, 0), |first| (first.missing, first.replies.len()));
-    (state.waiting.len(), missing, kept)
 }
 
 /// Reads on this thread for at most so long; `None` if nothing has come by then.
@@ -331,70 +326,5 @@ fn a_pipe_that_nobody_needs_ends() {
             ended
         });
         ended.expect("before the server").expect("without a panic");
-    }
-}
-
-#[test]
-fn replies_that_there_is_no_room_for_are_not_kept_and_others_are() {
-    for Ends {
-        runtime,
-        pipe,
-        server,
-        ..
-    } in each_kind()
-    {
-        let large = "x".repeat(10_000);
-        let all = ["small", &large, &large, &large, "small"].map(echoes);
-        let by = Instant::now() + LONG;
-        let sent = pipe.send(Packed::all(&all), by, 2 * large.len() + 1000);
-        let (replies, pump) = sent.expect("a connection");
-        drop(pump);
-        thread::scope(|scope| {
-            scope.spawn(|| echo(&server));
-            let replies = soon(&runtime, replies).expect("the connection lives");
-            let kept = |text: &str| Ok(Reply::Bulk(text.to_owned().into()));
-            let [small, large] = ["small", &large].map(kept);
-            let none = Err(Error::TooLarge);
-            let expected = [small.clone(), large.clone(), large, none, small];
-            assert!(replies.expect("in time") == expected);
-            server.shutdown(std::net::Shutdown::Both).expect("a socket");
-        });
-    }
-}
-
-#[test]
-fn replies_that_nobody_waits_for_any_more_are_not_kept() {
-    for Ends {
-        runtime,
-        pipe,
-        server,
-        ..
-    } in each_kind()
-    {
-        let two = ["first", "second"].map(echoes);
-        let send_two = |by| {
-            let sent = pipe.send(Packed::all(&two), by, usize::MAX);
-            sent.expect("a connection").0
-        };
-        drop(send_two(Instant::now() + LONG));
-        let late = send_two(Instant::now());
-        assert!(matches!(soon(&runtime, late), Ok(Err(Late))));
-        let (next, pump) = send(&pipe, "next");
-        drop(pump);
-        for left in [3, 2] {
-            (&server).write_all(b"$5\r\nfirst\r\n").expect("a socket");
-            while waiting(&pipe) != (left, 1, 0) {
-                assert_ne!(waiting(&pipe), (left, 1, 1), "the first is kept");
-                thread::yield_now();
-            }
-            let second = b"$6\r\nsecond\r\n";
-            (&server).write_all(second).expect("a socket");
-            while waiting(&pipe).0 == left {
-                thread::yield_now();
-            }
-        }
-        (&server).write_all(b"$4\r\nnext\r\n").expect("a socket");
-        let next = soon(&runtime, next).expect("the connection lives");
-        assert_eq!(text(next), "next");
     }
 }

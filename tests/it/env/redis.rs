@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 use super::{TestFolder, wait_until};
 
-/// The connections that a gateway always has to a server: for what is usual, for what may break one, for what is large.
+/// The connections that a gateway always has to a server: for what is usual, for scripts, for what is large.
 pub(crate) const SHARED_CONNECTIONS: usize = 3;
 
 /// A redis-server process on a free port of loopback, that keeps nothing on disk; killed when dropped.
