@@ -34,23 +34,6 @@ impl Actor {
         }
     }
 
-    /// The Redis stream is read elsewhere from now on: what has been asked for is asked there.
-    pub(super) fn until_gone_elsewhere(&mut self, topic: &Topic) {
-        let Some(channel) = self.channels.get(topic) else {
-            return;
-        };
-        if channel.until_gone == 0 {
-            return;
-        }
-        self.tails.until_gone(topic.name(), true);
-        for id in &channel.listeners {
-            let own = self.subscribers.get(id).and_then(|l| l.own.as_ref());
-            if own.is_some_and(|own| own.awaits_check) {
-                self.tails.check(topic.name(), channel.key, *id);
-            }
-        }
-    }
-
     /// A subscriber's Redis stream has been looked at.
     pub(super) fn checked(&mut self, id: SubscriberId, is_gone: bool) {
         let Some(listener) = self.subscribers.get_mut(&id) else {

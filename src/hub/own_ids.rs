@@ -149,10 +149,6 @@ impl Actor {
                     self.deliver_entry(&topic, entry);
                 }
             }
-            What::Moved(watched) => {
-                self.tails.read_on(topic.name(), *watched);
-                self.until_gone_elsewhere(&topic);
-            }
             What::Gone => self.gone(&topic),
             What::Checked(id, is_gone) => self.checked(id, is_gone),
             What::Lost(loss) => self.lost_entries(&topic, &loss),

@@ -41,7 +41,6 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 pub(super) struct Tail {
     upstream: Upstream,
     settings: Settings,
-    reader: Reader,
     xread: Xread,
     /// Streams whose end has been asked for.
     asked: HashMap<Bytes, ChannelKey>,
@@ -74,8 +73,7 @@ impl Tail {
     ) -> Self {
         Self {
             upstream,
-            xread: Xread::new(reader.clone(), settings.block + settings.command_timeout),
-            reader,
+            xread: Xread::new(reader, settings.block + settings.command_timeout),
             settings,
             asked: HashMap::new(),
             watched: HashMap::new(),
@@ -89,7 +87,7 @@ impl Tail {
         }
     }
 
-    /// Runs until nobody is left to ask anything of it.
+    /// Runs until nothing more can be asked of it.
     pub(super) async fn run(mut self, mut requests: mpsc::UnboundedReceiver<Request>) {
         loop {
             if self.watched.is_empty() {
@@ -125,7 +123,7 @@ impl Tail {
                         self.at_once = FIRST_AT_ONCE;
                     }
                 },
-                () = tokio::time::sleep_until(look_at), if busy => self.look().await,
+                () = tokio::time::sleep_until(look_at), if busy => self.look(),
             }
         }
     }
@@ -136,11 +134,6 @@ impl Tail {
             Request::Watch(key, channel) => {
                 self.watched.remove(&key);
                 self.asked.insert(key.clone(), channel);
-                Some(self.look_for(key, Vec::new()))
-            }
-            Request::ReadOn(key, watched) => {
-                self.watched.insert(key.clone(), watched.unread());
-                self.xread.lacks();
                 Some(self.look_for(key, Vec::new()))
             }
             Request::Leave(key, channel) => {
@@ -241,8 +234,7 @@ impl Tail {
     }
 
     /// Looks at what it is time to look at.
-    async fn look(&mut self) {
-        self.let_go().await;
+    fn look(&mut self) {
         let now = Instant::now();
         let all = self.look_at_all <= now;
         let checks = std::mem::take(&mut self.checks);
@@ -266,21 +258,6 @@ impl Tail {
             SOON
         };
         self.look_at = now + next;
-    }
-
-    /// Gives up the streams that are elsewhere by now.
-    async fn let_go(&mut self) {
-        let is_elsewhere = |key: &&Bytes| self.upstream.reader(key) != self.reader;
-        let gone: Vec<_> = self.watched.keys().filter(is_elsewhere).cloned().collect();
-        for key in gone {
-            if let Some(watched) = self.watched.remove(&key) {
-                // Whoever wants to know is asked after where it is.
-                self.until_gone.remove(&key);
-                self.checks.remove(&key);
-                let (channel, watched) = (watched.channel, Box::new(watched));
-                self.tell(&key, channel, What::Moved(watched)).await;
-            }
-        }
     }
 
     fn look_for(&self, key: Bytes, checks: Vec<Check>) -> Look {

@@ -9,7 +9,7 @@ use super::{Entry, EntryId, Loss, Reason};
 use crate::hub::fanout::ChannelKey;
 
 #[derive(Debug)]
-pub(in crate::hub) struct Watched {
+pub(super) struct Watched {
     /// For whom it is read.
     pub(super) channel: ChannelKey,
     /// The last entry that was read.
@@ -66,14 +66,6 @@ impl Watched {
             is_there: state.presence == Presence::There,
             count: state.added.map(|added| Count { added, read: 0 }),
             ahead: None,
-        }
-    }
-
-    /// The same, with nothing of it being read.
-    pub(super) fn unread(self) -> Self {
-        Self {
-            reading_from: None,
-            ..self
         }
     }
 
