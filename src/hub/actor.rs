@@ -175,7 +175,11 @@ impl Actor {
             channel.listeners.insert(id);
             channel.lingers_since = None;
             channel.shapes[shape.index()] += 1;
-            missing += usize::from(channel.state != State::Standing);
+            let stands = channel.state == State::Standing;
+            missing += usize::from(!stands);
+            if stands && !topic.is_subscribed() {
+                self.tails.look_soon(topic.name());
+            }
         }
         let last = last_event_id.filter(|last| !last.is_empty());
         let resume = last.as_deref().and_then(|last| self.number_of(last));

@@ -24,8 +24,8 @@ use crate::hub::fanout::ChannelKey;
 use crate::reply::{Reply, ServerError};
 use crate::upstream::{Reader, Upstream};
 
-/// How often streams are looked at that are busy, or that somebody listens to until they are gone; and how soon
-/// again after an error.
+/// How often streams are looked at that are busy, that somebody has come to, or that somebody listens to until they are
+/// gone; and how soon again after an error.
 const SOON: Duration = Duration::from_secs(1);
 const AFTER_ERROR: Duration = Duration::from_millis(100);
 
@@ -155,6 +155,10 @@ impl Tail {
             }
             Request::UntilGone(key, false) => {
                 self.until_gone.remove(&key);
+                None
+            }
+            Request::LookSoon(key) => {
+                self.look_again(&key, SOON);
                 None
             }
             Request::Check(key, check) => Some(self.look_for(key, vec![check])),

@@ -54,6 +54,7 @@ pub(super) enum Request {
     Leave(Bytes, ChannelKey),
     /// Whether anybody listens to it until it is gone.
     UntilGone(Bytes, bool),
+    LookSoon(Bytes),
     /// Tell whether it is gone.
     Check(Bytes, Check),
 }
@@ -99,6 +100,11 @@ impl Tails {
     /// Whether anybody listens to a stream until it is gone; it is looked at more often then.
     pub(in crate::hub) fn until_gone(&mut self, key: &Bytes, wanted: bool) {
         self.ask(key, Request::UntilGone(key.clone(), wanted));
+    }
+
+    /// Has a stream looked at before long: it may be something else by now.
+    pub(in crate::hub) fn look_soon(&mut self, key: &Bytes) {
+        self.ask(key, Request::LookSoon(key.clone()));
     }
 
     /// Has it told whether a stream is gone, to a subscriber of the channel that it is read for.
