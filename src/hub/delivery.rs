@@ -64,14 +64,19 @@ impl Actor {
             kept = kept.of_entry(id);
         }
         self.memory.keep(&topic, &mut channel.replay, kept);
+        self.drop_surplus();
+        if heard && (is_lossy || !self.fanout.deliver(key, Box::new(shapes))) {
+            self.stats.dropped.fetch_add(1, Ordering::Relaxed);
+            self.tell_later_of_losses(topic);
+        }
+    }
+
+    /// Drops the oldest messages while more is kept than may be.
+    pub(super) fn drop_surplus(&mut self) {
         while let Some((sequence, oldest)) = self.memory.over() {
             if let Some(channel) = self.channels.get_mut(&oldest) {
                 self.memory.drop_message(&mut channel.replay, sequence);
             }
-        }
-        if heard && (is_lossy || !self.fanout.deliver(key, Box::new(shapes))) {
-            self.stats.dropped.fetch_add(1, Ordering::Relaxed);
-            self.tell_later_of_losses(topic);
         }
     }
 
@@ -103,7 +108,7 @@ impl Actor {
         let topics = std::slice::from_ref(topic);
         let gap = |shape: Shape| match shape.format {
             Format::Entry => self.gap_at_end(topic, OVERFLOW),
-            _ => event::gap(self.position(self.sequence), shape, OVERFLOW, topics),
+            _ => event::gap(self.position(self.sequence), shape, OVERFLOW, topics, None),
         };
         let gaps = Shape::all().map(|shape| Some(gap(shape)));
         self.fanout.deliver(channel.key, Box::new(gaps))

@@ -84,12 +84,14 @@ impl Actor {
         }
         let (caught_up, loss) = (own.catching_up.take().is_none(), own.loss.take());
         let (covered, topic) = (own.covered, topic.clone());
-        if !caught_up && let Some(channel) = self.channels.get(&topic) {
+        if !caught_up && let Some(channel) = self.channels.get_mut(&topic) {
             let end = channel.end();
             let loss = loss.filter(|(loss, _)| loss.up_to > covered);
             let gap = loss.map(|(loss, reason)| encode::gap(&loss, reason, topic.name()));
-            let rest = channel.rest(covered, self.subscriber_buffer / 2);
-            match rest.filter(|_| channel.replay.entry_floor() <= covered) {
+            let (replay, room) = (&mut channel.replay, self.subscriber_buffer / 2);
+            let is_at_hand = replay.entry_floor() <= covered;
+            let rest = is_at_hand.then(|| self.memory.rest(replay, covered, room));
+            match rest.flatten() {
                 Some(rest) => events.extend(gap.into_iter().chain(rest)),
                 // Not an id of nothing: by that it would come back to wait for a beginning.
                 None if covered < end => {
@@ -102,6 +104,7 @@ impl Actor {
             events.push(self.gap_at_end(&topic, OVERFLOW));
         }
         events.push(event::farewell("this stream is over: its key is gone"));
-        self.fanout.order(Order::End(id, Encoded::joined(&events)));
+        self.fanout.order(Order::End(id, events));
+        self.drop_surplus();
     }
 }

@@ -42,7 +42,7 @@ impl Actor {
                     let refused = Refused::Upstream(topic.clone(), error.clone());
                     Order::Refuse(*id, refusal(refused))
                 }
-                _ => Order::End(*id, farewell.clone()),
+                _ => Order::End(*id, vec![farewell.clone()]),
             });
         }
         if channel.listeners.is_empty() {

@@ -126,9 +126,8 @@ fn what_was_trimmed_before_it_could_be_read_is_counted() {
     redis.cli(&["EVAL", script, "1", "s"]);
     assert_eq!(ids(&mut stream, 1), ["100-0"]);
     let told = json!({"reason": "not-kept", "streams": ["s"], "missing": 99});
-    assert_eq!(gap(&mut stream), ("100-0".into(), told));
+    assert_eq!(gap(&mut stream), ("100-0".into(), told.clone()));
     assert_eq!(several.event().name, "message");
-    let told = json!({"reason": "not-kept", "streams": ["s"]});
     assert_eq!(gap(&mut several).1, told);
     add(&redis, &["101-0"]);
     assert_eq!(ids(&mut stream, 1), ["101-0"]);

@@ -18,7 +18,7 @@ use super::state::{Presence, State};
 use super::tails::{Request, Settings};
 use super::watched::{Finding, Watched};
 use super::xread::{Turn, Xread};
-use super::{EntryId, FIRST_AT_ONCE, at_once, parse_stream};
+use super::{EntryId, FIRST_AT_ONCE, READ_AT_ONCE, at_once, parse_stream};
 use crate::command::Command;
 use crate::hub::fanout::ChannelKey;
 use crate::reply::{Reply, ServerError};
@@ -226,7 +226,7 @@ impl Tail {
             }
         }
         if count > 0 {
-            self.at_once = at_once(count, size).div_ceil(streams.len());
+            self.at_once = at_once(READ_AT_ONCE, count, size).div_ceil(streams.len());
             self.look_at = self.look_at.min(Instant::now() + SOON);
         }
     }
