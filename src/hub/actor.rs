@@ -217,6 +217,11 @@ impl Actor {
 
     fn leave(&mut self, id: SubscriberId) {
         self.admission.left(id);
+        self.no_more_listens(id);
+    }
+
+    /// A stream is sent nothing of its topics any more.
+    pub(super) fn no_more_listens(&mut self, id: SubscriberId) {
         let Some(subscriber) = self.subscribers.remove(&id) else {
             return;
         };

@@ -1,4 +1,4 @@
-//! A fan-out that cannot keep up with the entries of a stream.
+//! A fan-out that cannot keep up with the entries of a stream, and listeners that are still there when they are refused.
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::{TcpListener, TcpStream};
@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::hub::entries::{Entry, News, What};
 use crate::hub::fanout::{Fanout, Order, Rules};
 use crate::hub::{Begin, Seat, Span, Stats, Subscription};
+use crate::reply::ServerError;
 use crate::upstream::Upstream;
 
 /// An entry of this size is taken by the fan-out more than once, and not for ever.
@@ -253,4 +254,22 @@ async fn a_gap_comes_before_the_end() {
     }
     assert_eq!(own.event(), ("20-0".into(), "gap".into()));
     assert!(own.ends());
+}
+
+#[tokio::test]
+async fn who_is_refused_and_still_there_has_no_part_in_what_stands_again() {
+    let mut hub = Hub::start().await;
+    let mut refused = hub.listen(Format::Json, None);
+    hub.news(What::Begins(EntryId::ZERO));
+    hub.entries(1..=1, 10);
+    assert_eq!(refused.event().1, "message");
+    // That it has left is not known: it may take its time.
+    let error = ServerError::new("WRONGTYPE", "it is something else");
+    hub.news(What::Refused(error));
+    let mut next = hub.listen(Format::Json, None);
+    hub.news(What::Begins(EntryId::ZERO));
+    hub.entries(2..=2, 10);
+    assert_eq!(next.event().1, "message");
+    assert!(refused.ends());
+    assert_eq!(hub.actor.subscribers.len(), 1);
 }
