@@ -142,6 +142,18 @@ impl Hub {
         client
     }
 
+    /// Listens to several streams, perhaps from an event on.
+    fn listen_to(&mut self, topics: &[Topic], last_event_id: Option<String>) -> Client {
+        let (client, seat) = Self::seat(JSON, Box::new(()));
+        self.actor.join(Subscription {
+            topics: topics.to_vec(),
+            last_event_id,
+            span: None,
+            seat,
+        });
+        client
+    }
+
     fn news(&mut self, what: What) {
         let channel = self.actor.channels[&self.topic].key;
         let key = self.topic.name().clone();
@@ -170,6 +182,11 @@ impl Hub {
         release
     }
 }
+
+const JSON: Shape = Shape {
+    format: Format::Json,
+    named: false,
+};
 
 const FROM_NOW: Span = Span {
     begin: Begin::Now,
@@ -254,6 +271,38 @@ async fn a_gap_comes_before_the_end() {
     }
     assert_eq!(own.event(), ("20-0".into(), "gap".into()));
     assert!(own.ends());
+}
+
+#[tokio::test]
+async fn a_loss_shows_by_the_id_of_what_another_topic_sent_in_between() {
+    let mut hub = Hub::start().await;
+    let topics = [hub.topic.clone(), Topic::Stream("t".into())];
+    let mut stream = hub.listen_to(&topics, None);
+    for topic in &topics {
+        hub.topic = topic.clone();
+        hub.news(What::Begins(EntryId::ZERO));
+    }
+    let held = hub.hold_up();
+    hub.topic = topics[0].clone();
+    hub.entries(1..=20, LARGE);
+    assert!(hub.actor.lossy.contains(&topics[0]));
+    // There is room for this one.
+    hub.topic = topics[1].clone();
+    hub.entries(1..=1, 10);
+    assert!(!hub.actor.lossy.contains(&topics[1]));
+    drop(held);
+    for _ in hub.actor.stats.dropped.load(Ordering::Relaxed)..20 {
+        assert_eq!(stream.event().1, "message");
+    }
+    let (last, name) = stream.event();
+    assert_eq!(name, "message");
+    // Before it gets the gap it is away.
+    hub.actor.tell_of_losses();
+    assert!(hub.actor.lossy.is_empty());
+    let mut back = hub.listen_to(&topics, Some(last));
+    hub.entries(2..=2, 10);
+    assert_eq!(back.event().1, "gap");
+    assert_eq!(back.event().1, "message");
 }
 
 #[tokio::test]
