@@ -46,6 +46,15 @@ pub(super) enum Order {
     Close(Duration),
 }
 
+/// What the hub is told by a fan-out.
+#[derive(Debug)]
+pub(super) enum Departure {
+    /// A subscriber is no more.
+    Subscriber(SubscriberId),
+    /// A thread has ended, and with it the streams of its subscribers.
+    Thread,
+}
+
 /// The hub's side.
 #[derive(Debug)]
 pub(super) struct Fanout {
@@ -77,12 +86,12 @@ impl Order {
 }
 
 impl Fanout {
-    /// Starts the threads. They tell `gone` of every subscriber that is no more.
+    /// Starts the threads. They tell `gone` of every subscriber that is no more, and of their own end.
     pub(super) fn start(
         threads: usize,
         rules: Rules,
         stats: &Arc<Stats>,
-        gone: &UnboundedSender<SubscriberId>,
+        gone: &UnboundedSender<Departure>,
     ) -> io::Result<Self> {
         let lanes = (0..threads).map(|_| Lane::start(rules, Arc::clone(stats), gone.clone()));
         Ok(Self {

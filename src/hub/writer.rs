@@ -16,7 +16,7 @@ use slab::Slab;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::event::{self, Encoded};
-use super::fanout::{ChannelKey, Order, Rules, SharedShapes};
+use super::fanout::{ChannelKey, Departure, Order, Rules, SharedShapes};
 use super::lane::{Bell, ORDERS};
 use super::subscriber::{Sent, Subscriber};
 use super::{Seat, Stats, SubscriberId};
@@ -28,7 +28,7 @@ const ORDERS_AT_ONCE: usize = 256;
 pub(super) struct Worker {
     pub(super) rules: Rules,
     pub(super) stats: Arc<Stats>,
-    gone: UnboundedSender<SubscriberId>,
+    gone: UnboundedSender<Departure>,
     poll: Poll,
     bell: Arc<Bell>,
     orders: Receiver<Order>,
@@ -58,7 +58,7 @@ impl Worker {
     pub(super) fn new(
         rules: Rules,
         stats: Arc<Stats>,
-        gone: UnboundedSender<SubscriberId>,
+        gone: UnboundedSender<Departure>,
         poll: Poll,
         bell: Arc<Bell>,
         orders: Receiver<Order>,
@@ -350,7 +350,7 @@ impl Worker {
             }
         }
         // Closing the socket takes it out of the poller. The hub may be gone at the end.
-        let _ = self.gone.send(subscriber.id);
+        let _ = self.gone.send(Departure::Subscriber(subscriber.id));
         Some(subscriber)
     }
 }

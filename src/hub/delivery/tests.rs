@@ -1,4 +1,5 @@
-//! A fan-out that cannot keep up with the entries of a stream, and listeners that are still there when they are refused.
+//! A fan-out that cannot keep up with the entries of a stream, listeners that are still there when they are refused, and a
+//! fan-out that ends.
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::{TcpListener, TcpStream};
@@ -72,6 +73,15 @@ impl Client {
     fn ends(&mut self) -> bool {
         let mut lines = self.0.by_ref().lines();
         lines.all(|line| line.is_ok_and(|line| line.is_empty() || line.starts_with(':')))
+    }
+}
+
+/// What breaks the thread that gives it back.
+struct Breaks;
+
+impl Drop for Breaks {
+    fn drop(&mut self) {
+        panic!("as by a defect");
     }
 }
 
@@ -321,4 +331,40 @@ async fn who_is_refused_and_still_there_has_no_part_in_what_stands_again() {
     assert_eq!(next.event().1, "message");
     assert!(refused.ends());
     assert_eq!(hub.actor.subscribers.len(), 1);
+}
+
+#[tokio::test]
+async fn a_fan_out_that_is_given_up_ends_its_streams() {
+    let fanout = fan_out(&Arc::new(Stats::default()));
+    let (mut client, seat) = Hub::seat(JSON, Box::new(()));
+    fanout.order(Order::Add(1, seat));
+    fanout.order(Order::Open(1, Vec::new(), Vec::new()));
+    // When these have come, one by one, the thread waits for more.
+    for _ in 0..10 {
+        fanout.order(Order::Send(1, vec![event::heartbeat()]));
+        for _ in 0..2 {
+            client.0.read_line(&mut String::new()).expect("a line");
+        }
+    }
+    drop(fanout);
+    assert!(client.ends());
+}
+
+#[tokio::test]
+async fn the_hub_ends_with_a_thread_of_its_fan_out() {
+    let config = nowhere();
+    let upstream = Upstream::start(&config).await.expect("it may come later");
+    let runtime = tokio::runtime::Handle::current();
+    let hub = crate::hub::Hub::start(&config, upstream, &runtime).expect("threads");
+    let (client, seat) = Hub::seat(JSON, Box::new(Breaks));
+    let subscription = Subscription {
+        topics: vec![Topic::Stream("s".into())],
+        last_event_id: None,
+        span: None,
+        seat,
+    };
+    assert!(hub.join(subscription).is_ok());
+    drop(client);
+    let ended = tokio::time::timeout(Duration::from_secs(20), hub.ended());
+    assert!(ended.await.is_ok());
 }
