@@ -60,7 +60,7 @@ pub struct StreamFlags {
     #[arg(long, env = "GATEWAY_REPLAY_AGE", value_name = "TIME", default_value = "5m", value_parser = parse_time)]
     pub replay_age: Duration,
 
-    /// What is kept of all channels together.
+    /// What is kept of all channels together, and of what is made of it for those who come back.
     #[arg(
         long,
         env = "GATEWAY_REPLAY_MEMORY",

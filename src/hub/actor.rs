@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::admission::{Admission, Limits};
 use super::entries::Tails;
-use super::fanout::{ChannelKey, Fanout, Order};
+use super::fanout::{ChannelKey, Departure, Fanout, Order};
 use super::own_ids::{Own, Pages};
 use super::replay::{Bounds, Memory};
 use super::roster::{Channel, Listener, State};
@@ -107,11 +107,11 @@ impl Actor {
         }
     }
 
-    /// Runs until it is told to close.
+    /// Runs until it is told to close, or a thread of its fan-out is gone.
     pub(super) async fn run(
         mut self,
         mut mailbox: mpsc::Receiver<Message>,
-        mut departures: mpsc::UnboundedReceiver<SubscriberId>,
+        mut departures: mpsc::UnboundedReceiver<Departure>,
     ) {
         let mut closing = None;
         loop {
@@ -131,7 +131,13 @@ impl Actor {
                     }
                     None => return self.end(mailbox, closing).await,
                 },
-                Some(id) = departures.recv() => self.leave(id),
+                Some(departure) = departures.recv() => match departure {
+                    Departure::Subscriber(id) => self.leave(id),
+                    Departure::Thread => {
+                        tracing::error!("a thread of the fan-out has ended, and with it the hub");
+                        return self.end(mailbox, closing).await;
+                    }
+                },
                 happening = self.sources.next() => self.on(happening),
                 // Entries can wait in their streams: none is dropped because the fan-out cannot keep up.
                 news = self.tails.next(), if has_room => self.on_news(news),
@@ -175,7 +181,11 @@ impl Actor {
             channel.listeners.insert(id);
             channel.lingers_since = None;
             channel.shapes[shape.index()] += 1;
-            missing += usize::from(channel.state != State::Standing);
+            let stands = channel.state == State::Standing;
+            missing += usize::from(!stands);
+            if stands && !topic.is_subscribed() {
+                self.tails.look_soon(topic.name());
+            }
         }
         let last = last_event_id.filter(|last| !last.is_empty());
         let resume = last.as_deref().and_then(|last| self.number_of(last));
@@ -213,6 +223,11 @@ impl Actor {
 
     fn leave(&mut self, id: SubscriberId) {
         self.admission.left(id);
+        self.no_more_listens(id);
+    }
+
+    /// A stream is sent nothing of its topics any more.
+    pub(super) fn no_more_listens(&mut self, id: SubscriberId) {
         let Some(subscriber) = self.subscribers.remove(&id) else {
             return;
         };

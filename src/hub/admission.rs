@@ -168,7 +168,7 @@ impl Actor {
                 for id in making_room {
                     self.stats.made_room.fetch_add(1, Ordering::Relaxed);
                     let farewell = event::farewell("this stream ends for another; come back");
-                    self.fanout.order(Order::End(id, farewell));
+                    self.fanout.order(Order::End(id, vec![farewell]));
                 }
                 Some(seat)
             }

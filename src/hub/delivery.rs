@@ -64,14 +64,19 @@ impl Actor {
             kept = kept.of_entry(id);
         }
         self.memory.keep(&topic, &mut channel.replay, kept);
+        self.drop_surplus();
+        if heard && (is_lossy || !self.fanout.deliver(key, Box::new(shapes))) {
+            self.stats.dropped.fetch_add(1, Ordering::Relaxed);
+            self.tell_later_of_losses(topic);
+        }
+    }
+
+    /// Drops the oldest messages while more is kept than may be.
+    pub(super) fn drop_surplus(&mut self) {
         while let Some((sequence, oldest)) = self.memory.over() {
             if let Some(channel) = self.channels.get_mut(&oldest) {
                 self.memory.drop_message(&mut channel.replay, sequence);
             }
-        }
-        if heard && (is_lossy || !self.fanout.deliver(key, Box::new(shapes))) {
-            self.stats.dropped.fetch_add(1, Ordering::Relaxed);
-            self.tell_later_of_losses(topic);
         }
     }
 
@@ -96,17 +101,20 @@ impl Actor {
     }
 
     /// Tells the listeners of a topic that something was dropped. False if the fan-out does not take that either.
-    fn tell_of_loss(&self, topic: &Topic) -> bool {
-        let Some(channel) = self.channels.get(topic) else {
+    fn tell_of_loss(&mut self, topic: &Topic) -> bool {
+        let Some(channel) = self.channels.get_mut(topic) else {
             return true;
         };
-        let topics = std::slice::from_ref(topic);
+        // Who comes back by what another topic sent in between is told, too.
+        self.sequence += 1;
+        channel.replay.begins_at(self.sequence);
+        let (key, topics) = (channel.key, std::slice::from_ref(topic));
         let gap = |shape: Shape| match shape.format {
             Format::Entry => self.gap_at_end(topic, OVERFLOW),
-            _ => event::gap(self.position(self.sequence), shape, OVERFLOW, topics),
+            _ => event::gap(self.position(self.sequence), shape, OVERFLOW, topics, None),
         };
         let gaps = Shape::all().map(|shape| Some(gap(shape)));
-        self.fanout.deliver(channel.key, Box::new(gaps))
+        self.fanout.deliver(key, Box::new(gaps))
     }
 }
 

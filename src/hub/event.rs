@@ -120,9 +120,15 @@ pub(super) fn message(
     Encoded::new(&out)
 }
 
-/// Tells a subscriber that messages may be missing, and since it carries the position, from where on
-/// nothing is. Upstash's SDKs know nothing of it, and pass over comments.
-pub(super) fn gap(position: Position<'_>, shape: Shape, reason: &str, topics: &[Topic]) -> Encoded {
+/// Tells a subscriber that messages may be missing, how many if that is known, and since it carries the position,
+/// from where on nothing is. Upstash's SDKs know nothing of it, and pass over comments.
+pub(super) fn gap(
+    position: Position<'_>,
+    shape: Shape,
+    reason: &str,
+    topics: &[Topic],
+    missing: Option<u64>,
+) -> Encoded {
     if shape.format == Format::Upstash {
         return farewell(&format!("gap: {reason}"));
     }
@@ -139,6 +145,9 @@ pub(super) fn gap(position: Position<'_>, shape: Shape, reason: &str, topics: &[
         if !names.is_empty() {
             detail += &format!(r#","{kind}":{}"#, Value::from(names));
         }
+    }
+    if let Some(missing) = missing {
+        detail += &format!(r#","missing":{missing}"#);
     }
     detail += "}";
     data(&mut out, &detail);
@@ -292,7 +301,7 @@ mod tests {
     #[test]
     fn a_gap_tells_why_and_from_where() {
         let topics = [Topic::Channel("a".into()), Topic::Pattern("b".into())];
-        let event = text(&gap(HERE, Shape::default(), "interrupted", &topics));
+        let event = text(&gap(HERE, Shape::default(), "interrupted", &topics, None));
         let expected = "id: k3x-7\nevent: gap\n\
                         data: {\"reason\":\"interrupted\",\"channels\":[\"a\",\"b\"]}\n\n";
         assert_eq!(event, expected);

@@ -31,19 +31,28 @@ pub(super) enum Order {
     /// Watch a new subscriber, who is not sent anything yet.
     Add(SubscriberId, Seat),
     /// Send its head and this, and from now on the messages of these channels.
-    Open(SubscriberId, Encoded, Vec<ChannelKey>),
+    Open(SubscriberId, Vec<Encoded>, Vec<ChannelKey>),
     /// Deliver a message to all subscribers of a channel, encoded in the shapes that they want.
     Deliver(ChannelKey, SharedShapes),
     /// Send one subscriber something.
-    Send(SubscriberId, Encoded),
+    Send(SubscriberId, Vec<Encoded>),
     /// Send one subscriber something, and tell when it has gone out.
     Page(SubscriberId, Encoded, oneshot::Sender<()>),
     /// Send one subscriber this instead of an event stream.
     Refuse(SubscriberId, Bytes),
     /// Send one subscriber something and end its stream.
-    End(SubscriberId, Encoded),
+    End(SubscriberId, Vec<Encoded>),
     /// End every stream within this time. Whoever gives orders no more ends the thread.
     Close(Duration),
+}
+
+/// What the hub is told by a fan-out.
+#[derive(Debug)]
+pub(super) enum Departure {
+    /// A subscriber is no more.
+    Subscriber(SubscriberId),
+    /// A thread has ended, and with it the streams of its subscribers.
+    Thread,
 }
 
 /// The hub's side.
@@ -77,12 +86,12 @@ impl Order {
 }
 
 impl Fanout {
-    /// Starts the threads. They tell `gone` of every subscriber that is no more.
+    /// Starts the threads. They tell `gone` of every subscriber that is no more, and of their own end.
     pub(super) fn start(
         threads: usize,
         rules: Rules,
         stats: &Arc<Stats>,
-        gone: &UnboundedSender<SubscriberId>,
+        gone: &UnboundedSender<Departure>,
     ) -> io::Result<Self> {
         let lanes = (0..threads).map(|_| Lane::start(rules, Arc::clone(stats), gone.clone()));
         Ok(Self {

@@ -10,10 +10,10 @@ use std::thread::JoinHandle;
 use mio::{Poll, Token, Waker};
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::Stats;
 use super::event::Encoded;
-use super::fanout::{ChannelKey, Order, Rules, SharedShapes};
+use super::fanout::{ChannelKey, Departure, Order, Rules, SharedShapes};
 use super::writer::Worker;
-use super::{Stats, SubscriberId};
 
 /// The poller's token of the orders; subscribers have smaller ones.
 pub(super) const ORDERS: Token = Token(usize::MAX);
@@ -25,9 +25,20 @@ const MAX_BACKLOG: usize = 64 * 1024 * 1024;
 /// The hub's side.
 #[derive(Debug)]
 pub(super) struct Lane {
-    orders: Sender<Order>,
+    /// There until this is dropped, and so is the thread's handle.
+    orders: Option<Sender<Order>>,
     bell: Arc<Bell>,
-    thread: JoinHandle<()>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Says that the thread is no more, however it ends.
+struct Ended(UnboundedSender<Departure>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        // The hub may be gone at the end.
+        let _ = self.0.send(Departure::Thread);
+    }
 }
 
 /// Wakes the thread, once for however many orders.
@@ -40,11 +51,11 @@ pub(super) struct Bell {
 }
 
 impl Lane {
-    /// Starts the thread. It tells `gone` of every subscriber that is no more.
+    /// Starts the thread. It tells `gone` of every subscriber that is no more, and at last of its own end.
     pub(super) fn start(
         rules: Rules,
         stats: Arc<Stats>,
-        gone: UnboundedSender<SubscriberId>,
+        gone: UnboundedSender<Departure>,
     ) -> io::Result<Self> {
         let poll = Poll::new()?;
         let bell = Arc::new(Bell {
@@ -53,25 +64,29 @@ impl Lane {
             backlog: AtomicUsize::new(0),
         });
         let (orders, receiver) = mpsc::channel();
+        let ended = Ended(gone.clone());
         let worker = Worker::new(rules, stats, gone, poll, Arc::clone(&bell), receiver);
         let thread = std::thread::Builder::new()
             .name("gateway-fanout".into())
-            .spawn(move || worker.run())?;
+            .spawn(move || {
+                let _ended = ended;
+                worker.run();
+            })?;
         Ok(Self {
-            orders,
+            orders: Some(orders),
             bell,
-            thread,
+            thread: Some(thread),
         })
     }
 
     /// Gives an order. Those for single subscribers are bounded by the number of connections.
     pub(super) fn order(&self, order: Order) {
-        // The thread ends only when no more orders can come.
-        let _ = self.orders.send(order);
-        if !self.bell.rung.swap(true, Ordering::AcqRel)
-            && let Err(error) = self.bell.waker.wake()
-        {
-            tracing::error!(%error, "cannot wake the fan-out");
+        if let Some(orders) = &self.orders {
+            // A thread that ends before no more orders can come says so, and the hub ends with it.
+            let _ = orders.send(order);
+        }
+        if !self.bell.rung.swap(true, Ordering::AcqRel) {
+            self.bell.wake();
         }
     }
 
@@ -93,18 +108,30 @@ impl Lane {
     }
 
     /// Has the thread end every stream that is left, and waits until it has ended itself.
-    pub(super) fn join(self) {
-        drop(self.orders);
-        if let Err(error) = self.bell.waker.wake() {
-            tracing::error!(%error, "cannot wake the fan-out");
-        }
-        if self.thread.join().is_err() {
+    pub(super) fn join(mut self) {
+        let thread = self.thread.take();
+        drop(self);
+        if thread.is_some_and(|thread| thread.join().is_err()) {
             tracing::error!("the fan-out panicked");
         }
     }
 }
 
+impl Drop for Lane {
+    /// No more orders can come: the thread is told, and ends.
+    fn drop(&mut self) {
+        self.orders = None;
+        self.bell.wake();
+    }
+}
+
 impl Bell {
+    fn wake(&self) {
+        if let Err(error) = self.waker.wake() {
+            tracing::error!(%error, "cannot wake the fan-out");
+        }
+    }
+
     /// Notes that the thread looks for orders now.
     pub(super) fn answered(&self) {
         self.rung.swap(false, Ordering::AcqRel);

@@ -225,7 +225,10 @@ impl Hub {
     /// Ends all streams, cleanly where the client still reads, and resolves when that is done. Many are spread
     /// over most of the time that a shutdown may take, so that not all of them come back at once.
     pub async fn close(&self) {
-        self.monitors.close().await;
+        tokio::join!(self.monitors.close(), self.close_streams());
+    }
+
+    async fn close_streams(&self) {
         let (done, closed) = tokio::sync::oneshot::channel();
         if self.mailbox.send(Message::Close(done)).await.is_ok() {
             // An error means that the task has ended, which is what is waited for.

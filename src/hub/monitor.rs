@@ -103,7 +103,7 @@ impl Monitors {
                 Ok(monitor) => monitor,
                 Err(failure) => {
                     writer.waiting.extend_from_slice(&refuse(failure));
-                    return writer.finish(rules.write_timeout).await;
+                    return writer.finish(rules.write_timeout, &mut closing).await;
                 }
             };
             writer.waiting.extend_from_slice(&seat.head);
@@ -140,8 +140,8 @@ async fn run(
         tokio::select! {
             told = monitor.next() => {
                 let Some(first) = told else {
-                    writer.end("the connection to Redis ended", rules.write_timeout).await;
-                    return;
+                    let reason = "the connection to Redis ended";
+                    return writer.end(reason, rules.write_timeout, &mut closing).await;
                 };
                 // Together with all that came with it.
                 let rest = std::iter::from_fn(|| monitor.take());
@@ -151,8 +151,7 @@ async fn run(
                         Told::Refused(error) => {
                             tracing::warn!(%error, "the upstream ended a MONITOR");
                             let reason = "Redis tells no more";
-                            writer.end(reason, rules.write_timeout).await;
-                            return;
+                            return writer.end(reason, rules.write_timeout, &mut closing).await;
                         }
                     }
                 }
@@ -167,9 +166,8 @@ async fn run(
                 writer.push(&event::heartbeat());
             }
             () = told_to_end(&mut closing) => {
-                // Nobody is waited for at the end.
-                writer.end("the gateway is shutting down", Duration::ZERO).await;
-                return;
+                let reason = "the gateway is shutting down";
+                return writer.end(reason, Duration::ZERO, &mut closing).await;
             }
         }
         if writer.send().is_err() {
@@ -245,18 +243,24 @@ impl Writer {
     }
 
     /// Ends the body, with a reason.
-    async fn end(mut self, reason: &str, limit: Duration) {
+    async fn end(mut self, reason: &str, limit: Duration, closing: &mut watch::Receiver<bool>) {
         self.push(&event::farewell(reason));
         if self.chunked {
             self.waiting.extend_from_slice(b"0\r\n\r\n");
         }
-        self.finish(limit).await;
+        self.finish(limit, closing).await;
     }
 
-    /// Sends what waits, if the client takes it in time, and ends the connection.
-    async fn finish(mut self, limit: Duration) {
+    /// Sends what waits, if the client takes it in time, and ends the connection. When the gateway ends, nobody is
+    /// waited for.
+    async fn finish(mut self, limit: Duration, closing: &mut watch::Receiver<bool>) {
         let sent = tokio::time::timeout(limit, self.client.write_all(&self.waiting));
-        if let Ok(Ok(())) = sent.await {
+        let sent = tokio::select! {
+            biased;
+            sent = sent => sent,
+            () = told_to_end(closing) => return,
+        };
+        if let Ok(Ok(())) = sent {
             // It may be gone already.
             let _ = self.client.shutdown().await;
         }

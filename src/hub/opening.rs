@@ -41,8 +41,9 @@ impl Actor {
         let opening = event::opening(position, shape, confirmed, retry);
         let keys = topics.iter().filter_map(|topic| self.channels.get(topic));
         let keys = keys.map(|channel| channel.key).collect();
-        self.fanout.order(Order::Open(id, opening, keys));
-        if let Some(missed) = resume.and_then(|last| self.missed(shape, &topics, last)) {
+        self.fanout.order(Order::Open(id, vec![opening], keys));
+        if let Some(last) = resume {
+            let missed = self.missed(shape, &topics, last);
             self.fanout.order(Order::Send(id, missed));
         }
         if stands {
@@ -51,43 +52,64 @@ impl Actor {
     }
 
     /// What a stream is sent to catch up from an event that it has seen: everything that is kept behind it,
-    /// in order, and a gap where not everything is.
-    fn missed(&self, shape: Shape, topics: &[Topic], last: u64) -> Option<Encoded> {
-        let mut kept: Vec<(&Topic, &Kept)> = Vec::new();
-        // From here on nothing is missing. Topics that do not stand are told of when they do.
-        let mut floor = last;
-        for topic in topics {
+    /// in order, and a gap where not everything is. That has the id behind which nothing is missing, and its place
+    /// by that: from before it nobody can go on who has not had what comes before it.
+    fn missed(&mut self, shape: Shape, topics: &[Topic], last: u64) -> Vec<Encoded> {
+        let mut kept = Vec::new();
+        // Behind these nothing is missing of each topic. Those that do not stand are told of when they do.
+        let mut floors = vec![last; topics.len()];
+        for (topic, floor) in topics.iter().zip(&mut floors) {
             if let Some(channel) = self.channels.get(topic) {
-                kept.extend(channel.replay.after(last).map(|message| (topic, message)));
+                let messages = channel.replay.after(last);
+                kept.extend(messages.map(|message| (message.sequence, message.size(), topic)));
                 if channel.state == State::Standing {
-                    floor = floor.max(channel.replay.floor());
+                    *floor = channel.replay.floor().max(last);
                 }
             }
         }
-        kept.sort_by_key(|(_, message)| message.sequence);
+        kept.sort_unstable_by_key(|(sequence, ..)| *sequence);
         // No more than may wait for a subscriber anyway.
         let mut room = self.subscriber_buffer;
-        let fits = kept.iter().rev().take_while(|(_, message)| {
-            let fits = message.size() <= room;
-            room = room.saturating_sub(message.size());
+        let fits = kept.iter().rev().take_while(|(_, size, _)| {
+            let fits = *size <= room;
+            room = room.saturating_sub(*size);
             fits
         });
-        let left_out = kept.len() - fits.count();
-        if let Some((_, newest)) = kept[..left_out].last() {
-            floor = floor.max(newest.sequence);
+        let kept_back = kept.len() - fits.count();
+        for (sequence, _, of) in kept.drain(..kept_back) {
+            for (topic, floor) in topics.iter().zip(&mut floors) {
+                if topic == of {
+                    *floor = sequence.max(*floor);
+                }
+            }
         }
-        let encode = |(topic, message): &(&Topic, &Kept)| {
-            let position = self.position(message.sequence);
-            event::message(position, shape, topic, &message.channel, &message.payload)
+        let concerned = topics.iter().zip(&floors);
+        let concerned = concerned.filter(|(_, floor)| **floor > last);
+        let concerned: Vec<_> = concerned.map(|(topic, _)| topic.clone()).collect();
+        let floor = floors.into_iter().max().unwrap_or(last);
+        let before = kept.partition_point(|(sequence, ..)| *sequence <= floor);
+        let kept = kept.into_iter();
+        let events = kept.filter_map(|(sequence, _, topic)| self.replayed(topic, shape, sequence));
+        let mut events: Vec<_> = events.collect();
+        if !concerned.is_empty() {
+            let gap = event::gap(self.position(floor), shape, "not-kept", &concerned, None);
+            events.insert(before, gap);
+        }
+        self.drop_surplus();
+        events
+    }
+
+    /// A message that is kept, as an event.
+    fn replayed(&mut self, topic: &Topic, shape: Shape, sequence: u64) -> Option<Encoded> {
+        let channel = self.channels.get_mut(topic)?;
+        let position = Position {
+            epoch: &self.epoch,
+            sequence,
         };
-        let kept = &kept[left_out..];
-        let before = kept.partition_point(|(_, message)| message.sequence <= floor);
-        let mut events: Vec<_> = kept[..before].iter().map(encode).collect();
-        if floor > last {
-            events.push(event::gap(self.position(floor), shape, "not-kept", topics));
-        }
-        events.extend(kept[before..].iter().map(encode));
-        (!events.is_empty()).then(|| Encoded::joined(&events))
+        let encode =
+            |kept: &Kept| event::message(position, shape, topic, &kept.channel, &kept.payload);
+        self.memory
+            .event(&mut channel.replay, sequence, shape, encode)
     }
 
     /// Tells a stream of what it may have missed, if it has not been told.
@@ -99,10 +121,10 @@ impl Actor {
             let (shape, topics) = (subscriber.shape, subscriber.topics.clone());
             if shape.format == Format::Upstash {
                 let confirmed = event::opening(self.position(0), shape, &topics, self.retry);
-                self.fanout.order(Order::Send(id, confirmed));
+                self.fanout.order(Order::Send(id, vec![confirmed]));
             }
-            let gap = event::gap(self.position(self.sequence), shape, reason, &topics);
-            self.fanout.order(Order::Send(id, gap));
+            let gap = event::gap(self.position(self.sequence), shape, reason, &topics, None);
+            self.fanout.order(Order::Send(id, vec![gap]));
         }
     }
 

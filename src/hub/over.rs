@@ -34,23 +34,6 @@ impl Actor {
         }
     }
 
-    /// The Redis stream is read elsewhere from now on: what has been asked for is asked there.
-    pub(super) fn until_gone_elsewhere(&mut self, topic: &Topic) {
-        let Some(channel) = self.channels.get(topic) else {
-            return;
-        };
-        if channel.until_gone == 0 {
-            return;
-        }
-        self.tails.until_gone(topic.name(), true);
-        for id in &channel.listeners {
-            let own = self.subscribers.get(id).and_then(|l| l.own.as_ref());
-            if own.is_some_and(|own| own.awaits_check) {
-                self.tails.check(topic.name(), channel.key, *id);
-            }
-        }
-    }
-
     /// A subscriber's Redis stream has been looked at.
     pub(super) fn checked(&mut self, id: SubscriberId, is_gone: bool) {
         let Some(listener) = self.subscribers.get_mut(&id) else {
@@ -101,12 +84,14 @@ impl Actor {
         }
         let (caught_up, loss) = (own.catching_up.take().is_none(), own.loss.take());
         let (covered, topic) = (own.covered, topic.clone());
-        if !caught_up && let Some(channel) = self.channels.get(&topic) {
+        if !caught_up && let Some(channel) = self.channels.get_mut(&topic) {
             let end = channel.end();
             let loss = loss.filter(|(loss, _)| loss.up_to > covered);
             let gap = loss.map(|(loss, reason)| encode::gap(&loss, reason, topic.name()));
-            let rest = channel.rest(covered, self.subscriber_buffer / 2);
-            match rest.filter(|_| channel.replay.entry_floor() <= covered) {
+            let (replay, room) = (&mut channel.replay, self.subscriber_buffer / 2);
+            let is_at_hand = replay.entry_floor() <= covered;
+            let rest = is_at_hand.then(|| self.memory.rest(replay, covered, room));
+            match rest.flatten() {
                 Some(rest) => events.extend(gap.into_iter().chain(rest)),
                 // Not an id of nothing: by that it would come back to wait for a beginning.
                 None if covered < end => {
@@ -119,6 +104,7 @@ impl Actor {
             events.push(self.gap_at_end(&topic, OVERFLOW));
         }
         events.push(event::farewell("this stream is over: its key is gone"));
-        self.fanout.order(Order::End(id, Encoded::joined(&events)));
+        self.fanout.order(Order::End(id, events));
+        self.drop_surplus();
     }
 }

@@ -149,10 +149,6 @@ impl Actor {
                     self.deliver_entry(&topic, entry);
                 }
             }
-            What::Moved(watched) => {
-                self.tails.read_on(topic.name(), *watched);
-                self.until_gone_elsewhere(&topic);
-            }
             What::Gone => self.gone(&topic),
             What::Checked(id, is_gone) => self.checked(id, is_gone),
             What::Lost(loss) => self.lost_entries(&topic, &loss),
@@ -194,7 +190,13 @@ impl Actor {
         let (key, topics) = (channel.key, std::slice::from_ref(topic));
         let gap = |shape: Shape| match shape.format {
             Format::Entry => encode::gap(loss, reason, topic.name()),
-            _ => event::gap(self.position(self.sequence), shape, reason, topics),
+            _ => event::gap(
+                self.position(self.sequence),
+                shape,
+                reason,
+                topics,
+                loss.missing,
+            ),
         };
         let gaps = Box::new(Shape::all().map(|shape| Some(gap(shape))));
         if !self.fanout.deliver(key, gaps) {
@@ -225,7 +227,7 @@ impl Actor {
         let (Some(own), Some(topic)) = (&mut listener.own, listener.topics.first()) else {
             return;
         };
-        let Some(channel) = self.channels.get(topic) else {
+        let Some(channel) = self.channels.get_mut(topic) else {
             return;
         };
         if own.awaits_check {
@@ -245,7 +247,8 @@ impl Actor {
                 Begin::Behind(_) | Begin::Unknown => None,
             };
             if let Some(opening) = opening(seen) {
-                self.fanout.order(Order::Open(id, opening, Vec::new()));
+                let order = Order::Open(id, vec![opening], Vec::new());
+                self.fanout.order(order);
             }
             return;
         }
@@ -258,8 +261,8 @@ impl Actor {
                     _ => loss,
                 };
                 let gap = reason.map(|reason| encode::gap(&loss_up_to(end), reason, topic.name()));
-                let events: Vec<_> = opening(Some(end)).into_iter().chain(gap).collect();
-                return self.join_others(id, &events);
+                let events = opening(Some(end)).into_iter().chain(gap).collect();
+                return self.join_others(id, events);
             }
             Begin::Seen(seen) => (seen, true),
             Begin::Behind(seen) => (seen, false),
@@ -273,10 +276,10 @@ impl Actor {
             || channel.replay.has_entry(seen);
         if at_hand
             && known
-            && let Some(rest) = channel.rest(seen, room)
+            && let Some(rest) = self.memory.rest(&mut channel.replay, seen, room)
         {
-            let events: Vec<_> = opening.into_iter().chain(rest).collect();
-            return self.join_others(id, &events);
+            let events = opening.into_iter().chain(rest).collect();
+            return self.join_others(id, events);
         }
         let Some(end) = &channel.end else {
             return;
@@ -295,7 +298,8 @@ impl Actor {
         own.covered = seen;
         own.catching_up = Some(Abort(tokio::spawn(catch_up.run()).abort_handle()));
         if let Some(opening) = opening {
-            self.fanout.order(Order::Open(id, opening, Vec::new()));
+            let order = Order::Open(id, vec![opening], Vec::new());
+            self.fanout.order(order);
         }
     }
 
@@ -310,7 +314,7 @@ impl Actor {
         let id = page.subscriber;
         if page.refused.is_some() {
             let farewell = event::farewell("Redis refused to let this stream be read");
-            self.fanout.order(Order::End(id, farewell));
+            self.fanout.order(Order::End(id, vec![farewell]));
             return;
         }
         let entry = |entry: &Entry| encode::entry(entry.id, &entry.fields);
@@ -322,16 +326,17 @@ impl Actor {
         if page.is_gone {
             return self.over(id, events);
         }
-        let Some(channel) = self.channels.get(topic) else {
+        let Some(channel) = self.channels.get_mut(topic) else {
             return;
         };
         let loss = own.loss;
         let is_at_hand =
             channel.state == State::Standing && channel.replay.entry_floor() <= page.covered;
-        if is_at_hand && let Some(rest) = channel.rest(page.covered, self.subscriber_buffer / 2) {
+        let (replay, room) = (&mut channel.replay, self.subscriber_buffer / 2);
+        if is_at_hand && let Some(rest) = self.memory.rest(replay, page.covered, room) {
             let gap = loss.map(|(loss, reason)| encode::gap(&loss, reason, topic.name()));
             events.extend(gap.into_iter().chain(rest));
-            return self.join_others(id, &events);
+            return self.join_others(id, events);
         }
         if events.is_empty() {
             // Something to go out, after which it is read on.
@@ -342,7 +347,7 @@ impl Actor {
     }
 
     /// Sends a stream something, and from then on what all others get.
-    fn join_others(&mut self, id: SubscriberId, events: &[Encoded]) {
+    fn join_others(&mut self, id: SubscriberId, events: Vec<Encoded>) {
         let Some(listener) = self.subscribers.get_mut(&id) else {
             return;
         };
@@ -354,11 +359,8 @@ impl Actor {
         if let Some(own) = &mut listener.own {
             own.catching_up = None;
         }
-        let events = match events {
-            [] => event::heartbeat(),
-            events => Encoded::joined(events),
-        };
         self.fanout.order(Order::Open(id, events, keys));
+        self.drop_surplus();
     }
 }
 
@@ -369,16 +371,6 @@ impl Channel {
             .as_ref()
             .map(|end| *end.borrow())
             .unwrap_or_default()
-    }
-
-    /// All entries that are kept behind one, unless they are more than may well be sent at once.
-    pub(super) fn rest(&self, seen: EntryId, mut room: usize) -> Option<Vec<Encoded>> {
-        let mut rest = Vec::new();
-        for (id, kept) in self.replay.after_entry(seen) {
-            room = room.checked_sub(kept.payload.len())?;
-            rest.push(encode::entry(id, &kept.payload));
-        }
-        Some(rest)
     }
 
     fn ends_at(&mut self, id: EntryId) {

@@ -33,20 +33,22 @@ impl Actor {
             return;
         };
         channel.state = State::Down;
+        if channel.listeners.is_empty() {
+            return self.leave_channel(topic);
+        }
         let farewell = event::farewell(farewell);
-        for id in &channel.listeners {
-            let listener = self.subscribers.get_mut(id);
+        for id in channel.listeners.clone() {
+            let listener = self.subscribers.get_mut(&id);
             let refusal = listener.and_then(|listener| listener.refusal.take());
             self.fanout.order(match (refusal, error) {
                 (Some(refusal), Some(error)) => {
                     let refused = Refused::Upstream(topic.clone(), error.clone());
-                    Order::Refuse(*id, refusal(refused))
+                    Order::Refuse(id, refusal(refused))
                 }
-                _ => Order::End(*id, farewell.clone()),
+                _ => Order::End(id, vec![farewell.clone()]),
             });
-        }
-        if channel.listeners.is_empty() {
-            self.leave_channel(topic);
+            // However long the client takes: if this topic stands again, that is for others.
+            self.no_more_listens(id);
         }
     }
 }

@@ -3,6 +3,9 @@
 //!
 //! Bounded by number, bytes and age for each topic, and by bytes over all of them. What is dropped raises the
 //! topic's floor: an id below that cannot be resumed from without a gap.
+//!
+//! A message that somebody comes back for is encoded then, and kept in that form too, for all others who come: however
+//! many are sent it, it is there once for each shape. That counts among the bytes over all topics.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -11,11 +14,18 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::Topic;
-use super::entries::EntryId;
+use super::entries::{EntryId, encode};
+use super::event::{Encoded, Format, Shape};
 use crate::config::Config;
 
-/// What a message takes besides its channel's name and its payload.
+/// What a message takes besides its channel's name and its payload, and one of its events besides its bytes.
 const OVERHEAD: usize = 128;
+
+/// The shape of entries under their own ids.
+const OWN: Shape = Shape {
+    format: Format::Entry,
+    named: false,
+};
 
 /// How much is kept.
 #[derive(Debug, Clone, Copy)]
@@ -47,6 +57,8 @@ pub(super) struct Kept {
     /// Of a stream: the entry's id.
     pub(super) entry: Option<EntryId>,
     at: Instant,
+    /// As an event, in the shapes in which somebody has come back for it.
+    encoded: Vec<(Shape, Encoded)>,
 }
 
 impl Kept {
@@ -57,6 +69,7 @@ impl Kept {
             payload,
             entry: None,
             at: Instant::now(),
+            encoded: Vec::new(),
         }
     }
 
@@ -71,6 +84,14 @@ impl Kept {
     pub(super) fn size(&self) -> usize {
         self.channel.len() + self.payload.len() + OVERHEAD
     }
+
+    fn size_encoded(&self) -> usize {
+        self.encoded.iter().map(|(_, event)| size_of(event)).sum()
+    }
+}
+
+fn size_of(event: &Encoded) -> usize {
+    event.len() + OVERHEAD
 }
 
 /// What is kept of one topic, the oldest first.
@@ -78,6 +99,8 @@ impl Kept {
 pub(super) struct Replay {
     kept: VecDeque<Kept>,
     bytes: usize,
+    /// The same of what is kept as events.
+    bytes_encoded: usize,
     /// Every message behind this number is kept.
     floor: u64,
     /// The same as the id of an entry, where these are a stream's.
@@ -136,9 +159,10 @@ impl Replay {
             return 0;
         };
         self.bytes -= oldest.size();
+        self.bytes_encoded -= oldest.size_encoded();
         self.floor = self.floor.max(oldest.sequence);
         self.entry_floor = self.entry_floor.max(oldest.entry.unwrap_or_default());
-        oldest.size()
+        oldest.size() + oldest.size_encoded()
     }
 }
 
@@ -183,7 +207,50 @@ impl Memory {
 
     /// Drops a topic's messages.
     pub(super) fn forget(&mut self, replay: &Replay) {
-        self.bytes -= replay.bytes;
+        self.bytes -= replay.bytes + replay.bytes_encoded;
+    }
+
+    /// A message that is kept as an event, which is made if there is none.
+    pub(super) fn event(
+        &mut self,
+        replay: &mut Replay,
+        sequence: u64,
+        shape: Shape,
+        encode: impl FnOnce(&Kept) -> Encoded,
+    ) -> Option<Encoded> {
+        let place = replay.kept.partition_point(|kept| kept.sequence < sequence);
+        let kept = replay.kept.get_mut(place)?;
+        if kept.sequence != sequence {
+            return None;
+        }
+        if let Some((_, event)) = kept.encoded.iter().find(|(of, _)| *of == shape) {
+            return Some(event.clone());
+        }
+        let event = encode(kept);
+        kept.encoded.push((shape, event.clone()));
+        replay.bytes_encoded += size_of(&event);
+        self.bytes += size_of(&event);
+        Some(event)
+    }
+
+    /// All entries of a stream that are kept behind one, under their own ids, unless they are more than may well be sent
+    /// at once.
+    pub(super) fn rest(
+        &mut self,
+        replay: &mut Replay,
+        seen: EntryId,
+        mut room: usize,
+    ) -> Option<Vec<Encoded>> {
+        let mut rest = Vec::new();
+        for (id, kept) in replay.after_entry(seen) {
+            room = room.checked_sub(kept.payload.len())?;
+            rest.push((id, kept.sequence));
+        }
+        let event = |(id, sequence)| {
+            let encode = |kept: &Kept| encode::entry(id, &kept.payload);
+            self.event(replay, sequence, OWN, encode)
+        };
+        rest.into_iter().map(event).collect()
     }
 
     /// While more is kept than all topics together may: the topic of the oldest message, and which it is.
@@ -242,6 +309,32 @@ mod tests {
         assert_eq!(replay.floor(), 12);
         assert_eq!(numbers(&replay, 13), [14, 15]);
         assert_eq!(numbers(&replay, 0), [13, 14, 15]);
+    }
+
+    #[test]
+    fn an_event_is_there_once_for_each_shape_and_counts() {
+        let topic = Topic::Channel("a".into());
+        let mut memory = memory(2, 1 << 20, 1 << 20);
+        let mut replay = Replay::default();
+        memory.keep(&topic, &mut replay, message(1, 100));
+        let before = memory.bytes;
+        let mut event = |sequence, shape| {
+            let encode = |kept: &Kept| Encoded::new(&kept.payload);
+            memory.event(&mut replay, sequence, shape, encode)
+        };
+        let first = event(1, OWN).expect("it is kept").bytes(true);
+        let again = event(1, OWN).expect("it is kept").bytes(true);
+        assert_eq!(first.as_ptr(), again.as_ptr());
+        let other = event(1, Shape::default()).expect("it is kept");
+        assert_ne!(first.as_ptr(), other.bytes(true).as_ptr());
+        assert!(event(2, OWN).is_none());
+        assert_eq!(memory.bytes, before + 2 * (first.len() + OVERHEAD));
+        for sequence in 2..=3 {
+            memory.keep(&topic, &mut replay, message(sequence, 100));
+        }
+        assert_eq!(memory.bytes, 2 * before);
+        memory.forget(&replay);
+        assert_eq!(memory.bytes, 0);
     }
 
     #[test]

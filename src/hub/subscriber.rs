@@ -108,10 +108,9 @@ impl Subscriber {
         self.head.is_none()
     }
 
-    /// Appends events; says how much waits now.
-    pub(super) fn push(&mut self, events: &Encoded) -> usize {
+    /// Appends events.
+    pub(super) fn push(&mut self, events: &Encoded) {
         self.push_bytes(events.bytes(self.chunked));
-        self.waiting
     }
 
     /// Appends the end of the body; the connection ends behind it.

@@ -16,7 +16,7 @@ use slab::Slab;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::event::{self, Encoded};
-use super::fanout::{ChannelKey, Order, Rules, SharedShapes};
+use super::fanout::{ChannelKey, Departure, Order, Rules, SharedShapes};
 use super::lane::{Bell, ORDERS};
 use super::subscriber::{Sent, Subscriber};
 use super::{Seat, Stats, SubscriberId};
@@ -28,7 +28,7 @@ const ORDERS_AT_ONCE: usize = 256;
 pub(super) struct Worker {
     pub(super) rules: Rules,
     pub(super) stats: Arc<Stats>,
-    gone: UnboundedSender<SubscriberId>,
+    gone: UnboundedSender<Departure>,
     poll: Poll,
     bell: Arc<Bell>,
     orders: Receiver<Order>,
@@ -58,7 +58,7 @@ impl Worker {
     pub(super) fn new(
         rules: Rules,
         stats: Arc<Stats>,
-        gone: UnboundedSender<SubscriberId>,
+        gone: UnboundedSender<Departure>,
         poll: Poll,
         bell: Arc<Bell>,
         orders: Receiver<Order>,
@@ -153,7 +153,7 @@ impl Worker {
                     audience.members.push((place, id));
                 }
                 self.subscribers[place].channels = channels;
-                self.push(place, &opening);
+                self.push_all(place, &opening);
             }
             Order::Deliver(channel, shapes) => {
                 self.deliver(channel, &shapes);
@@ -161,7 +161,7 @@ impl Worker {
             }
             Order::Send(id, events) => {
                 if let Some(&place) = self.places.get(&id) {
-                    self.push(place, &events);
+                    self.push_all(place, &events);
                 }
             }
             Order::Page(id, events, gone_out) => {
@@ -179,7 +179,7 @@ impl Worker {
             Order::End(id, events) => {
                 if let Some(&place) = self.places.get(&id) {
                     self.subscribers[place].open();
-                    self.push(place, &events);
+                    self.push_all(place, &events);
                     self.end(place);
                 }
             }
@@ -252,12 +252,19 @@ impl Worker {
 
     /// Has events sent to a subscriber, or disconnects it if too much waits for it.
     pub(super) fn push(&mut self, place: usize, events: &Encoded) {
+        self.push_all(place, std::slice::from_ref(events));
+    }
+
+    /// The same for events that go together, however many they are.
+    fn push_all(&mut self, place: usize, events: &[Encoded]) {
         let subscriber = &mut self.subscribers[place];
         if subscriber.ending {
             return;
         }
-        let limit = self.rules.subscriber_buffer.max(events.len() + 1024);
-        if subscriber.push(events) > limit && !subscriber.blocked {
+        let length: usize = events.iter().map(Encoded::len).sum();
+        let limit = self.rules.subscriber_buffer.max(length + 1024);
+        events.iter().for_each(|events| subscriber.push(events));
+        if subscriber.waiting() > limit && !subscriber.blocked {
             // It was not asked to take anything since the last orders came.
             self.send(place, Instant::now());
         }
@@ -343,7 +350,7 @@ impl Worker {
             }
         }
         // Closing the socket takes it out of the poller. The hub may be gone at the end.
-        let _ = self.gone.send(subscriber.id);
+        let _ = self.gone.send(Departure::Subscriber(subscriber.id));
         Some(subscriber)
     }
 }

@@ -1,6 +1,6 @@
 //! `/monitor`: who may see every command, what is seen, and what ends with whom.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -158,6 +158,35 @@ fn silence_is_broken_by_heartbeats() {
     stream.wait_for("\n\n:\n\n:\n\n");
     redis.cli(&["ECHO", "after"]);
     wait_for(&mut stream, "after");
+}
+
+#[test]
+fn one_that_takes_nothing_holds_up_no_other_stream_at_the_end() {
+    let mut redis = TestRedis::durable();
+    let gateway = TestGateway::with(|config| {
+        config.upstream = redis.url().parse().unwrap();
+        config.subscriber_buffer = 1 << 30;
+        config.write_timeout = Duration::from_secs(600);
+        config.shutdown_timeout = Duration::from_secs(20);
+    });
+    let mut other = gateway.listen("/v1/channels/a/events");
+    let mut stalled = gateway.listen("/monitor");
+    assert_eq!(stalled.event().data, "\"OK\"");
+    // More than all sockets on the way take.
+    let script = "for n = 1, 32 do redis.call('SET', 'large', string.rep('x', 1048576)) end";
+    redis.cli(&["EVAL", script, "0"]);
+    wait_until("the gateway has read it all", || {
+        let clients = redis.cli(&["CLIENT", "LIST"]);
+        let mut lines = clients.lines();
+        let watches = lines.find(|line| line.contains("cmd=monitor"));
+        watches.is_some_and(|line| line.contains(" omem=0 "))
+    });
+    redis.kill();
+    wait_until("it is noticed", || gateway.get("/readyz").status == 503);
+    let began = Instant::now();
+    gateway.shutdown();
+    other.wait_for_end();
+    assert!(began.elapsed() < Duration::from_secs(10));
 }
 
 #[test]

@@ -92,6 +92,67 @@ fn several_channels_are_resumed_at_once() {
 }
 
 #[test]
+fn a_gap_names_only_what_it_concerns_and_stands_where_its_id_says() {
+    let gateway = keeping();
+    let mut first = gateway.listen("/v1/events?channel=a");
+    publish(&gateway, "a", "1");
+    publish(&gateway, "a", "2");
+    let last = first.event().id;
+    // To b nobody has listened so far.
+    let mut second = again(&gateway, "/v1/events?channel=a&channel=b", &last);
+    assert_eq!(second.event().data, r#"{"channel":"a","message":"2"}"#);
+    let gap = second.event();
+    let told = r#"{"reason":"not-kept","channels":["b"]}"#;
+    assert_eq!((&*gap.name, &*gap.data), ("gap", told));
+    publish(&gateway, "a", "3");
+    let mut third = again(&gateway, "/v1/events?channel=a&channel=b", &gap.id);
+    for stream in [&mut second, &mut third] {
+        assert_eq!(stream.event().data, r#"{"channel":"a","message":"3"}"#);
+    }
+}
+
+#[test]
+fn what_is_larger_as_events_than_may_wait_is_sent_all_the_same() {
+    let gateway = TestGateway::with(|config| {
+        config.linger = Duration::from_secs(300);
+        config.subscriber_buffer = 64 * 1024;
+    });
+    let path = "/v1/channels/a/events?format=json";
+    let mut first = gateway.listen(path);
+    publish(&gateway, "a", "first");
+    let last = first.event().id;
+    drop(first);
+    // Each of these bytes takes six in JSON.
+    let message = "\u{1}".repeat(1000);
+    for _ in 0..50 {
+        publish(&gateway, "a", &message);
+    }
+    let mut streams: Vec<_> = (0..4).map(|_| again(&gateway, path, &last)).collect();
+    for stream in &mut streams {
+        for _ in 0..50 {
+            assert!(stream.event().data.len() > 6000);
+        }
+    }
+    publish(&gateway, "a", "last");
+    for stream in &mut streams {
+        assert!(stream.event().data.contains("last"));
+    }
+    assert_eq!(gateway.evicted(), 0);
+}
+
+#[test]
+fn an_empty_header_names_no_event() {
+    let gateway = keeping();
+    let path = "/v1/channels/a/events";
+    let mut first = gateway.listen(path);
+    publish(&gateway, "a", "1");
+    publish(&gateway, "a", "2");
+    let last = first.event().id;
+    let mut second = again(&gateway, &format!("{path}?last_event_id={last}"), "");
+    assert_eq!(data(&mut second, 1), ["2"]);
+}
+
+#[test]
 fn what_was_not_kept_is_told_of_before_what_was() {
     let gateway = TestGateway::with(|config| {
         config.linger = Duration::from_secs(300);

@@ -126,9 +126,8 @@ fn what_was_trimmed_before_it_could_be_read_is_counted() {
     redis.cli(&["EVAL", script, "1", "s"]);
     assert_eq!(ids(&mut stream, 1), ["100-0"]);
     let told = json!({"reason": "not-kept", "streams": ["s"], "missing": 99});
-    assert_eq!(gap(&mut stream), ("100-0".into(), told));
+    assert_eq!(gap(&mut stream), ("100-0".into(), told.clone()));
     assert_eq!(several.event().name, "message");
-    let told = json!({"reason": "not-kept", "streams": ["s"]});
     assert_eq!(gap(&mut several).1, told);
     add(&redis, &["101-0"]);
     assert_eq!(ids(&mut stream, 1), ["101-0"]);
@@ -160,6 +159,27 @@ fn a_stream_begun_anew_is_a_gap() {
     let mut stream = again(&other, "2-0");
     assert_eq!(gap(&mut stream).1, told);
     assert_eq!(ids(&mut stream, 1), ["8-0"]);
+}
+
+#[test]
+fn a_stream_begun_anew_at_once_with_as_many_entries_is_a_gap() {
+    let (redis, gateway) = start();
+    add(&redis, &["1-0", "2-0", "3-0"]);
+    let mut stream = gateway.listen(PATH);
+    let mut until = gateway.listen(&format!("{PATH}?until=gone"));
+    let entries = |from: u64, to| (from..=to).map(|n| format!("{n}-0"));
+    let commands = ["XADD s 4-0 n 4-0".to_owned(), "DEL s".to_owned()].into_iter();
+    let commands = commands.chain(entries(5, 9).map(|id| format!("XADD s {id} n {id}")));
+    let commands: Vec<_> = commands.collect();
+    redis.transaction(&commands.iter().map(String::as_str).collect::<Vec<_>>());
+    let told = json!({"reason": "recreated", "streams": ["s"]});
+    for stream in [&mut stream, &mut until] {
+        assert_eq!(ids(stream, 5), entries(5, 9).collect::<Vec<_>>());
+        assert_eq!(gap(stream), ("9-0".into(), told.clone()));
+    }
+    // Told once.
+    add(&redis, &["10-0"]);
+    assert_eq!(ids(&mut stream, 1), ["10-0"]);
 }
 
 #[test]

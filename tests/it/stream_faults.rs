@@ -1,7 +1,7 @@
 //! Redis streams as events where something goes wrong: a Redis that goes, comes back or falls silent, and
 //! subscribers that do not read.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -152,6 +152,24 @@ fn what_redis_does_not_allow_is_refused() {
     let mut stream = gateway.listen(PATH);
     stream.wait_for("refused");
     stream.wait_for_end();
+}
+
+#[test]
+fn what_has_become_something_else_is_found_out_when_somebody_comes() {
+    let (redis, gateway) = start();
+    add(&redis, &["1-0"]);
+    let mut first = gateway.listen(PATH);
+    first.wait_for("id: 1-0");
+    redis.cli(&["SET", "s", "text"]);
+    let began = Instant::now();
+    let mut second = gateway.listen(PATH);
+    for stream in [&mut first, &mut second] {
+        stream.wait_for("refused");
+        stream.wait_for_end();
+    }
+    // By itself it would be noticed at a heartbeat.
+    assert!(began.elapsed() < Duration::from_secs(8));
+    gateway.get(PATH).assert_problem(409, "in the way");
 }
 
 #[test]

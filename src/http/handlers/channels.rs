@@ -125,10 +125,13 @@ pub(crate) fn last_event_id(
     if !accepts(&request.headers, "text/event-stream") {
         return Err(Problem::new(406, "this comes as text/event-stream"));
     }
-    // An EventSource reconnects with the URL it began with: its header is the newer one.
-    let last = request.headers.get("Last-Event-ID").or(asked);
-    let last = last.map(|id| String::from_utf8_lossy(id).into_owned());
-    Ok(last.filter(|last| !last.is_empty()))
+    // An EventSource reconnects with the URL it began with: its header is the newer one. An empty one names no event.
+    let header = request.headers.get("Last-Event-ID");
+    let last = [header, asked]
+        .into_iter()
+        .flatten()
+        .find(|id| !id.is_empty());
+    Ok(last.map(|id| String::from_utf8_lossy(id).into_owned()))
 }
 
 /// An event stream.

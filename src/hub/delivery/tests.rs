@@ -1,4 +1,5 @@
-//! A fan-out that cannot keep up with the entries of a stream.
+//! A fan-out that cannot keep up with the entries of a stream, listeners that are still there when they are refused, and a
+//! fan-out that ends.
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::{TcpListener, TcpStream};
@@ -13,6 +14,7 @@ use crate::config::Config;
 use crate::hub::entries::{Entry, News, What};
 use crate::hub::fanout::{Fanout, Order, Rules};
 use crate::hub::{Begin, Seat, Span, Stats, Subscription};
+use crate::reply::ServerError;
 use crate::upstream::Upstream;
 
 /// An entry of this size is taken by the fan-out more than once, and not for ever.
@@ -56,7 +58,10 @@ impl Client {
                 "event" => value.clone_into(&mut name),
                 "data" => {
                     has_data = true;
-                    assert!(name != "gap" || value.contains(r#""reason":"overflow""#));
+                    let is_told = ["overflow", "not-kept"]
+                        .iter()
+                        .any(|why| value.contains(why));
+                    assert!(name != "gap" || is_told, "{value}");
                 }
                 "" if line == "\n" && has_data => return (id, name),
                 _ => {}
@@ -71,24 +76,42 @@ impl Client {
     }
 }
 
+/// What breaks the thread that gives it back.
+struct Breaks;
+
+impl Drop for Breaks {
+    fn drop(&mut self) {
+        panic!("as by a defect");
+    }
+}
+
+/// A Redis that is not there.
+fn nowhere() -> Config {
+    Config {
+        upstream: "redis://127.0.0.1:1".parse().expect("a URL"),
+        ..Config::default()
+    }
+}
+
+fn fan_out(stats: &Arc<Stats>) -> Fanout {
+    let rules = Rules {
+        // Nobody is disconnected for what waits.
+        subscriber_buffer: 1 << 30,
+        write_timeout: Duration::from_secs(60),
+        heartbeat: Duration::from_secs(60),
+        max_age: None,
+    };
+    let (gone, _) = unbounded_channel();
+    Fanout::start(1, rules, stats, &gone).expect("a thread")
+}
+
 impl Hub {
     /// A stream to which nobody listens yet. No Redis is there: the test tells what comes of it.
     async fn start() -> Self {
-        let config = Config {
-            upstream: "redis://127.0.0.1:1".parse().expect("a URL"),
-            ..Config::default()
-        };
+        let config = nowhere();
         let upstream = Upstream::start(&config).await.expect("it may come later");
         let stats = Arc::new(Stats::default());
-        let rules = Rules {
-            // Nobody is disconnected for what waits.
-            subscriber_buffer: 1 << 30,
-            write_timeout: Duration::from_secs(60),
-            heartbeat: Duration::from_secs(60),
-            max_age: None,
-        };
-        let (gone, _) = unbounded_channel();
-        let fanout = Fanout::start(1, rules, &stats, &gone).expect("a thread");
+        let fanout = fan_out(&stats);
         Self {
             actor: Actor::new(upstream, fanout, stats, &config),
             topic: Topic::Stream("s".into()),
@@ -129,6 +152,18 @@ impl Hub {
         client
     }
 
+    /// Listens to several streams, perhaps from an event on.
+    fn listen_to(&mut self, topics: &[Topic], last_event_id: Option<String>) -> Client {
+        let (client, seat) = Self::seat(JSON, Box::new(()));
+        self.actor.join(Subscription {
+            topics: topics.to_vec(),
+            last_event_id,
+            span: None,
+            seat,
+        });
+        client
+    }
+
     fn news(&mut self, what: What) {
         let channel = self.actor.channels[&self.topic].key;
         let key = self.topic.name().clone();
@@ -152,11 +187,16 @@ impl Hub {
         self.actor.fanout.order(Order::Add(id, seat));
         self.actor
             .fanout
-            .order(Order::End(id, event::farewell("held")));
+            .order(Order::End(id, vec![event::farewell("held")]));
         is_held.recv().expect("it is held up");
         release
     }
 }
+
+const JSON: Shape = Shape {
+    format: Format::Json,
+    named: false,
+};
 
 const FROM_NOW: Span = Span {
     begin: Begin::Now,
@@ -241,4 +281,90 @@ async fn a_gap_comes_before_the_end() {
     }
     assert_eq!(own.event(), ("20-0".into(), "gap".into()));
     assert!(own.ends());
+}
+
+#[tokio::test]
+async fn a_loss_shows_by_the_id_of_what_another_topic_sent_in_between() {
+    let mut hub = Hub::start().await;
+    let topics = [hub.topic.clone(), Topic::Stream("t".into())];
+    let mut stream = hub.listen_to(&topics, None);
+    for topic in &topics {
+        hub.topic = topic.clone();
+        hub.news(What::Begins(EntryId::ZERO));
+    }
+    let held = hub.hold_up();
+    hub.topic = topics[0].clone();
+    hub.entries(1..=20, LARGE);
+    assert!(hub.actor.lossy.contains(&topics[0]));
+    // There is room for this one.
+    hub.topic = topics[1].clone();
+    hub.entries(1..=1, 10);
+    assert!(!hub.actor.lossy.contains(&topics[1]));
+    drop(held);
+    for _ in hub.actor.stats.dropped.load(Ordering::Relaxed)..20 {
+        assert_eq!(stream.event().1, "message");
+    }
+    let (last, name) = stream.event();
+    assert_eq!(name, "message");
+    // Before it gets the gap it is away.
+    hub.actor.tell_of_losses();
+    assert!(hub.actor.lossy.is_empty());
+    let mut back = hub.listen_to(&topics, Some(last));
+    hub.entries(2..=2, 10);
+    assert_eq!(back.event().1, "gap");
+    assert_eq!(back.event().1, "message");
+}
+
+#[tokio::test]
+async fn who_is_refused_and_still_there_has_no_part_in_what_stands_again() {
+    let mut hub = Hub::start().await;
+    let mut refused = hub.listen(Format::Json, None);
+    hub.news(What::Begins(EntryId::ZERO));
+    hub.entries(1..=1, 10);
+    assert_eq!(refused.event().1, "message");
+    // That it has left is not known: it may take its time.
+    let error = ServerError::new("WRONGTYPE", "it is something else");
+    hub.news(What::Refused(error));
+    let mut next = hub.listen(Format::Json, None);
+    hub.news(What::Begins(EntryId::ZERO));
+    hub.entries(2..=2, 10);
+    assert_eq!(next.event().1, "message");
+    assert!(refused.ends());
+    assert_eq!(hub.actor.subscribers.len(), 1);
+}
+
+#[tokio::test]
+async fn a_fan_out_that_is_given_up_ends_its_streams() {
+    let fanout = fan_out(&Arc::new(Stats::default()));
+    let (mut client, seat) = Hub::seat(JSON, Box::new(()));
+    fanout.order(Order::Add(1, seat));
+    fanout.order(Order::Open(1, Vec::new(), Vec::new()));
+    // When these have come, one by one, the thread waits for more.
+    for _ in 0..10 {
+        fanout.order(Order::Send(1, vec![event::heartbeat()]));
+        for _ in 0..2 {
+            client.0.read_line(&mut String::new()).expect("a line");
+        }
+    }
+    drop(fanout);
+    assert!(client.ends());
+}
+
+#[tokio::test]
+async fn the_hub_ends_with_a_thread_of_its_fan_out() {
+    let config = nowhere();
+    let upstream = Upstream::start(&config).await.expect("it may come later");
+    let runtime = tokio::runtime::Handle::current();
+    let hub = crate::hub::Hub::start(&config, upstream, &runtime).expect("threads");
+    let (client, seat) = Hub::seat(JSON, Box::new(Breaks));
+    let subscription = Subscription {
+        topics: vec![Topic::Stream("s".into())],
+        last_event_id: None,
+        span: None,
+        seat,
+    };
+    assert!(hub.join(subscription).is_ok());
+    drop(client);
+    let ended = tokio::time::timeout(Duration::from_secs(20), hub.ended());
+    assert!(ended.await.is_ok());
 }

@@ -11,7 +11,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use super::looks::{Look, look_at, read_state, state_of};
 use super::state::{Presence, State};
-use super::{Entry, EntryId, FIRST_AT_ONCE, Loss, Reason, at_once, parse_all};
+use super::{Entry, EntryId, FIRST_AT_ONCE, Loss, PAGE, Reason, at_once, parse_all};
 use crate::command::Command;
 use crate::hub::SubscriberId;
 use crate::reply::{Reply, ServerError};
@@ -113,7 +113,7 @@ impl CatchUp {
             _ => return None,
         };
         let is_end = entries.len() <= *count;
-        *count = at_once(entries.len(), bytes);
+        *count = at_once(PAGE, entries.len(), bytes);
         let is_present = entries.first().is_some_and(|first| first.id == self.seen);
         if is_present {
             entries.remove(0);

@@ -25,8 +25,9 @@ pub use id::EntryId;
 pub(super) use news::{News, What};
 pub(super) use tails::Tails;
 
-/// What is read from Redis at once, roughly.
+/// What is read from Redis at once, roughly: for all, and for one subscriber that catches up.
 const READ_AT_ONCE: usize = 256 * 1024;
+const PAGE: usize = 64 * 1024;
 
 /// The most entries that are read at once, however small they are.
 const MOST_AT_ONCE: usize = 1000;
@@ -130,8 +131,8 @@ fn parse_stream(reply: &Reply) -> Option<(&Bytes, Vec<Entry>, usize)> {
     Some((key, entries, bytes))
 }
 
-/// How many entries to read at once, if this is how large the last ones were.
-fn at_once(entries: usize, bytes: usize) -> usize {
+/// How many entries to read at once, so that they take some of these bytes, if this is how large the last ones were.
+fn at_once(room: usize, entries: usize, bytes: usize) -> usize {
     let each = bytes / entries.max(1) + 32;
-    (READ_AT_ONCE / each).clamp(1, MOST_AT_ONCE)
+    (room / each).clamp(1, MOST_AT_ONCE)
 }

@@ -2,7 +2,6 @@
 
 use bytes::Bytes;
 
-use super::watched::Watched;
 use super::{Entry, EntryId, Loss};
 use crate::hub::SubscriberId;
 use crate::hub::fanout::ChannelKey;
@@ -33,6 +32,4 @@ pub(in crate::hub) enum What {
     Gone,
     /// For somebody who asked: whether it is gone.
     Checked(SubscriberId, bool),
-    /// On a Cluster: another node has it by now, where it is to be read on.
-    Moved(Box<Watched>),
 }

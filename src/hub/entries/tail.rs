@@ -18,14 +18,14 @@ use super::state::{Presence, State};
 use super::tails::{Request, Settings};
 use super::watched::{Finding, Watched};
 use super::xread::{Turn, Xread};
-use super::{EntryId, FIRST_AT_ONCE, at_once, parse_stream};
+use super::{EntryId, FIRST_AT_ONCE, READ_AT_ONCE, at_once, parse_stream};
 use crate::command::Command;
 use crate::hub::fanout::ChannelKey;
 use crate::reply::{Reply, ServerError};
 use crate::upstream::{Reader, Upstream};
 
-/// How often streams are looked at that are busy, or that somebody listens to until they are gone; and how soon
-/// again after an error.
+/// How often streams are looked at that are busy, that somebody has come to, or that somebody listens to until they are
+/// gone; and how soon again after an error.
 const SOON: Duration = Duration::from_secs(1);
 const AFTER_ERROR: Duration = Duration::from_millis(100);
 
@@ -41,7 +41,6 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 pub(super) struct Tail {
     upstream: Upstream,
     settings: Settings,
-    reader: Reader,
     xread: Xread,
     /// Streams whose end has been asked for.
     asked: HashMap<Bytes, ChannelKey>,
@@ -74,8 +73,7 @@ impl Tail {
     ) -> Self {
         Self {
             upstream,
-            xread: Xread::new(reader.clone(), settings.block + settings.command_timeout),
-            reader,
+            xread: Xread::new(reader, settings.block + settings.command_timeout),
             settings,
             asked: HashMap::new(),
             watched: HashMap::new(),
@@ -89,7 +87,7 @@ impl Tail {
         }
     }
 
-    /// Runs until nobody is left to ask anything of it.
+    /// Runs until nothing more can be asked of it.
     pub(super) async fn run(mut self, mut requests: mpsc::UnboundedReceiver<Request>) {
         loop {
             if self.watched.is_empty() {
@@ -125,7 +123,7 @@ impl Tail {
                         self.at_once = FIRST_AT_ONCE;
                     }
                 },
-                () = tokio::time::sleep_until(look_at), if busy => self.look().await,
+                () = tokio::time::sleep_until(look_at), if busy => self.look(),
             }
         }
     }
@@ -136,11 +134,6 @@ impl Tail {
             Request::Watch(key, channel) => {
                 self.watched.remove(&key);
                 self.asked.insert(key.clone(), channel);
-                Some(self.look_for(key, Vec::new()))
-            }
-            Request::ReadOn(key, watched) => {
-                self.watched.insert(key.clone(), watched.unread());
-                self.xread.lacks();
                 Some(self.look_for(key, Vec::new()))
             }
             Request::Leave(key, channel) => {
@@ -162,6 +155,10 @@ impl Tail {
             }
             Request::UntilGone(key, false) => {
                 self.until_gone.remove(&key);
+                None
+            }
+            Request::LookSoon(key) => {
+                self.look_again(&key, SOON);
                 None
             }
             Request::Check(key, check) => Some(self.look_for(key, vec![check])),
@@ -229,7 +226,7 @@ impl Tail {
             }
         }
         if count > 0 {
-            self.at_once = at_once(count, size).div_ceil(streams.len());
+            self.at_once = at_once(READ_AT_ONCE, count, size).div_ceil(streams.len());
             self.look_at = self.look_at.min(Instant::now() + SOON);
         }
     }
@@ -241,8 +238,7 @@ impl Tail {
     }
 
     /// Looks at what it is time to look at.
-    async fn look(&mut self) {
-        self.let_go().await;
+    fn look(&mut self) {
         let now = Instant::now();
         let all = self.look_at_all <= now;
         let checks = std::mem::take(&mut self.checks);
@@ -266,21 +262,6 @@ impl Tail {
             SOON
         };
         self.look_at = now + next;
-    }
-
-    /// Gives up the streams that are elsewhere by now.
-    async fn let_go(&mut self) {
-        let is_elsewhere = |key: &&Bytes| self.upstream.reader(key) != self.reader;
-        let gone: Vec<_> = self.watched.keys().filter(is_elsewhere).cloned().collect();
-        for key in gone {
-            if let Some(watched) = self.watched.remove(&key) {
-                // Whoever wants to know is asked after where it is.
-                self.until_gone.remove(&key);
-                self.checks.remove(&key);
-                let (channel, watched) = (watched.channel, Box::new(watched));
-                self.tell(&key, channel, What::Moved(watched)).await;
-            }
-        }
     }
 
     fn look_for(&self, key: Bytes, checks: Vec<Check>) -> Look {

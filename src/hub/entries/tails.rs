@@ -1,5 +1,5 @@
 //! All Redis streams that are read as their entries come, wherever they are: on a single server they are read
-//! together, on a Cluster those of one node.
+//! together, on a Cluster those of one slot, as a node does not read keys of several slots at once.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -10,7 +10,6 @@ use tokio::sync::mpsc;
 use super::looks::Check;
 use super::news::News;
 use super::tail::Tail;
-use super::watched::Watched;
 use crate::config::Config;
 use crate::hub::SubscriberId;
 use crate::hub::fanout::ChannelKey;
@@ -26,12 +25,19 @@ const SHORTEST: Duration = Duration::from_millis(100);
 pub(in crate::hub) struct Tails {
     upstream: Upstream,
     settings: Settings,
-    /// The task of each place, which ends when this is dropped.
-    tasks: HashMap<Reader, mpsc::UnboundedSender<Request>>,
+    /// The task of each place where anything is read; it ends when this is dropped.
+    tasks: HashMap<Reader, Task>,
     /// Where each stream is read.
     places: HashMap<Bytes, Reader>,
     tell: mpsc::Sender<News>,
     news: mpsc::Receiver<News>,
+}
+
+/// A task that reads, as it is asked.
+struct Task {
+    requests: mpsc::UnboundedSender<Request>,
+    /// How many streams it reads.
+    streams: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -45,11 +51,10 @@ pub(super) struct Settings {
 #[derive(Debug)]
 pub(super) enum Request {
     Watch(Bytes, ChannelKey),
-    /// Another task has read it so far.
-    ReadOn(Bytes, Watched),
     Leave(Bytes, ChannelKey),
     /// Whether anybody listens to it until it is gone.
     UntilGone(Bytes, bool),
+    LookSoon(Bytes),
     /// Tell whether it is gone.
     Check(Bytes, Check),
 }
@@ -74,17 +79,32 @@ impl Tails {
 
     /// Has a stream read for a channel, from its end on.
     pub(in crate::hub) fn watch(&mut self, key: &Bytes, channel: ChannelKey) {
-        self.request(key, Request::Watch(key.clone(), channel));
-    }
-
-    /// Has a stream that has moved read on where it is now.
-    pub(in crate::hub) fn read_on(&mut self, key: &Bytes, watched: Watched) {
-        self.request(key, Request::ReadOn(key.clone(), watched));
+        let reader = self.upstream.reader(key);
+        let known = self.places.insert(key.clone(), reader.clone());
+        let task = self.tasks.entry(reader).or_insert_with_key(|reader| {
+            // Unbounded, but no more than a few for each channel and each subscriber that comes and goes.
+            let (requests, receiver) = mpsc::unbounded_channel();
+            let (upstream, tell) = (self.upstream.clone(), self.tell.clone());
+            let tail = Tail::new(upstream, reader.clone(), self.settings, tell);
+            tokio::spawn(tail.run(receiver));
+            Task {
+                requests,
+                streams: 0,
+            }
+        });
+        task.streams += usize::from(known.is_none());
+        // The task ends only with this.
+        let _ = task.requests.send(Request::Watch(key.clone(), channel));
     }
 
     /// Whether anybody listens to a stream until it is gone; it is looked at more often then.
     pub(in crate::hub) fn until_gone(&mut self, key: &Bytes, wanted: bool) {
         self.ask(key, Request::UntilGone(key.clone(), wanted));
+    }
+
+    /// Has a stream looked at before long: it may be something else by now.
+    pub(in crate::hub) fn look_soon(&mut self, key: &Bytes) {
+        self.ask(key, Request::LookSoon(key.clone()));
     }
 
     /// Has it told whether a stream is gone, to a subscriber of the channel that it is read for.
@@ -105,31 +125,24 @@ impl Tails {
     fn ask(&mut self, key: &Bytes, request: Request) {
         if let Some(task) = self.places.get(key).and_then(|place| self.tasks.get(place)) {
             // The task ends only with this.
-            let _ = task.send(request);
+            let _ = task.requests.send(request);
         }
-    }
-
-    fn request(&mut self, key: &Bytes, request: Request) {
-        let reader = self.upstream.reader(key);
-        self.places.insert(key.clone(), reader.clone());
-        let task = self.tasks.entry(reader).or_insert_with_key(|reader| {
-            // Unbounded, but no more than a few for each channel and each subscriber that comes and goes.
-            let (task, requests) = mpsc::unbounded_channel();
-            let (upstream, tell) = (self.upstream.clone(), self.tell.clone());
-            let tail = Tail::new(upstream, reader.clone(), self.settings, tell);
-            tokio::spawn(tail.run(requests));
-            task
-        });
-        // The task ends only with this.
-        let _ = task.send(request);
     }
 
     /// The stream is read for this channel no more.
     pub(in crate::hub) fn leave(&mut self, key: &Bytes, channel: ChannelKey) {
-        let place = self.places.remove(key);
-        if let Some(task) = place.and_then(|place| self.tasks.get(&place)) {
-            // The same.
-            let _ = task.send(Request::Leave(key.clone(), channel));
+        let Some(place) = self.places.remove(key) else {
+            return;
+        };
+        let Some(task) = self.tasks.get_mut(&place) else {
+            return;
+        };
+        task.streams -= 1;
+        if task.streams == 0 {
+            self.tasks.remove(&place);
+        } else {
+            // The task ends only with this.
+            let _ = task.requests.send(Request::Leave(key.clone(), channel));
         }
     }
 

@@ -1,14 +1,15 @@
 //! One stream that is read as its entries come: up to where, and whether any were gone before they were read.
 //!
 //! Pure. The server counts what is added to a stream (since Redis 7). What was added between two looks at that
-//! count, less what was read of it, is lost.
+//! count, less what was read of it, is lost. If less was added than was read, it is another stream of that name: only
+//! what the look has counted is set against it, and ids grow, so that is never what was added after the look.
 
 use super::state::{Presence, State};
 use super::{Entry, EntryId, Loss, Reason};
 use crate::hub::fanout::ChannelKey;
 
 #[derive(Debug)]
-pub(in crate::hub) struct Watched {
+pub(super) struct Watched {
     /// For whom it is read.
     pub(super) channel: ChannelKey,
     /// The last entry that was read.
@@ -65,14 +66,6 @@ impl Watched {
             is_there: state.presence == Presence::There,
             count: state.added.map(|added| Count { added, read: 0 }),
             ahead: None,
-        }
-    }
-
-    /// The same, with nothing of it being read.
-    pub(super) fn unread(self) -> Self {
-        Self {
-            reading_from: None,
-            ..self
         }
     }
 
@@ -183,16 +176,20 @@ impl Watched {
     /// Compares the counts, everything up to the look ahead having been read.
     fn compare(&mut self) -> Option<Loss> {
         let (ahead, count) = (self.ahead.take()?, self.count.as_mut()?);
-        let missing = (ahead.added - count.added).saturating_sub(count.read);
+        let missing = (ahead.added - count.added).checked_sub(count.read);
         *count = Count {
             added: ahead.added,
             read: 0,
         };
-        (missing > 0).then_some(Loss {
-            reason: Reason::NotKept,
-            up_to: ahead.last_id,
-            missing: Some(missing),
-        })
+        match missing {
+            Some(0) => None,
+            Some(_) => Some(Loss {
+                reason: Reason::NotKept,
+                up_to: ahead.last_id,
+                missing,
+            }),
+            None => Some(Loss::new(Reason::Recreated, ahead.last_id)),
+        }
     }
 }
 
@@ -285,6 +282,41 @@ mod tests {
         assert_eq!(watched.note(&entries(&[22])), None);
         let found = watched.look(&state(22, 22, 3), id(22));
         assert_eq!(found, Finding::Lost(lost(1, 22)));
+    }
+
+    #[test]
+    fn one_begun_anew_with_as_many_entries_shows_in_what_was_read() {
+        let recreated = |up_to| Loss::new(Reason::Recreated, id(up_to));
+        let mut watched = Watched::from_now(1, &state(1, 5, 5));
+        // 6 and 7 went with the one before.
+        assert_eq!(watched.note(&entries(&[8, 9, 10, 11, 12, 13])), None);
+        let found = watched.look(&state(8, 13, 6), id(13));
+        assert_eq!(found, Finding::Lost(recreated(13)));
+        assert_eq!(watched.look(&state(8, 13, 6), id(13)), Finding::Nothing);
+        // The same, looked at while more was on its way.
+        assert_eq!(watched.note(&entries(&[14, 15])), None);
+        assert_eq!(watched.look(&state(14, 20, 7), id(15)), Finding::Nothing);
+        assert_eq!(watched.note(&entries(&[16, 17, 18, 19])), None);
+        assert_eq!(watched.note(&entries(&[20, 21])), Some(recreated(21)));
+        assert_eq!(watched.look(&state(14, 21, 8), id(21)), Finding::Nothing);
+    }
+
+    #[test]
+    fn what_was_added_and_read_after_a_look_is_not_of_another_stream() {
+        let mut watched = Watched::from_now(1, &state(1, 3, 3));
+        // The look was taken when 4 had been added; its answer comes late, or 4 does.
+        assert_eq!(watched.note(&entries(&[4, 5, 6])), None);
+        assert_eq!(watched.look(&state(1, 4, 4), id(3)), Finding::Unclear);
+        assert_eq!(watched.look(&state(1, 7, 7), id(6)), Finding::Nothing);
+        assert_eq!(watched.note(&entries(&[7, 8, 9])), None);
+        assert_eq!(watched.look(&state(1, 9, 9), id(9)), Finding::Nothing);
+        // 11 was deleted, and more was added and read since.
+        let mut deleted = state(1, 10, 11);
+        deleted.last_id = id(11);
+        assert_eq!(watched.look(&deleted, id(9)), Finding::Nothing);
+        let found = watched.note(&entries(&[10, 12, 13]));
+        assert_eq!(found, Some(lost(1, 13)));
+        assert_eq!(watched.look(&state(1, 13, 13), id(13)), Finding::Nothing);
     }
 
     #[test]
