@@ -43,6 +43,23 @@ impl Command {
         }
     }
 
+    /// The same with all that is not large in memory of its own.
+    pub(crate) fn detached(&self) -> Self {
+        const LARGE: usize = 64 * 1024;
+        let own = |part: &Bytes| {
+            if part.len() < LARGE {
+                Bytes::copy_from_slice(part)
+            } else {
+                part.clone()
+            }
+        };
+        Self {
+            name: self.name.clone(),
+            parts: self.parts.iter().map(own).collect(),
+            is_own_script: self.is_own_script,
+        }
+    }
+
     /// A command as a client wrote it: its name, in whatever case, and its arguments. `None` without a name.
     ///
     /// ```

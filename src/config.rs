@@ -99,7 +99,9 @@ pub struct Flags {
     #[arg(long, env = "GATEWAY_MAX_CONNECTIONS", value_name = "N", default_value_t = 10_000, value_parser = parse_count, allow_negative_numbers = true)]
     pub max_connections: usize,
 
-    /// Commands under way to Redis at once, over all clients; what comes on top gets a 503.
+    /// Commands under way to Redis at once, over all clients; what comes on top gets a 503, and a request that has more
+    /// than that by itself a 400. Requests with more than 100 commands count apart, so that one client leaves room for
+    /// others.
     #[arg(long, env = "GATEWAY_MAX_COMMANDS", value_name = "N", default_value_t = 10_000, value_parser = parse_count, allow_negative_numbers = true)]
     pub max_commands: usize,
 
@@ -167,7 +169,8 @@ pub struct Flags {
     #[arg(long, env = "GATEWAY_COMMAND_TIMEOUT", value_name = "TIME", default_value = "5s", value_parser = parse_time)]
     pub command_timeout: Duration,
 
-    /// How long a blocking command may block.
+    /// How long a blocking command (BLPOP, XREAD BLOCK, …) may block. It has a second more for its reply, and is given up
+    /// then with a 504; the time-out in the command itself is not changed.
     #[arg(long, env = "GATEWAY_BLOCKING_TIMEOUT", value_name = "TIME", default_value = "60s", value_parser = parse_time)]
     pub blocking_timeout: Duration,
 
@@ -198,7 +201,7 @@ pub struct Flags {
     #[arg(long, env = "GATEWAY_ALLOW_COMMAND", value_name = "COMMAND", value_delimiter = ',', value_parser = parse_command)]
     pub allow_command: Vec<String>,
 
-    /// What to log to stderr: off, error, warn, info, debug or trace, or per module as in
+    /// What to log to stderr: off, error, warn, info, debug or trace, or that of a module, module=level, as in
     /// info,redis_http_gateway::hub=debug.
     #[arg(long, env = "GATEWAY_LOG", value_name = "FILTER", default_value = "info,mini_redis=error", value_parser = parse_log)]
     pub log: LogFilter,

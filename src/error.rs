@@ -25,6 +25,9 @@ pub enum Error {
     /// No reply came in time after the command was sent: **it may or may not have run**.
     #[error("Redis did not answer in time; the command may or may not have run")]
     TimedOut,
+    /// The reply takes more memory than there is for replies. The command has run.
+    #[error("the reply is too large to hold now, while others are under way; the command has run")]
+    TooLarge,
 }
 
 impl Error {
@@ -34,7 +37,11 @@ impl Error {
     pub fn outcome_unknown(&self) -> bool {
         match self {
             Self::BrokenOff | Self::TimedOut => true,
-            Self::Refused(_) | Self::Unsupported(_) | Self::Full | Self::Unreachable => false,
+            Self::Refused(_)
+            | Self::Unsupported(_)
+            | Self::Full
+            | Self::Unreachable
+            | Self::TooLarge => false,
         }
     }
 }

@@ -23,6 +23,9 @@ const RESERVED_FOR_NODES: u64 = 16 * 3 * 3;
 /// Connections over the limit that are being told so at the same time.
 const MOST_TURNED_AWAY: usize = 64;
 
+/// One of so many connections is kept back from event streams.
+const FOR_ANSWERS: usize = 16;
+
 /// How long the runtime's tasks may take to end.
 const RUNTIME_END: Duration = Duration::from_secs(1);
 
@@ -58,12 +61,15 @@ impl Gateway {
     /// When the operating system does not give what is needed: threads, a port for the embedded server,
     /// descriptors. And when others than this machine reach the listener and nobody would be asked for a
     /// token, unless the configuration says that this is meant.
-    pub fn start(config: Config, listener: TcpListener) -> io::Result<Self> {
+    pub fn start(mut config: Config, listener: TcpListener) -> io::Result<Self> {
         if auth::lacks_token(&config, listener.local_addr()?.ip()) {
             let message = "a gateway that others can reach needs a token";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
         }
         let capacity = places(&config)?;
+        // Some places are for those who ask, however many listen.
+        let streams = capacity.welcome - capacity.welcome / FOR_ANSWERS;
+        config.max_subscribers = Some(config.max_subscribers.unwrap_or(streams).min(streams));
         let bridge = Bridge::new(config.runtime_threads)?;
         let upstream = bridge.block_on(Upstream::start(&config))?;
         let hub = Hub::start(&config, upstream.clone(), bridge.handle())?;

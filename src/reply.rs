@@ -111,6 +111,17 @@ impl From<redis::Value> for Reply {
 }
 
 impl Reply {
+    /// About what it takes of memory, in bytes.
+    pub(crate) fn size(&self) -> usize {
+        let text = match self {
+            Self::Bulk(bytes) | Self::Status(bytes) => bytes.len(),
+            Self::Error(error) => error.code.len() + error.detail.len(),
+            Self::Array(items) => items.iter().map(Self::size).sum(),
+            Self::Nil | Self::Int(_) => 0,
+        };
+        size_of::<Self>() + text
+    }
+
     fn from_items(items: Vec<redis::Value>) -> Self {
         Self::Array(items.into_iter().map(Self::from).collect())
     }

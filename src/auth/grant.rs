@@ -38,6 +38,12 @@ pub struct Denied(String);
 /// write can still do so on some servers, and any can keep the server busy.
 const RUN_SCRIPTS: &[&str] = &["EVAL_RO", "EVALSHA_RO", "FCALL_RO"];
 
+/// Whether a command is of those, in either case.
+#[must_use]
+pub fn runs_script(name: &str) -> bool {
+    is_among(name, RUN_SCRIPTS)
+}
+
 /// Commands without the flag that touch no data; the last two bracket a transaction, whose commands are asked
 /// about one by one.
 const TOUCH_NOTHING: &[&str] = &["PING", "ECHO", "MULTI", "EXEC"];
@@ -61,7 +67,7 @@ fn reading_allows(what: &Use<'_>) -> Result<(), Denied> {
         Use::Publish => Err(Denied("publishing".into())),
         Use::Monitor => Err(Denied("MONITOR".into())),
         Use::Command { name, readonly } => {
-            if (readonly && !is_among(name, RUN_SCRIPTS)) || is_among(name, TOUCH_NOTHING) {
+            if (readonly && !runs_script(name)) || is_among(name, TOUCH_NOTHING) {
                 Ok(())
             } else {
                 Err(Denied(name.to_ascii_uppercase()))

@@ -15,7 +15,7 @@ use subtle::{Choice, ConstantTimeEq};
 use crate::config::{Config, Token};
 
 pub use credentials::Credentials;
-pub use grant::{Denied, Grant, Use, is_readonly};
+pub use grant::{Denied, Grant, Use, is_readonly, runs_script};
 
 /// Random bytes of a token that the gateway makes: too many to guess.
 const RANDOM_BYTES: usize = 16;

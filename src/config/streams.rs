@@ -24,7 +24,8 @@ pub struct StreamFlags {
     pub fanout_threads: usize,
 
     /// Event streams at once. For one more, the oldest ends whose client comes back by itself, as browsers do;
-    /// if none has lasted for --retry, the new one gets a 503. Without it, --max-connections is the limit.
+    /// if none has lasted for --retry, the new one gets a 503. Never more than fifteen sixteenths of the connections: the
+    /// rest is for requests.
     #[arg(long, env = "GATEWAY_MAX_SUBSCRIBERS", value_name = "N", value_parser = parse_count, allow_negative_numbers = true)]
     pub max_subscribers: Option<usize>,
 

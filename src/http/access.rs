@@ -3,6 +3,7 @@
 
 use tiny_http::Method;
 
+use super::lured;
 use super::origin::{self, Cors, Guard};
 use super::plan::{Apart, Ask, Plan};
 use super::problem::Problem;
@@ -78,25 +79,33 @@ impl Access {
             None => Err(Problem::unauthorized("this is not a token of this gateway")),
         }
     }
-}
 
-/// Whether a page of another site, or a link anywhere, could have had a browser send this request.
-///
-/// Browsers send a GET for a link or an image without an Origin, and say where it comes from only to
-/// addresses that they trust, such as loopback. A token shown on purpose is what no browser adds by itself;
-/// a password of Basic is not.
-pub(super) fn could_be_lured(request: &Request) -> bool {
-    if !matches!(request.method, Method::Get | Method::Head) {
-        return false;
-    }
-    match credentials(request) {
-        Ok(Credentials::Token(_)) => false,
-        _ => match request.headers.get("Sec-Fetch-Mode") {
+    /// Whether a page of another site, or a link anywhere, could have had a browser send this request.
+    ///
+    /// Browsers send a GET for a link or an image without an Origin, and say where it comes from only to
+    /// addresses that they trust, such as loopback.
+    pub(super) fn could_be_lured(&self, request: &Request) -> bool {
+        if !matches!(request.method, Method::Get | Method::Head) || self.is_meant(request) {
+            return false;
+        }
+        match request.headers.get("Sec-Fetch-Mode") {
             // A script of an allowed page, or of the gateway's own, asked for it.
             Some(b"cors" | b"same-origin") => false,
             Some(_) => true,
             None => !request.authority.as_deref().is_none_or(origin::is_loopback),
-        },
+        }
+    }
+
+    /// Whether a request shows a token that was put there by whoever sends it. No browser adds the header Bearer by
+    /// itself, as it does a password of Basic. A link can have anything in its query, but no token of this gateway.
+    fn is_meant(&self, request: &Request) -> bool {
+        match credentials(request) {
+            Ok(Credentials::Token(token)) => {
+                let in_header = request.headers.get("Authorization").is_some();
+                in_header || self.tokens.grant(&token).is_some()
+            }
+            _ => false,
+        }
     }
 }
 
@@ -146,6 +155,26 @@ impl Permit<'_> {
     pub(super) fn reads(self, command: &Command) -> bool {
         let reads = self.upstream.classes().reads(command);
         reads.unwrap_or_else(|| is_readonly(command.name()))
+    }
+
+    /// Lets a command through that a link could have had a browser send, or not.
+    ///
+    /// # Errors
+    /// 403 that says how else it can be sent.
+    pub(super) fn check_lured(self, command: &Command) -> Result<(), Problem> {
+        if lured::is_harmless(command, self.reads(command)) {
+            return Ok(());
+        }
+        let name = command.name();
+        let unknown = match self.upstream.classes().reads(command) {
+            Some(_) => "",
+            None => ", and it is not known as one that changes nothing",
+        };
+        let detail = format!(
+            "{name} by GET is what a link or an image on any page could have a browser do{unknown}; use POST, or \
+             show a token as Authorization: Bearer"
+        );
+        Err(Problem::new(403, detail))
     }
 
     /// Whether it includes to see how the gateway is doing.

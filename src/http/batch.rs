@@ -8,14 +8,20 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::budget::{Reservation, SMALL};
+use super::connection::Next;
 use super::pace::PATIENCE;
 use super::panics::guarded;
 use super::table::Ready;
 use super::turn::Shared;
-use super::work::Work;
+use super::work::{Rest, Work, size};
 use crate::bridge::run_or_leave;
 use crate::command::Command;
+use crate::error::Error;
 use crate::upstream::{NodeNumber, Outcome, Pump, Sent, Share};
+
+/// Replies that take so much of memory are large.
+const LARGE: usize = 128 * 1024;
 
 /// The connections whose requests need Redis, and what they want of it.
 pub(super) struct Batch {
@@ -213,11 +219,68 @@ impl<F: Future<Output = Sent> + Send + 'static> UnderWay<F> {
     }
 }
 
-/// Answers a connection's requests. If one of them asks for more, that is sent, and left with the runtime.
-fn finish(shared: &Arc<Shared>, work: Work, outcomes: VecDeque<Outcome>, now: Instant) {
-    let asks = guarded(shared, work.key, || work.finish(shared, outcomes, now));
-    if let Some((work, commands)) = asks.flatten() {
-        Batch::of_one(shared, work, commands).send().leave();
+/// Answers a connection's requests: on this thread, or on another one of the pool if what they are made of is large. To
+/// make that an answer takes a while, for which nobody else is to wait.
+fn finish(shared: &Arc<Shared>, mut work: Work, mut outcomes: VecDeque<Outcome>, now: Instant) {
+    let size = size(&outcomes) + size(work.come().map(|outcome| &*outcome));
+    if size < LARGE {
+        return finish_here(shared, work, outcomes, None, now);
+    }
+    // An answer may be several times as large, but that it is made only if there is memory for this.
+    let Some(held) = shared.budget.reserve(size) else {
+        { outcomes.iter_mut() }
+            .chain(work.come())
+            .for_each(give_up_large);
+        return finish_here(shared, work, outcomes, None, now);
+    };
+    let own = Arc::clone(shared);
+    shared.pool.execute(move || {
+        let now = Instant::now();
+        finish_here(&own, work, outcomes, Some(held), now);
+    });
+}
+
+/// Gives a large reply up.
+fn give_up_large(outcome: &mut Outcome) {
+    if outcome.as_ref().is_ok_and(|reply| reply.size() > SMALL) {
+        *outcome = Err(Error::TooLarge);
+    }
+}
+
+/// Answers a connection's requests. If it needs more for that, that is sent and left with the runtime, or planned by
+/// another thread of the pool.
+fn finish_here(
+    shared: &Arc<Shared>,
+    work: Work,
+    outcomes: VecDeque<Outcome>,
+    held: Option<Reservation>,
+    now: Instant,
+) {
+    let rest = guarded(shared, work.key, || {
+        work.finish(shared, outcomes, held, now)
+    });
+    match rest.flatten() {
+        None => {}
+        Some(Rest::Ask(work, commands)) => Batch::of_one(shared, work, commands).send().leave(),
+        Some(Rest::Plan(work, next)) => {
+            let own = Arc::clone(shared);
+            shared.pool.execute(move || plan(&own, work, next));
+        }
+    }
+}
+
+/// Plans a request by itself, and sends what it asks.
+fn plan(shared: &Arc<Shared>, mut work: Work, next: Box<Next>) {
+    let planned = guarded(shared, work.key, || {
+        let commands = work.plan(shared, *next);
+        (work, commands)
+    });
+    match planned {
+        None => {}
+        Some((work, commands)) if commands.is_empty() => {
+            finish(shared, work, VecDeque::new(), Instant::now());
+        }
+        Some((work, commands)) => Batch::of_one(shared, work, commands).send().leave(),
     }
 }
 

@@ -4,7 +4,7 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::head::{Framing, too_large};
+use super::head::{Framing, is_token, too_large};
 use super::problem::Problem;
 
 /// A chunk-size line with its extensions, and the trailer section as a whole.
@@ -125,6 +125,7 @@ impl Chunks {
                     if line.len() == 2 {
                         return Ok(Some(self.body.split().freeze()));
                     }
+                    check_trailer(&line[..line.len() - 2])?;
                     check_line(&line, before)?;
                     self.part = Part::Trailers(before + line.len());
                 }
@@ -148,6 +149,7 @@ fn chunk_size(buffer: &mut BytesMut) -> Result<Option<u64>, Problem> {
                 return Err(malformed("a chunk extension spans lines"));
             }
             check_line(&buffer[..length], 0)?;
+            check_extensions(&buffer[..length - 2])?;
             buffer.advance(length);
             Ok(Some(size))
         }
@@ -156,6 +158,60 @@ fn chunk_size(buffer: &mut BytesMut) -> Result<Option<u64>, Problem> {
             Ok(None)
         }
         Err(_) => Err(malformed("a chunk's size is not a hexadecimal number")),
+    }
+}
+
+/// Checks what stands behind a chunk's size: extensions, each with a name (RFC 9112, 7.1.1). There may be blanks in
+/// front of them, and also where none follows: there are senders that pad a size to the width of a field.
+fn check_extensions(line: &[u8]) -> Result<(), Problem> {
+    let size = line.iter().take_while(|b| b.is_ascii_hexdigit()).count();
+    let mut rest = line[size..].trim_ascii();
+    while !rest.is_empty() {
+        rest = extension(rest).ok_or_else(|| {
+            malformed("behind a chunk's size there may be extensions such as ;name=value only")
+        })?;
+    }
+    Ok(())
+}
+
+/// What follows a chunk extension that this begins with.
+fn extension(text: &[u8]) -> Option<&[u8]> {
+    let rest = token(text.strip_prefix(b";")?.trim_ascii_start())?.trim_ascii_start();
+    let Some(value) = rest.strip_prefix(b"=") else {
+        return Some(rest);
+    };
+    let value = value.trim_ascii_start();
+    let rest = match value.strip_prefix(b"\"") {
+        Some(quoted) => behind_quotes(quoted)?,
+        None => token(value)?,
+    };
+    Some(rest.trim_ascii_start())
+}
+
+/// What follows a token that this begins with.
+fn token(text: &[u8]) -> Option<&[u8]> {
+    let length = text.iter().take_while(|b| is_token(**b)).count();
+    (length > 0).then(|| &text[length..])
+}
+
+/// What follows a quoted string whose opening quote has been taken off.
+fn behind_quotes(text: &[u8]) -> Option<&[u8]> {
+    let mut escaped = false;
+    let end = text.iter().position(|b| {
+        let ends = !escaped && *b == b'"';
+        escaped = !escaped && *b == b'\\';
+        ends
+    });
+    Some(&text[end? + 1..])
+}
+
+/// Checks a line of the trailer section, which is then passed over: a name, a colon and a value, as in a head.
+fn check_trailer(line: &[u8]) -> Result<(), Problem> {
+    let value = token(line).and_then(|rest| rest.strip_prefix(b":"));
+    let is_text = |b: &u8| !b.is_ascii_control() || *b == b'\t';
+    match value {
+        Some(value) if value.iter().all(is_text) => Ok(()),
+        _ => Err(malformed("a trailer line is no header field")),
     }
 }
 

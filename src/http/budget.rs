@@ -23,15 +23,31 @@ impl Budget {
 
     /// Takes this much; `None` if it is not there.
     pub(crate) fn reserve(&self, bytes: usize) -> Option<Reservation> {
-        let take = |left: usize| left.checked_sub(bytes);
-        self.left
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
-            .ok()?;
-        Some(Reservation(Arc::new(Part {
-            bytes,
-            left: Arc::clone(&self.left),
-        })))
+        take(&self.left, bytes).then(|| {
+            Reservation(Arc::new(Part {
+                bytes: AtomicUsize::new(bytes),
+                left: Arc::clone(&self.left),
+            }))
+        })
     }
+
+    /// Has a size that grows reserved, in large steps up to `most`. If there is not so much, what is held stays as it is.
+    pub(crate) fn cover(&self, held: &mut Option<Reservation>, size: usize, most: usize) -> bool {
+        let ahead = (size * 2).min(most.max(size));
+        match held {
+            Some(held) => held.has(size) || held.grow_to(ahead) || held.grow_to(size),
+            None => {
+                *held = self.reserve(ahead).or_else(|| self.reserve(size));
+                held.is_some()
+            }
+        }
+    }
+}
+
+fn take(left: &AtomicUsize, bytes: usize) -> bool {
+    let take = |left: usize| left.checked_sub(bytes);
+    left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
+        .is_ok()
 }
 
 /// A part of a budget, given back when the last clone is dropped.
@@ -40,13 +56,34 @@ pub(crate) struct Reservation(Arc<Part>);
 
 #[derive(Debug)]
 struct Part {
-    bytes: usize,
+    bytes: AtomicUsize,
     left: Arc<AtomicUsize>,
 }
 
 impl Reservation {
-    pub(crate) fn bytes(&self) -> usize {
-        self.0.bytes
+    /// Takes this much off for somebody else, or all that there is.
+    pub(crate) fn split(&self, bytes: usize) -> Self {
+        let all = self.0.bytes.load(Ordering::Relaxed);
+        let own = bytes.min(all);
+        self.0.bytes.fetch_sub(own, Ordering::Relaxed);
+        Self(Arc::new(Part {
+            bytes: AtomicUsize::new(own),
+            left: Arc::clone(&self.0.left),
+        }))
+    }
+
+    fn has(&self, size: usize) -> bool {
+        self.0.bytes.load(Ordering::Relaxed) >= size
+    }
+
+    /// Takes as much more as it takes to have this much. Only one of its clones may grow at a time.
+    fn grow_to(&self, size: usize) -> bool {
+        let more = size.saturating_sub(self.0.bytes.load(Ordering::Relaxed));
+        let taken = take(&self.0.left, more);
+        if taken {
+            self.0.bytes.fetch_add(more, Ordering::Relaxed);
+        }
+        taken
     }
 
     /// The bytes for which it was made: it is not given back before they are dropped, wherever they go.
@@ -71,7 +108,8 @@ impl AsRef<[u8]> for Covered {
 
 impl Drop for Part {
     fn drop(&mut self) {
-        self.left.fetch_add(self.bytes, Ordering::Relaxed);
+        let bytes = *self.bytes.get_mut();
+        self.left.fetch_add(bytes, Ordering::Relaxed);
     }
 }
 
@@ -86,6 +124,33 @@ mod tests {
         assert!(first.is_some());
         assert!(budget.reserve(4).is_none());
         drop(first);
+        assert!(budget.reserve(10).is_some());
+    }
+
+    #[test]
+    fn what_grows_is_covered_while_there_is_enough_and_never_less() {
+        let budget = Budget::new(10);
+        let mut held = None;
+        assert!(budget.cover(&mut held, 3, 9));
+        assert!(budget.reserve(5).is_none(), "6 are held ahead");
+        assert!(budget.cover(&mut held, 7, 9));
+        let rest = budget.reserve(1);
+        assert!(rest.is_some());
+        assert!(!budget.cover(&mut held, 10, 10));
+        assert!(budget.reserve(1).is_none(), "9 are still held");
+        drop((held, rest));
+        assert!(budget.reserve(10).is_some());
+    }
+
+    #[test]
+    fn what_is_split_off_is_given_back_by_itself() {
+        let budget = Budget::new(10);
+        let all = budget.reserve(8).expect("enough");
+        let part = all.split(5);
+        drop(all);
+        assert!(budget.reserve(5).is_some());
+        assert!(budget.reserve(6).is_none());
+        drop(part);
         assert!(budget.reserve(10).is_some());
     }
 

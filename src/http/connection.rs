@@ -5,6 +5,7 @@
 //! no more must come back by itself.
 
 mod deadlines;
+mod later;
 
 use std::io::{self, Read};
 use std::net::{Shutdown, TcpStream};
@@ -13,7 +14,8 @@ use std::time::Instant;
 use bytes::BytesMut;
 use tiny_http::Method;
 
-use super::budget::Budget;
+use super::budget::{Budget, Reservation};
+use super::entry::Entry;
 use super::head::{Framing, Head, HeadReader, Limits};
 use super::incoming::Incoming;
 use super::outbox::{Outbox, WRITE_BEHIND};
@@ -23,7 +25,6 @@ use super::request::Request;
 use super::response::{Form, Response};
 use super::service::{Service, Trim};
 use super::waiting::Waiting;
-use crate::upstream::Outcome;
 
 pub(super) use deadlines::LINGER;
 
@@ -67,6 +68,8 @@ enum Phase {
     Body(Box<Incoming>),
     /// The commands of the last request went apart from those of others; whether they may block.
     Waiting(Box<Waiting>, bool),
+    /// The last request made it a stream, which begins when all before has been sent.
+    Turning(Box<Entry>),
     /// Nothing more is taken up; what comes is thrown away until the client has closed.
     Lingering,
 }
@@ -145,7 +148,9 @@ impl Connection {
     fn wanted(&self) -> usize {
         match &self.phase {
             Phase::Body(incoming) => READ_AHEAD.max(incoming.wanted()),
-            Phase::Head(_) | Phase::Waiting(..) | Phase::Lingering => READ_AHEAD,
+            Phase::Head(_) | Phase::Waiting(..) | Phase::Turning(_) | Phase::Lingering => {
+                READ_AHEAD
+            }
         }
     }
 
@@ -193,7 +198,11 @@ impl Connection {
             framing,
             keep_alive,
             expects_continue,
+            fault,
         } = head;
+        if let Some(problem) = fault {
+            return Some(self.refuse(request, problem));
+        }
         let length = match framing {
             Framing::Length(0) => return Some(self.whole(request, keep_alive)),
             Framing::Length(length) => Some(length),
@@ -250,9 +259,16 @@ impl Connection {
         Next::Fault(form, problem)
     }
 
-    /// Appends an answer. A large one that there is no memory for is replaced.
-    pub(super) fn answer(&mut self, response: Response, trim: Trim, form: &Form, budget: &Budget) {
-        self.answers.answer(response, trim, form, budget);
+    /// Appends an answer. A large one that there is no memory for, besides what is held for it, is replaced.
+    pub(super) fn answer(
+        &mut self,
+        response: Response,
+        trim: Trim,
+        form: &Form,
+        budget: &Budget,
+        held: Option<Reservation>,
+    ) {
+        self.answers.answer(response, trim, form, budget, held);
     }
 
     /// Appends an answer that has been written elsewhere.
@@ -301,7 +317,8 @@ impl Connection {
         Ok(())
     }
 
-    fn all_sent(&self) -> bool {
+    /// Whether the kernel has taken all answers.
+    pub(super) fn all_sent(&self) -> bool {
         self.answers.is_empty()
     }
 
@@ -314,7 +331,8 @@ impl Connection {
 
     /// Whether it has to be looked at again without a further word of the poller.
     pub(super) fn has_more(&self) -> bool {
-        self.wants_more() || self.answers.is_paused() || (self.held_back && self.all_sent())
+        let is_due = self.held_back || matches!(self.phase, Phase::Turning(_));
+        self.wants_more() || self.answers.is_paused() || (is_due && self.all_sent())
     }
 
     /// Whether it has been answered for the last time, and only waits for its client to close.
@@ -322,44 +340,9 @@ impl Connection {
         matches!(self.phase, Phase::Lingering) && self.all_sent()
     }
 
-    /// Notes that the connection becomes a stream, whatever its last request said of its end.
-    pub(super) fn becomes_stream(&mut self) {
-        self.phase = Phase::Head(HeadReader::default());
-    }
-
-    /// Has the connection wait for commands that went apart, and that may block or not.
-    pub(super) fn wait_for(&mut self, waiting: Waiting, blocks: bool) {
-        self.phase = Phase::Waiting(Box::new(waiting), blocks);
-    }
-
-    /// Whether its client has hung up on a command that blocks.
-    pub(super) fn has_given_up(&self) -> bool {
-        matches!(self.phase, Phase::Waiting(_, true)) && (self.closing || self.ended)
-    }
-
-    /// The request whose commands went apart, with their outcomes, once these have come.
-    pub(super) fn take_done(&mut self) -> Option<(Box<Waiting>, Vec<Outcome>)> {
-        let Phase::Waiting(waiting, _) = &self.phase else {
-            return None;
-        };
-        let outcomes = waiting.take_outcomes()?;
-        let next = if waiting.form.keep_alive {
-            Phase::Head(HeadReader::default())
-        } else {
-            Phase::Lingering
-        };
-        match std::mem::replace(&mut self.phase, next) {
-            Phase::Waiting(waiting, _) => Some((waiting, outcomes)),
-            other => {
-                self.phase = other;
-                None
-            }
-        }
-    }
-
-    /// Takes the connection apart for the hub: the socket, what it is owed, its place.
-    pub(super) fn into_parts(self) -> (TcpStream, Vec<u8>, Place) {
-        (self.stream, self.answers.into_bytes(), self.place)
+    /// Takes the connection apart for the hub: the socket and its place.
+    pub(super) fn into_parts(self) -> (TcpStream, Place) {
+        (self.stream, self.place)
     }
 }
 

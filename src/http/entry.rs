@@ -28,6 +28,8 @@ pub(super) enum Answer {
     Asked(usize, Respond, Ticket),
     /// The same, but they may ask for more, once, before there is an answer.
     Between(usize, Decide, Ticket),
+    /// Of outcomes that have come already.
+    Come(Vec<Outcome>, Respond),
     /// Of a command that blocks; it is started when all before it is answered.
     Apart(Apart, Ticket),
     Stream(Endless),
@@ -102,13 +104,19 @@ impl Entry {
     pub(super) fn done(waiting: Waiting, outcomes: Vec<Outcome>) -> Self {
         let (mut form, trim, respond) = waiting.into_parts();
         form.keep_alive &= !any_unknown(&outcomes);
-        let responded = unwinding(&trim, || respond(outcomes)).unwrap_or_else(Err);
-        let response = responded.unwrap_or_else(|problem| trim.problem(problem));
         Self {
             form,
             trim,
-            answer: Answer::Here(response),
+            answer: Answer::Come(outcomes, respond),
             body: None,
+        }
+    }
+
+    /// Outcomes that it has already.
+    pub(super) fn come(&mut self) -> &mut [Outcome] {
+        match &mut self.answer {
+            Answer::Come(outcomes, _) => outcomes,
+            _ => &mut [],
         }
     }
 
@@ -116,7 +124,7 @@ impl Entry {
     pub(super) fn commands(&self) -> usize {
         match self.answer {
             Answer::Asked(count, ..) | Answer::Between(count, ..) => count,
-            Answer::Here(_) | Answer::Apart(..) | Answer::Stream(_) => 0,
+            Answer::Here(_) | Answer::Come(..) | Answer::Apart(..) | Answer::Stream(_) => 0,
         }
     }
 }

@@ -2,11 +2,10 @@
 
 use std::io::Write;
 use std::net::{Shutdown, TcpStream};
-use std::time::Instant;
 
 use super::connection::Connection;
-use super::entry::Endless;
-use super::panics::unwinding;
+use super::entry::{Answer, Endless, Entry};
+use super::panics::respond_to;
 use super::plan::{Listen, Respond};
 use super::problem::Problem;
 use super::response::{Form, Response};
@@ -24,24 +23,17 @@ const BUSY: &str = "too many event streams are being opened; an EventSource does
 const TOO_MANY_OF_ONE: &str = "this address has as many event streams as one may have; an EventSource does not \
                                try again after this answer, so close another one and make a new one";
 
-/// Gives the connection of a slot to the hub.
-pub(super) fn hand_over(
-    shared: &Shared,
-    key: usize,
-    mut connection: Connection,
-    stream: Endless,
-    form: Form,
-    trim: Trim,
-    now: Instant,
-) {
-    connection.becomes_stream();
-    let sent = connection.send(now);
-    let unwatched = sent.and_then(|()| shared.unwatch(connection.stream()));
+/// Gives the connection of a slot to the hub, all answers before having been sent.
+pub(super) fn hand_over(shared: &Shared, key: usize, connection: Connection, entry: Entry) {
+    let Entry {
+        form, trim, answer, ..
+    } = entry;
+    let unwatched = shared.unwatch(connection.stream());
     shared.table.remove(key);
-    if unwatched.is_err() {
+    let (Ok(()), Answer::Stream(stream)) = (unwatched, answer) else {
         return;
-    }
-    let (socket, owed, place) = connection.into_parts();
+    };
+    let (socket, place) = connection.into_parts();
     // The end of the stream is the end of the connection.
     let form = Form {
         keep_alive: false,
@@ -51,7 +43,7 @@ pub(super) fn hand_over(
         Endless::Listen(listen) => (&listen.head, listen.shape),
         Endless::Watch(watch) => (&watch.head, Shape::default()),
     };
-    let mut head = owed.clone();
+    let mut head = Vec::new();
     trim.clone().apply(response.clone()).write(&mut head, &form);
     let mut seat = Seat {
         stream: socket,
@@ -68,17 +60,14 @@ pub(super) fn hand_over(
             span,
             ..
         }) => {
-            let owes = !owed.is_empty();
-            seat.refusal = Some(refusal(owed, &trim, &form));
+            seat.refusal = Some(refusal(&trim, &form));
             let subscription = Subscription {
                 topics,
                 last_event_id,
                 span,
                 seat,
             };
-            if let Err(back) = shared.hub.join(subscription)
-                && !owes
-            {
+            if let Err(back) = shared.hub.join(subscription) {
                 if shared.hub.has_ended() {
                     end_stream(&back.seat);
                 } else {
@@ -89,7 +78,7 @@ pub(super) fn hand_over(
         Endless::Watch(watch) => shared.hub.watch(Watch {
             seat,
             refuse: Box::new(move |failure| {
-                let mut answer = owed;
+                let mut answer = Vec::new();
                 no_monitor(failure, watch.respond, trim).write(&mut answer, &form);
                 answer.into()
             }),
@@ -103,13 +92,12 @@ fn no_monitor(failure: NoMonitor, respond: Respond, trim: Trim) -> Response {
         NoMonitor::Failed(error) => Err(error),
         NoMonitor::Refused(error) => Ok(Reply::Error(error)),
     };
-    let responded = unwinding(&trim, || respond(vec![outcome])).unwrap_or_else(Err);
-    let response = responded.unwrap_or_else(|problem| trim.problem(problem));
+    let response = respond_to(&trim, respond, vec![outcome]);
     trim.apply(response)
 }
 
-/// What makes an answer of a refusal. What is owed goes before it.
-fn refusal(owed: Vec<u8>, trim: &Trim, form: &Form) -> Refusal {
+/// What makes an answer of a refusal.
+fn refusal(trim: &Trim, form: &Form) -> Refusal {
     let (trim, form) = (trim.clone(), form.clone());
     Box::new(move |refused| {
         let response = match refused {
@@ -119,7 +107,7 @@ fn refusal(owed: Vec<u8>, trim: &Trim, form: &Form) -> Refusal {
             // The key may be there again: nobody is to keep this.
             Refused::Over => Response::new(204).header("Cache-Control", "no-store"),
         };
-        let mut answer = owed;
+        let mut answer = Vec::new();
         trim.apply(response).write(&mut answer, &form);
         answer.into()
     })

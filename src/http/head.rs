@@ -3,6 +3,8 @@
 //! `httparse` does the parsing; this file decides when to call it, what it lets pass too easily (a line that
 //! ends without CR), and what the head says of the body and of the connection. Pure: bytes in, values out.
 
+mod target;
+
 use std::mem::MaybeUninit;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -10,6 +12,7 @@ use tiny_http::{HTTPVersion, Method};
 
 use super::problem::Problem;
 use super::request::{Headers, Request};
+use target::{Target, check_authority};
 
 /// Header fields of one request.
 const MAX_FIELDS: usize = 100;
@@ -33,6 +36,9 @@ pub(super) struct Head {
     pub(super) keep_alive: bool,
     /// Whether the client waits for `100 Continue` before it sends the body.
     pub(super) expects_continue: bool,
+    /// What is wrong with the fields: nothing can follow on the connection. It is known whose request it is all the
+    /// same, and so in what form that is to be said.
+    pub(super) fault: Option<Problem>,
 }
 
 /// The limits a head is read under.
@@ -161,15 +167,6 @@ impl RawHead {
 
     /// Applies the rules that span several fields.
     fn check(self, block: &Bytes, limits: Limits) -> Result<Head, Problem> {
-        let headers = Headers::new(block.clone(), self.fields.into_iter());
-        let old = self.minor == 0;
-        let framing = framing(&headers, old)?;
-        if let Framing::Length(length) = framing
-            && length > limits.body
-        {
-            return Err(too_large(limits.body));
-        }
-        let host = host(&headers, old)?;
         let target = block.slice(self.target);
         let Some(method) = self.method else {
             return Err(Problem::new(400, "the method is not a token"));
@@ -180,63 +177,42 @@ impl RawHead {
             path: target.path,
             query: target.query,
             version: HTTPVersion(1, self.minor),
-            authority: target.authority.or(host),
-            headers,
+            authority: target.authority,
+            headers: Headers::new(block.clone(), self.fields.into_iter()),
             body: Bytes::new(),
             reservation: None,
         };
-        Ok(Head {
-            keep_alive: keeps_alive(&request.headers, old),
-            expects_continue: expects_continue(&request.headers, old)?,
+        let mut head = Head {
             request,
-            framing,
-        })
+            framing: Framing::Length(0),
+            keep_alive: false,
+            expects_continue: false,
+            fault: None,
+        };
+        head.fault = head.take_fields(limits).err();
+        Ok(head)
     }
 }
 
-/// RFC 9112, 3.2: origin-form, absolute-form, or the asterisk of OPTIONS.
-struct Target {
-    path: Bytes,
-    query: Bytes,
-    authority: Option<Bytes>,
-}
-
-impl Target {
-    fn parse(target: &Bytes, options: bool) -> Result<Self, Problem> {
-        let mut authority = None;
-        let mut rest = target.clone();
-        if !target.starts_with(b"/") {
-            if options && &target[..] == b"*" {
-                return Ok(Self {
-                    path: rest,
-                    query: Bytes::new(),
-                    authority,
-                });
-            }
-            let lower = target.to_ascii_lowercase();
-            let scheme = [&b"http://"[..], b"https://"];
-            let Some(scheme) = scheme.iter().find(|scheme| lower.starts_with(scheme)) else {
-                let detail = "the request target must be a path that begins with a slash";
-                return Err(Problem::new(400, detail));
-            };
-            rest.advance(scheme.len());
-            let end = rest.iter().position(|&b| b == b'/' || b == b'?');
-            let host = rest.split_to(end.unwrap_or(rest.len()));
-            check_authority(&host)?;
-            authority = Some(host);
+impl Head {
+    /// Takes from the fields what they say of the connection and of what follows.
+    fn take_fields(&mut self, limits: Limits) -> Result<(), Problem> {
+        let headers = &self.request.headers;
+        let old = self.request.version == (1, 0);
+        let framing = framing(headers, old)?;
+        if let Framing::Length(length) = framing
+            && length > limits.body
+        {
+            return Err(too_large(limits.body));
         }
-        let end = memchr::memchr(b'?', &rest).unwrap_or(rest.len());
-        let path = rest.split_to(end);
-        rest.advance(usize::from(!rest.is_empty()));
-        Ok(Self {
-            path: if path.is_empty() {
-                Bytes::from_static(b"/")
-            } else {
-                path
-            },
-            query: rest,
-            authority,
-        })
+        let host = host(headers, old)?;
+        self.expects_continue = expects_continue(headers, old)?;
+        self.keep_alive = keeps_alive(headers, old);
+        self.framing = framing;
+        if self.request.authority.is_none() {
+            self.request.authority = host;
+        }
+        Ok(())
     }
 }
 
@@ -254,18 +230,6 @@ fn host(headers: &Headers, old: bool) -> Result<Option<Bytes>, Problem> {
         }
         None if old => Ok(None),
         None => Err(Problem::new(400, "HTTP/1.1 requires a Host header")),
-    }
-}
-
-fn check_authority(host: &[u8]) -> Result<(), Problem> {
-    let sane = |b: &u8| b.is_ascii_alphanumeric() || b"-._:[]%".contains(b);
-    if host.iter().all(sane) {
-        Ok(())
-    } else {
-        Err(Problem::new(
-            400,
-            "the host of the request is not a valid one",
-        ))
     }
 }
 
@@ -350,8 +314,8 @@ pub(super) fn too_large(limit: usize) -> Problem {
     Problem::new(413, format!("the body is longer than {limit} bytes"))
 }
 
-/// RFC 9110, 5.6.2: the characters of a method.
-fn is_token(byte: u8) -> bool {
+/// RFC 9110, 5.6.2: the characters of a method, or of a field's name.
+pub(super) fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 

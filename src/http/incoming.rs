@@ -3,7 +3,7 @@
 use bytes::BytesMut;
 
 use super::body::BodyReader;
-use super::budget::{Budget, Reservation, SMALL};
+use super::budget::{Budget, SMALL};
 use super::head::{Framing, Limits};
 use super::outbox::no_memory;
 use super::problem::Problem;
@@ -45,7 +45,7 @@ impl Incoming {
             Some(body) => body.len(),
             None => self.reader.held() + received.len(),
         };
-        if size > SMALL && !self.cover(size, limits.body, budget) {
+        if size > SMALL && !budget.cover(&mut self.request.reservation, size, limits.body) {
             return Err(no_memory());
         }
         let whole = body.is_some();
@@ -56,18 +56,5 @@ impl Incoming {
             _ => body,
         };
         Ok(whole)
-    }
-
-    /// Has the body's growing size covered by the budget, in large steps.
-    fn cover(&mut self, size: usize, limit: usize, budget: &Budget) -> bool {
-        let reservation = &mut self.request.reservation;
-        if size <= reservation.as_ref().map_or(0, Reservation::bytes) {
-            return true;
-        }
-        // Given back first, or a body could not grow beyond half of the budget.
-        *reservation = None;
-        let ahead = (size * 2).min(limit.max(size));
-        *reservation = budget.reserve(ahead).or_else(|| budget.reserve(size));
-        reservation.is_some()
     }
 }

@@ -101,8 +101,8 @@ impl Listener {
         }
     }
 
-    /// Finds a place: a free one, or that of the connection that has been idle for longest. Without any, the
-    /// connection is told so and only has to be seen off.
+    /// Finds a place: a free one, or that of a connection that can be spared. Without any, the connection is told so and
+    /// only has to be seen off.
     fn seat(
         &self,
         stream: TcpStream,
@@ -111,7 +111,7 @@ impl Listener {
         now: Instant,
     ) -> Option<Connection> {
         let place = self.places.take().or_else(|| {
-            drop(table.take_idlest());
+            drop(table.take_spare());
             self.places.take()
         });
         if let Some(place) = place {

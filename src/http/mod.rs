@@ -9,6 +9,7 @@ mod batch;
 mod body;
 mod budget;
 mod command_face;
+mod conditions;
 mod connection;
 mod date;
 mod entry;
@@ -18,6 +19,7 @@ mod handover;
 mod head;
 mod incoming;
 pub(crate) mod listener;
+mod lured;
 #[doc(hidden)]
 pub mod measured;
 mod negotiate;

@@ -1,8 +1,9 @@
-//! Content negotiation and conditional requests (RFC 9110, 12 and 13).
+//! Content negotiation (RFC 9110, 12), and which bodies are taken.
+
+use tiny_http::Method;
 
 use super::problem::Problem;
-use super::request::Headers;
-use super::response::Response;
+use super::request::{Headers, Request};
 
 /// Whether a client wants JSON rather than the value itself.
 ///
@@ -11,7 +12,7 @@ use super::response::Response;
 /// # Errors
 /// 406 where `Accept` excludes both.
 pub(super) fn wants_json(headers: &Headers) -> Result<bool, Problem> {
-    if headers.get("Accept").is_none() {
+    if takes_anything(headers) {
         return Ok(false);
     }
     let json = weight(headers, &["application/json"], false);
@@ -29,7 +30,32 @@ pub(super) fn wants_json(headers: &Headers) -> Result<bool, Problem> {
 
 /// Whether a client takes a media type.
 pub(super) fn accepts(headers: &Headers, media_type: &str) -> bool {
-    headers.get("Accept").is_none() || weight(headers, &[media_type], true).is_some_and(|q| q > 0)
+    takes_anything(headers) || weight(headers, &[media_type], true).is_some_and(|q| q > 0)
+}
+
+/// Whether there is no `Accept`, or an empty one, which is no preference either (RFC 9110, 12.5.1).
+fn takes_anything(headers: &Headers) -> bool {
+    headers.list("Accept").next().is_none()
+}
+
+/// Checks that a body is what it will be taken for: the whole of what is sent, and as it is.
+///
+/// # Errors
+/// 415 for one that is encoded, 400 for a part of something (RFC 9110, 14.5).
+pub(super) fn check_body(request: &Request) -> Result<(), Problem> {
+    if !matches!(request.method, Method::Post | Method::Put | Method::Patch) {
+        return Ok(());
+    }
+    let mut codings = request.headers.list("Content-Encoding");
+    if !codings.all(|coding| coding.eq_ignore_ascii_case(b"identity")) {
+        let detail = "a body is taken as it is; send it without Content-Encoding";
+        return Err(Problem::new(415, detail));
+    }
+    if request.method == Method::Put && request.headers.get("Content-Range").is_some() {
+        let detail = "a PUT replaces the whole; send it without Content-Range";
+        return Err(Problem::new(400, detail));
+    }
+    Ok(())
 }
 
 /// The weight in thousandths that `Accept` gives to the best of some media types: that of the type itself
@@ -74,172 +100,8 @@ fn quality<'a>(mut parameters: impl Iterator<Item = &'a [u8]>) -> u16 {
     number.map_or(0, |q: f32| (q.clamp(0.0, 1.0) * 1000.0) as u16)
 }
 
-/// What `If-Match` or `If-None-Match` says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Condition {
-    /// `*`: any value there is.
-    Any,
-    /// One of these entity tags, as they were sent.
-    Tags(Vec<String>),
-}
-
-impl Condition {
-    /// Reads the condition of this header.
-    ///
-    /// # Errors
-    /// 400 where it is neither `*` nor a list of entity tags.
-    pub(super) fn parse(headers: &Headers, name: &str) -> Result<Option<Self>, Problem> {
-        let members: Vec<_> = headers.list(name).collect();
-        if members.is_empty() {
-            return Ok(None);
-        }
-        if members == [b"*"] {
-            return Ok(Some(Self::Any));
-        }
-        let tags = members.iter().map(|member| {
-            let tag = std::str::from_utf8(member).ok()?;
-            let opaque = tag.strip_prefix("W/").unwrap_or(tag);
-            let quoted = opaque.len() >= 2 && opaque.starts_with('"') && opaque.ends_with('"');
-            quoted.then(|| tag.to_owned())
-        });
-        match tags.collect() {
-            Some(tags) => Ok(Some(Self::Tags(tags))),
-            None => {
-                let detail = format!("{name} must be * or entity tags in double quotes");
-                Err(Problem::new(400, detail))
-            }
-        }
-    }
-
-    /// Whether a representation that exists and has this strong tag meets it, by weak comparison, as
-    /// If-None-Match asks for.
-    pub(super) fn matches_weakly(&self, tag: &str) -> bool {
-        match self {
-            Self::Any => true,
-            Self::Tags(tags) => tags
-                .iter()
-                .any(|t| t.strip_prefix("W/").unwrap_or(t) == tag),
-        }
-    }
-
-    /// The same by strong comparison, as If-Match asks for: a weak tag never matches.
-    pub(super) fn matches_strongly(&self, tag: &str) -> bool {
-        match self {
-            Self::Any => true,
-            Self::Tags(tags) => tags.iter().any(|t| t == tag),
-        }
-    }
-}
-
-/// What `If-Match` and `If-None-Match` of one request say.
-#[derive(Debug)]
-pub(super) struct Conditions {
-    if_match: Option<Condition>,
-    if_none_match: Option<Condition>,
-}
-
-impl Conditions {
-    /// Reads both.
-    ///
-    /// # Errors
-    /// 400 where one is malformed.
-    pub(super) fn parse(headers: &Headers) -> Result<Self, Problem> {
-        Ok(Self {
-            if_match: Condition::parse(headers, "If-Match")?,
-            if_none_match: Condition::parse(headers, "If-None-Match")?,
-        })
-    }
-
-    /// Whether something has to be there, whatever it is: `If-Match: *`.
-    pub(super) fn want_something(&self) -> bool {
-        self.if_match == Some(Condition::Any)
-    }
-
-    /// Whether nothing may be there: `If-None-Match: *`.
-    pub(super) fn want_nothing(&self) -> bool {
-        self.if_none_match == Some(Condition::Any)
-    }
-
-    /// Whether it takes the value that is there to tell if they hold.
-    pub(super) fn need_value(&self) -> bool {
-        let both = [&self.if_match, &self.if_none_match];
-        both.iter()
-            .any(|condition| matches!(condition, Some(Condition::Tags(_))))
-    }
-
-    /// Whether a request that writes may go on: what is there has one of these strong tags, one for each of its
-    /// forms; there is nothing if there are none.
-    ///
-    /// # Errors
-    /// 412 where a condition does not hold.
-    pub(super) fn check(&self, tags: &[String]) -> Result<(), Problem> {
-        let matches =
-            |condition: &Condition| tags.iter().any(|tag| condition.matches_strongly(tag));
-        if self.if_match.as_ref().is_some_and(|c| !matches(c)) {
-            return Err(changed());
-        }
-        let is_known = |condition: &Condition| tags.iter().any(|tag| condition.matches_weakly(tag));
-        if self.if_none_match.as_ref().is_some_and(is_known) {
-            return Err(Problem::new(412, "the value is one of If-None-Match"));
-        }
-        Ok(())
-    }
-
-    /// What to say where there is nothing to read: 412 if the client took it to be there, else 404.
-    pub(super) fn absent(&self, detail: &'static str) -> Problem {
-        match self.if_match {
-            Some(_) => changed(),
-            None => Problem::new(404, detail),
-        }
-    }
-
-    /// The answer to who asks for something that has this strong tag: 304, or the thing itself.
-    ///
-    /// # Errors
-    /// 412 where it is not what `If-Match` says.
-    pub(super) fn apply(
-        &self,
-        tag: String,
-        response: impl FnOnce() -> Response,
-    ) -> Result<Response, Problem> {
-        let is_other = |condition: &Condition| !condition.matches_strongly(&tag);
-        if self.if_match.as_ref().is_some_and(is_other) {
-            return Err(changed());
-        }
-        let is_known = |condition: &Condition| condition.matches_weakly(&tag);
-        let response = if self.if_none_match.as_ref().is_some_and(is_known) {
-            Response::new(304)
-        } else {
-            response()
-        };
-        Ok(response.header("ETag", tag))
-    }
-}
-
-/// 412: what is there is not what the client took it for.
-pub(super) fn changed() -> Problem {
-    Problem::new(412, "the value is not the one of If-Match")
-}
-
-/// For a request that writes where conditions cannot be kept: they are never ignored.
-///
-/// # Errors
-/// 501 if there is one.
-pub(super) fn refuse_conditions(headers: &Headers) -> Result<(), Problem> {
-    for name in ["If-Match", "If-None-Match"] {
-        if Condition::parse(headers, name)?.is_some() {
-            let detail = format!("{name} is not supported for this method here");
-            return Err(Problem::new(501, detail));
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
-    use tiny_http::Method;
-
-    use super::super::request::Request;
     use super::*;
 
     fn headers(name: &str, value: &str) -> Headers {
@@ -260,6 +122,8 @@ mod tests {
             ("application/json;q=0, */*", Ok(false)),
             ("image/png", Err(406)),
             ("*/*;q=0", Err(406)),
+            ("", Ok(false)),
+            (" , ", Ok(false)),
         ] {
             let wanted = wants_json(&headers("Accept", accept)).map_err(|problem| problem.status);
             assert_eq!(wanted, json, "{accept}");
@@ -274,12 +138,30 @@ mod tests {
     }
 
     #[test]
-    fn a_condition_is_a_star_or_tags() {
-        let parse = |value| Condition::parse(&headers("If-Match", value), "If-Match");
-        assert_eq!(parse("*").ok().flatten(), Some(Condition::Any));
-        let tags = parse("W/\"a\", \"b\"").ok().flatten().expect("two tags");
-        assert!(tags.matches_weakly("\"a\"") && !tags.matches_strongly("\"a\""));
-        assert!(tags.matches_strongly("\"b\"") && !tags.matches_weakly("\"c\""));
-        assert_eq!(parse("b").map_err(|problem| problem.status), Err(400));
+    fn a_body_is_whole_and_as_it_is() {
+        let status = |method, name, value| {
+            let request = Request::new(method, "/v1/keys/a").with_header(name, value);
+            check_body(&request).map_err(|problem| problem.status)
+        };
+        for coding in ["", "identity", "Identity, identity"] {
+            assert_eq!(
+                status(Method::Put, "Content-Encoding", coding),
+                Ok(()),
+                "{coding}"
+            );
+        }
+        for coding in ["gzip", "identity, gzip"] {
+            assert_eq!(
+                status(Method::Post, "Content-Encoding", coding),
+                Err(415),
+                "{coding}"
+            );
+        }
+        assert_eq!(status(Method::Get, "Content-Encoding", "gzip"), Ok(()));
+        assert_eq!(
+            status(Method::Put, "Content-Range", "bytes 1-2/3"),
+            Err(400)
+        );
+        assert_eq!(status(Method::Post, "Content-Range", "bytes 1-2/3"), Ok(()));
     }
 }

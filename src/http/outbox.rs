@@ -16,6 +16,7 @@ use super::budget::{Budget, Reservation, SMALL};
 use super::problem::Problem;
 use super::response::{Form, Response};
 use super::service::Trim;
+use crate::error::Error;
 
 /// Answers that may wait for a client before no more of its requests are taken up.
 pub(super) const WRITE_BEHIND: usize = 256 * 1024;
@@ -31,6 +32,8 @@ pub(super) struct Outbox {
     bytes: Vec<u8>,
     /// How much of them the kernel has taken.
     sent: usize,
+    /// What they take of the memory budget, where they are not small together.
+    held: Option<Reservation>,
     /// When it last did, while some are left.
     sent_at: Option<Instant>,
     /// The large bodies, in order.
@@ -56,6 +59,7 @@ impl Outbox {
         Self {
             bytes: Vec::new(),
             sent: 0,
+            held: None,
             sent_at: None,
             large: VecDeque::new(),
             paused: false,
@@ -88,23 +92,41 @@ impl Outbox {
         (WRITE_BEHIND / self.answer_size.max(1)).max(1)
     }
 
-    /// Appends an answer. A large one that there is no memory for is replaced.
-    pub(super) fn answer(&mut self, response: Response, trim: Trim, form: &Form, budget: &Budget) {
-        let size = response.body.len();
+    /// Appends an answer. One that there is no memory for, because it is large or many wait, is replaced; something may be
+    /// held for it already.
+    pub(super) fn answer(
+        &mut self,
+        response: Response,
+        trim: Trim,
+        form: &Form,
+        budget: &Budget,
+        mut held: Option<Reservation>,
+    ) {
+        let size = if form.head_only {
+            0
+        } else {
+            response.body.len()
+        };
         // Falls slowly, rises at once.
         self.answer_size = size.max(self.answer_size - self.answer_size / 8);
-        let large = size > SMALL && !form.head_only;
-        let held = large.then(|| budget.reserve(size));
-        let response = match held {
-            Some(None) => trim.problem(no_memory_for_answer()),
-            Some(Some(_)) | None => response,
+        let room = if size > SMALL {
+            budget.cover(&mut held, size, size)
+        } else {
+            held = None;
+            let together = self.bytes.len() + size;
+            together <= SMALL || budget.cover(&mut self.held, together, usize::MAX)
+        };
+        let response = if room {
+            response
+        } else {
+            trim.problem(Error::TooLarge.into())
         };
         let response = trim.apply(response);
         if let Some(body) = response.write_all_but(SMALL, &mut self.bytes, form) {
             self.large.push_back(Large {
                 at: self.bytes.len(),
                 body,
-                _held: held.flatten(),
+                _held: held,
             });
         }
     }
@@ -152,6 +174,7 @@ impl Outbox {
             }
         }
         self.sent = 0;
+        self.held = None;
         self.sent_at = None;
         self.bytes.clear();
         // An idle connection holds no more than it must.
@@ -185,26 +208,6 @@ impl Outbox {
             large.at -= sent;
         }
     }
-
-    /// What is left.
-    pub(super) fn into_bytes(self) -> Vec<u8> {
-        let mut left = Vec::with_capacity(self.waiting());
-        let mut done = self.sent;
-        for Large { at, body, .. } in &self.large {
-            left.extend_from_slice(&self.bytes[done..*at]);
-            left.extend_from_slice(body);
-            done = *at;
-        }
-        left.extend_from_slice(&self.bytes[done..]);
-        left
-    }
-}
-
-/// What is said instead of an answer that there is no memory for.
-fn no_memory_for_answer() -> Problem {
-    let detail =
-        "the reply is too large to hold now, while others are under way; the command has run";
-    Problem::new(502, detail)
 }
 
 /// The answer to a body where the memory budget is spent.

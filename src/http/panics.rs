@@ -2,9 +2,12 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use super::plan::Respond;
 use super::problem::Problem;
+use super::response::Response;
 use super::service::Trim;
 use super::turn::Shared;
+use crate::upstream::Outcome;
 
 /// Keeps a panic to the request that caused it.
 pub(super) fn unwinding<T>(trim: &Trim, half: impl FnOnce() -> T) -> Result<T, Problem> {
@@ -15,6 +18,12 @@ pub(super) fn unwinding<T>(trim: &Trim, half: impl FnOnce() -> T) -> Result<T, P
         );
         Problem::defect()
     })
+}
+
+/// What the second half of a request's way makes of its outcomes.
+pub(super) fn respond_to(trim: &Trim, respond: Respond, outcomes: Vec<Outcome>) -> Response {
+    let responded = unwinding(trim, || respond(outcomes)).unwrap_or_else(Err);
+    responded.unwrap_or_else(|problem| trim.problem(problem))
 }
 
 /// Keeps a panic outside the routes to the connection that caused it, which ends.

@@ -113,7 +113,7 @@ impl From<Error> for Problem {
         let status = match &error {
             Error::Refused(_) => 400,
             Error::Unsupported(_) => 501,
-            Error::BrokenOff => 502,
+            Error::BrokenOff | Error::TooLarge => 502,
             Error::Full | Error::Unreachable => 503,
             Error::TimedOut => 504,
         };

@@ -130,7 +130,7 @@ impl Query {
         }
     }
 
-    /// Takes a parameter that is there or not: `?nx`, `?nx=` or `?nx=true`.
+    /// Takes a parameter that is there or not: `?nx`, `?nx=`, `?nx=true` or `?nx=1`, and `?nx=false` for not.
     ///
     /// # Errors
     /// 400 for any other value.
@@ -138,7 +138,7 @@ impl Query {
         match self.one(name)?.as_deref() {
             None | Some(b"false") => Ok(false),
             Some(b"" | b"true" | b"1") => Ok(true),
-            Some(_) => Err(bad(name, "takes no value")),
+            Some(_) => Err(bad(name, "must be without a value, true, 1 or false")),
         }
     }
 

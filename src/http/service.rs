@@ -11,9 +11,10 @@ use futures_util::future::join_all;
 use tiny_http::Method;
 use tokio::runtime::Handle;
 
-use super::access::{self, Access, Permit};
+use super::access::{Access, Permit};
 use super::command_face::{self, Context, Scripts};
 use super::handlers::{channels, hashes, keys, operation, streams};
+use super::negotiate::check_body;
 use super::origin::{self, Cors};
 use super::plan::{Apart, Ask, Lane, Plan, Rounds, Step};
 use super::problem::Problem;
@@ -104,8 +105,10 @@ impl Service {
             Admitted::Ask(ask, ticket) => self.ask(ask, ticket, runtime),
             Admitted::Rounds(rounds, ticket) => {
                 let sent = self.shared.upstream.send(&rounds.commands);
-                let step = (rounds.decide)(crate::bridge::block_on(runtime, sent))?;
+                let outcomes = crate::bridge::block_on(runtime, sent);
+                ticket.note(&outcomes);
                 drop(ticket);
+                let step = (rounds.decide)(outcomes)?;
                 match step {
                     Step::Done(response) => Ok(response),
                     Step::Ask(ask) => {
@@ -181,7 +184,16 @@ impl Service {
             Found::Route(route) => self.handle(request, route, grant)?,
             Found::Options(allow) => Plan::Answer(origin::options(request, allow)),
         };
-        self.admit(plan)
+        Ok(match self.admit(plan)? {
+            // Of an event stream, its head alone.
+            Admitted::Listen(listen) if request.method == Method::Head => {
+                Admitted::Answer(listen.head)
+            }
+            Admitted::Watch(watch) if request.method == Method::Head => {
+                Admitted::Answer(watch.head)
+            }
+            admitted => admitted,
+        })
     }
 
     /// What can be said before the body has come; `None` if the body is to be read.
@@ -193,15 +205,17 @@ impl Service {
     fn check(&self, request: &Request) -> Result<(Option<Grant>, Found), Problem> {
         // First of all: whoever is not known learns nothing of what is there.
         let grant = self.shared.access.identify(request)?;
-        let takes_body = matches!(request.method, Method::Post | Method::Put | Method::Patch);
-        if takes_body
-            && let Some(coding) = request.headers.text("Content-Encoding")
-            && !coding.eq_ignore_ascii_case("identity")
-        {
-            let detail = "a body is taken as it is; send it without Content-Encoding";
-            return Err(Problem::new(415, detail));
-        }
+        check_body(request)?;
         Ok((grant, find(request)?))
+    }
+
+    /// Whether commands change nothing.
+    pub(super) fn only_read(&self, commands: &[Command]) -> bool {
+        let permit = Permit {
+            grant: None,
+            upstream: &self.shared.upstream,
+        };
+        commands.iter().all(|command| permit.reads(command))
     }
 
     fn handle(
@@ -216,7 +230,7 @@ impl Service {
             upstream,
             scripts: &self.shared.scripts,
             permit,
-            could_be_lured: access::could_be_lured(request),
+            could_be_lured: self.shared.access.could_be_lured(request),
         };
         let plan = match route {
             Route::Health => return Ok(operation::health()),
@@ -226,11 +240,9 @@ impl Service {
             }
             Route::Pipeline => command_face::pipeline(request, context)?,
             Route::MultiExec => command_face::transaction(request, context)?,
-            Route::Subscribe(channels) => command_face::subscribe(request, &channels, max_topics)?,
-            Route::Psubscribe(patterns) => {
-                command_face::psubscribe(request, &patterns, max_topics)?
-            }
-            Route::Monitor => command_face::monitor(request, context)?,
+            Route::Subscribe(channels) => command_face::subscribe(&channels, max_topics)?,
+            Route::Psubscribe(patterns) => command_face::psubscribe(&patterns, max_topics)?,
+            Route::Monitor => command_face::monitor(context)?,
             Route::Command(segments) => command_face::path(request, &segments, context)?,
             Route::Index => operation::index(),
             Route::OpenApiYaml => operation::openapi_yaml(),

@@ -10,7 +10,7 @@ use slab::Slab;
 
 use super::connection::{Connection, Signal};
 
-/// Idle connections that are looked up at once when room must be made.
+/// Connections that can be spared, looked up at once when room must be made.
 const CANDIDATES: usize = 64;
 
 /// A connection to work on, and what was heard of it.
@@ -31,8 +31,8 @@ struct Inner {
     slots: Slab<Slot>,
     /// Connections to be looked at without a word of the poller.
     again: Vec<usize>,
-    /// Who was idle for longest a moment ago, the longest last.
-    candidates: Vec<(Instant, usize)>,
+    /// Who could be spared a moment ago, the first to go last.
+    candidates: Vec<(Spare, usize)>,
 }
 
 struct Slot {
@@ -41,7 +41,16 @@ struct Slot {
     /// What was heard meanwhile.
     signal: Option<Signal>,
     deadline: Instant,
-    idle_since: Option<Instant>,
+    spare: Option<Spare>,
+}
+
+/// That a connection can be closed for another one, and since when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Spare {
+    /// It is between two requests.
+    Idle(Instant),
+    /// It has sent a part of a head. Most heads come as a whole.
+    Beginning(Instant),
 }
 
 impl Table {
@@ -55,7 +64,7 @@ impl Table {
             connection: None,
             signal: None,
             deadline: now,
-            idle_since: None,
+            spare: None,
         })
     }
 
@@ -129,7 +138,7 @@ impl Table {
         if let Some(signal) = heard {
             connection.note(signal);
         }
-        slot.idle_since = connection.idle_since();
+        slot.spare = connection.spare();
         slot.deadline = deadline;
         slot.connection = Some(connection);
         let up = more || heard.is_some();
@@ -183,37 +192,49 @@ impl Table {
 
     /// Closes every idle connection.
     pub(super) fn close_idle(&self) {
-        let is_idle = |slot: &Slot| slot.connection.is_some() && slot.idle_since.is_some();
+        let is_idle =
+            |slot: &Slot| slot.connection.is_some() && matches!(slot.spare, Some(Spare::Idle(_)));
         self.lock().slots.retain(|_, slot| !is_idle(slot));
     }
 
-    /// Takes the connection that has been idle for longest out for good.
-    pub(super) fn take_idlest(&self) -> Option<Box<Connection>> {
+    /// Takes the connection out for good that has been idle for longest; or else the one that has for longest had a part
+    /// of a head.
+    pub(super) fn take_spare(&self) -> Option<Box<Connection>> {
         let mut inner = self.lock();
-        let inner = &mut *inner;
-        if inner.candidates.is_empty() {
-            let idle = inner
-                .slots
-                .iter()
-                .filter(|(_, slot)| slot.connection.is_some());
-            let idle = idle.filter_map(|(key, slot)| Some((slot.idle_since?, key)));
-            let mut idle: Vec<_> = idle.collect();
-            if idle.len() > CANDIDATES {
-                idle.select_nth_unstable(CANDIDATES);
-                idle.truncate(CANDIDATES);
-            }
-            idle.sort_unstable_by(|a, b| b.cmp(a));
-            inner.candidates = idle;
+        // Those that were found the last time, and only then all.
+        inner.take_candidate().or_else(|| {
+            inner.find_candidates();
+            inner.take_candidate()
+        })
+    }
+}
+
+impl Inner {
+    fn find_candidates(&mut self) {
+        let at_rest = self
+            .slots
+            .iter()
+            .filter(|(_, slot)| slot.connection.is_some());
+        let spare = at_rest.filter_map(|(key, slot)| Some((slot.spare?, key)));
+        let mut spare: Vec<_> = spare.collect();
+        if spare.len() > CANDIDATES {
+            spare.select_nth_unstable(CANDIDATES);
+            spare.truncate(CANDIDATES);
         }
-        while let Some((since, key)) = inner.candidates.pop() {
-            let Some(slot) = inner.slots.get_mut(key) else {
+        spare.sort_unstable_by(|a, b| b.cmp(a));
+        self.candidates = spare;
+    }
+
+    fn take_candidate(&mut self) -> Option<Box<Connection>> {
+        while let Some((spare, key)) = self.candidates.pop() {
+            let Some(slot) = self.slots.get_mut(key) else {
                 continue;
             };
             // It may have been busy since, or the slot may be another's.
-            if slot.idle_since == Some(since)
+            if slot.spare == Some(spare)
                 && let Some(connection) = slot.connection.take()
             {
-                inner.slots.remove(key);
+                self.slots.remove(key);
                 return Some(connection);
             }
         }

@@ -310,7 +310,7 @@ impl Turn {
             };
             let response = trim.problem(problem);
             late.connection
-                .answer(response, trim, &form, &shared.budget);
+                .answer(response, trim, &form, &shared.budget, None);
             ready.push(late);
         }
     }

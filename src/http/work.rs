@@ -4,11 +4,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
+use tiny_http::Method;
+
 use super::budget::Reservation;
-use super::connection::Connection;
+use super::connection::{Connection, Next};
 use super::entry::{Answer, Entry, any_unknown, plan};
 use super::handover::hand_over;
-use super::panics::unwinding;
+use super::panics::{respond_to, unwinding};
 use super::plan::{Apart, Lane, Step};
 use super::problem::Problem;
 use super::response::Form;
@@ -17,18 +19,40 @@ use super::table::Ready;
 use super::turn::Shared;
 use super::waiting::Waiting;
 use crate::command::Command;
+use crate::reply::Reply;
 use crate::upstream::{Outcome, Ticket, take_first};
 
 /// Requests of one connection in one batch; its others have to wait for their turn.
 const MAX_REQUESTS: usize = 128;
+
+/// A body of this size takes a while to be parsed: others should not wait for that.
+const LONG_BODY: usize = 16 * 1024;
 
 /// A connection and its requests, in order.
 pub(super) struct Work {
     pub(super) key: usize,
     connection: Box<Connection>,
     entries: Vec<Entry>,
+    /// The request behind them, if it has to wait until they are answered.
+    behind: Option<Behind>,
     /// Whether more whole requests may have been received.
     more: bool,
+}
+
+/// A request that is not among others, and why.
+enum Behind {
+    /// What it asks is not to run if nobody knows what became of what was asked before.
+    Asks(Box<Entry>, Vec<Command>),
+    /// To read it takes a while.
+    Long(Box<Next>),
+}
+
+/// What is left to do before a connection goes back to rest.
+pub(super) enum Rest {
+    /// To send these commands. Their outcomes finish it.
+    Ask(Work, Vec<Command>),
+    /// To plan this request.
+    Plan(Work, Box<Next>),
 }
 
 impl Work {
@@ -58,6 +82,7 @@ impl Work {
             connection,
             // Most bring one request.
             entries: Vec::with_capacity(1),
+            behind: None,
             more: false,
         };
         if let Some((waiting, outcomes)) = work.connection.take_done() {
@@ -68,14 +93,26 @@ impl Work {
                 return Some(work);
             }
         } else if work.connection.has_given_up() {
-            shared.table.remove(key);
-            return None;
+            // What was answered before may still be on its way.
+            work.connection.last_answer();
         }
         while let Some(next) =
             work.connection
                 .next(shared.limits, &shared.budget, &shared.service, now)
         {
+            if is_long(&next) {
+                work.behind = Some(Behind::Long(Box::new(next)));
+                work.more = true;
+                break;
+            }
+            let before = commands.len();
             let entry = plan(&shared.service, next, commands);
+            if work.commands() > 0 && !shared.service.only_read(&commands[before..]) {
+                let asked = commands.split_off(before);
+                work.behind = Some(Behind::Asks(Box::new(entry), asked));
+                work.more = true;
+                break;
+            }
             let takes_over = matches!(entry.answer, Answer::Stream(_) | Answer::Apart(..));
             // What is behind it is taken up when it has been answered.
             let goes_on = matches!(entry.answer, Answer::Between(..));
@@ -99,18 +136,33 @@ impl Work {
         self.entries.iter().map(Entry::commands).sum()
     }
 
-    /// Answers the requests, in order. If the last one asks for more before it can be answered, its commands come
-    /// back, with all that waits for them.
+    /// Outcomes that it has already.
+    pub(super) fn come(&mut self) -> impl Iterator<Item = &mut Outcome> {
+        self.entries.iter_mut().flat_map(Entry::come)
+    }
+
+    /// Plans a request of it, and gives what that asks of Redis.
+    pub(super) fn plan(&mut self, shared: &Shared, next: Next) -> Vec<Command> {
+        let mut commands = Vec::new();
+        self.entries
+            .push(plan(&shared.service, next, &mut commands));
+        commands
+    }
+
+    /// Answers the requests, in order, as far as that can be done. What the outcomes take of the memory budget, the answers
+    /// take over.
     pub(super) fn finish(
         mut self,
         shared: &Arc<Shared>,
         mut outcomes: VecDeque<Outcome>,
+        held: Option<Reservation>,
         now: Instant,
-    ) -> Option<(Self, Vec<Command>)> {
+    ) -> Option<Rest> {
         let mut endless = None;
         // Whether the connection has been given its last answer.
         let mut closed = false;
         let mut entries = std::mem::take(&mut self.entries).into_iter().peekable();
+        let hold = |outcomes: &[Outcome]| held.as_ref().map(|held| held.split(size(outcomes)));
         while let Some(entry) = entries.next() {
             let Entry {
                 mut form,
@@ -118,23 +170,28 @@ impl Work {
                 answer,
                 body,
             } = entry;
-            let response = match answer {
-                Answer::Here(response) => response,
+            let (response, held) = match answer {
+                Answer::Here(response) => (response, None),
+                Answer::Come(come, respond) => {
+                    let held = hold(&come);
+                    (respond_to(&trim, respond, come), held)
+                }
                 Answer::Asked(count, respond, ticket) => {
                     let share = take_share(&mut outcomes, count, ticket, &mut form);
                     if closed {
                         continue;
                     }
-                    let responded = unwinding(&trim, || respond(share)).unwrap_or_else(Err);
-                    responded.unwrap_or_else(|problem| trim.problem(problem))
+                    let held = hold(&share);
+                    (respond_to(&trim, respond, share), held)
                 }
                 Answer::Between(count, decide, ticket) => {
                     let share = take_share(&mut outcomes, count, ticket, &mut form);
                     if closed {
                         continue;
                     }
+                    let held = hold(&share);
                     let step = unwinding(&trim, || decide(share)).unwrap_or_else(Err);
-                    match step {
+                    let response = match step {
                         Ok(Step::Done(response)) => response,
                         Ok(Step::Ask(ask)) => match shared.upstream.admit(&ask.commands) {
                             Ok(ticket) if ticket.is_bulky() => {
@@ -150,25 +207,38 @@ impl Work {
                                     answer: Answer::Asked(count, ask.respond, ticket),
                                     body,
                                 });
-                                return Some((self, ask.commands));
+                                return Some(Rest::Ask(self, ask.commands));
                             }
                             Err(error) => trim.problem(error.into()),
                         },
                         Err(problem) => trim.problem(problem),
-                    }
+                    };
+                    (response, held)
                 }
                 Answer::Stream(_) | Answer::Apart(..) if closed => continue,
                 Answer::Apart(..) if shared.is_stopping() => {
                     let problem =
                         Problem::new(503, "the gateway is shutting down; nothing was done");
-                    trim.problem(problem)
+                    (trim.problem(problem), None)
+                }
+                Answer::Apart(apart, _)
+                    if apart.lane == Lane::Own && self.connection.has_hung_up() =>
+                {
+                    // Nobody is there for what it would take.
+                    closed = true;
+                    continue;
                 }
                 Answer::Apart(apart, ticket) => {
                     self.wait_for(shared, apart, (form, trim), (ticket, body), now);
                     return None;
                 }
                 Answer::Stream(stream) => {
-                    endless = Some((stream, form, trim));
+                    endless = Some(Entry {
+                        form,
+                        trim,
+                        answer: Answer::Stream(stream),
+                        body,
+                    });
                     continue;
                 }
             };
@@ -178,25 +248,47 @@ impl Work {
             form.keep_alive &= !(shared.is_stopping() && entries.peek().is_none());
             closed = !form.keep_alive;
             self.connection
-                .answer(response, trim, &form, &shared.budget);
+                .answer(response, trim, &form, &shared.budget, held);
         }
         if closed {
             self.connection.last_answer();
             self.more = false;
+            self.behind = None;
         }
         self.connection.invite_body();
-        match endless {
-            Some((stream, form, trim)) => {
-                hand_over(shared, self.key, *self.connection, stream, form, trim, now);
-            }
-            None => self.put_back(shared, now),
+        // To make what is large an answer has taken a while.
+        let now = held.map_or(now, |_| Instant::now());
+        if let Some(behind) = self.behind.take() {
+            return self.go_on(shared, behind, now);
         }
+        if let Some(entry) = endless {
+            self.connection.turn(entry);
+        }
+        self.put_back(shared, now);
         None
+    }
+
+    /// Takes up the request behind those that have been answered.
+    fn go_on(mut self, shared: &Shared, behind: Behind, now: Instant) -> Option<Rest> {
+        if self.connection.send(now).is_err() {
+            shared.table.remove(self.key);
+            return None;
+        }
+        Some(match behind {
+            Behind::Asks(entry, commands) => {
+                self.entries.push(*entry);
+                Rest::Ask(self, commands)
+            }
+            Behind::Long(next) => Rest::Plan(self, next),
+        })
     }
 
     /// Sends what there is to send, and puts the connection back to rest.
     fn put_back(mut self, shared: &Shared, now: Instant) {
         let broken = self.connection.send(now).is_err();
+        if !broken && let Some(entry) = self.connection.take_turned() {
+            return hand_over(shared, self.key, *self.connection, entry);
+        }
         let more = self.more || self.connection.has_more();
         if broken || (self.connection.is_over() && !more) {
             shared.table.remove(self.key);
@@ -235,6 +327,22 @@ impl Work {
         self.more = false;
         self.put_back(shared, now);
     }
+}
+
+/// Whether it takes a while to plan a request: its body is long, and perhaps JSON.
+fn is_long(next: &Next) -> bool {
+    match next {
+        Next::Request(request, _) => {
+            request.body.len() > LONG_BODY && request.method != Method::Put
+        }
+        Next::Refused(..) | Next::Fault(..) => false,
+    }
+}
+
+/// What outcomes take of memory, in bytes.
+pub(super) fn size<'a>(outcomes: impl IntoIterator<Item = &'a Outcome>) -> usize {
+    let replies = outcomes.into_iter().flatten();
+    replies.map(Reply::size).sum()
 }
 
 /// The outcomes of a request's commands. They have to be taken whether or not they are answered.

@@ -1,13 +1,17 @@
 //! What is checked before anything is sent: whether this upstream can take it, and whether there is room.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::bulky::Mark;
 use super::classes::Class;
 use super::{Outcome, Shared, Upstream, cache, embedded};
 use crate::command::Command;
 use crate::error::Error;
+
+/// More commands than this in one request are many. They have to be content with what other such requests leave: one
+/// client who sends as much as may be under way shall not turn away who sends little.
+const FEW: usize = 100;
 
 impl Upstream {
     /// Checks commands before they are sent, and counts them as under way for as long as the ticket lives.
@@ -27,7 +31,8 @@ impl Upstream {
             return Err(Error::Refused(message));
         }
         let mark = self.shared.bulky.mark(commands);
-        let before = self.shared.under_way.fetch_add(count, Ordering::Relaxed);
+        let under_way = self.shared.under_way(count);
+        let before = under_way.fetch_add(count, Ordering::Relaxed);
         // From here on dropping the ticket takes the count back.
         let ticket = Ticket {
             shared: Arc::clone(&self.shared),
@@ -89,6 +94,12 @@ impl Upstream {
 }
 
 impl Shared {
+    /// The count for requests of so many commands.
+    fn under_way(&self, count: usize) -> &AtomicUsize {
+        let [few, many] = &self.under_way;
+        if count > FEW { many } else { few }
+    }
+
     /// Has the cache know of what these commands may write.
     fn begin_write(&self, commands: &[Command]) -> Option<cache::Write> {
         let cache = self.cache.as_ref()?;
@@ -121,8 +132,7 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.shared
-            .under_way
-            .fetch_sub(self.count, Ordering::Relaxed);
+        let under_way = self.shared.under_way(self.count);
+        under_way.fetch_sub(self.count, Ordering::Relaxed);
     }
 }

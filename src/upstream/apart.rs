@@ -28,7 +28,8 @@ impl Upstream {
     /// The number of such commands is bounded: one too many is [`Error::Full`] at once.
     pub fn send_own(&self, command: &Command) -> impl Future<Output = Outcome> + Send + 'static {
         let permit = std::sync::Arc::clone(&self.shared.blocking).try_acquire_owned();
-        let (upstream, command) = (self.clone(), command.clone());
+        // It may have to wait for long, and what is small in it may be a part of much that was received.
+        let (upstream, command) = (self.clone(), command.detached());
         async move {
             let _permit = permit.map_err(|_| Error::Full)?;
             match &upstream.shared.engine {

@@ -14,6 +14,9 @@ use crate::reply::Reply;
 /// Bytes that are large: to move them takes about as long as Redis does for some ten small commands.
 const LARGE: usize = 128 * 1024;
 
+/// As many commands are large too.
+const MANY: usize = 1000;
+
 /// What an element of an array comes to besides its own bytes.
 const ELEMENT: usize = 8;
 
@@ -71,6 +74,9 @@ impl Bulky {
 }
 
 fn are_large(commands: &[Command]) -> bool {
+    if commands.len() >= MANY {
+        return true;
+    }
     let parts = commands.iter().flat_map(Command::parts);
     parts.map(|part| part.len()).sum::<usize>() >= LARGE
 }

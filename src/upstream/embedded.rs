@@ -127,7 +127,13 @@ pub fn admit(command: &Command) -> Result<(), Error> {
             admit_expiry(option, time)
         }
         ("PUBLISH", [channel, _]) => admit_text("channel", channel),
-        ("SET", [_, _, option, ..]) => {
+        ("SET", [_, _, options @ ..]) if !options.is_empty() => {
+            // Behind an expiry, which it has, stands what it has not.
+            let option = match options {
+                [expiry, _, other, ..] if matches!(&expiry[..], b"EX" | b"PX") => other,
+                [option, ..] => option,
+                [] => return Err(unsupported("SET")),
+            };
             let option = String::from_utf8_lossy(option);
             Err(unsupported(&format!("SET with {option}")))
         }

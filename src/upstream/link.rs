@@ -274,13 +274,14 @@ impl Keeper {
     async fn ask(&self, pipe: &Pipe, command: &Command) -> redis::RedisResult<Reply> {
         let ended = || io::Error::from(io::ErrorKind::BrokenPipe);
         let by = Instant::now() + self.connect_timeout;
-        let Packed { pieces, count } = Packed::one(command);
-        let (replies, pump) = pipe.send(pieces, count, by).ok_or_else(ended)?;
+        let sent = pipe.send(Packed::one(command), by, usize::MAX);
+        let (replies, pump) = sent.ok_or_else(ended)?;
         // No thread waits here.
         drop(pump);
         let replies = replies.await.map_err(|_| ended())?;
         let replies = replies.map_err(|Late| io::Error::from(io::ErrorKind::TimedOut))?;
-        Ok(replies.into_iter().next().ok_or_else(ended)?)
+        let first = replies.into_iter().next().and_then(Result::ok);
+        Ok(first.ok_or_else(ended)?)
     }
 
     fn publish(&self, current: Current) {

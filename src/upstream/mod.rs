@@ -55,7 +55,7 @@ use embedded::Embedded;
 pub use lead::Lead;
 use learned::Learned;
 pub use monitor::{Monitor, NoMonitor, Told};
-use node::Node;
+use node::{Limits, Node};
 use packed::Packed;
 pub(crate) use pipe::Pump;
 pub use reader::{Reader, Reading};
@@ -79,8 +79,8 @@ struct Shared {
     cache: Option<Cache>,
     learned: Arc<Learned>,
     bulky: Bulky,
-    /// Commands that hold a [`Ticket`].
-    under_way: AtomicUsize,
+    /// Commands that hold a [`Ticket`]: of requests with few, and of those with many.
+    under_way: [AtomicUsize; 2],
     max_commands: usize,
     command_timeout: Duration,
     connect_timeout: Duration,
@@ -122,34 +122,35 @@ impl Upstream {
     /// When the embedded server finds no port to listen on, there are no certificates for TLS, or a client cache is
     /// asked for with something that is not one Redis server.
     pub async fn start(config: &Config) -> std::io::Result<Self> {
-        let (learned, limit) = (
-            Learned::nothing(config.allow_command.clone()),
-            config.connect_timeout,
-        );
+        let learned = Learned::nothing(config.allow_command.clone());
+        let limits = Limits {
+            connect_timeout: config.connect_timeout,
+            room: config.max_buffered,
+        };
         let engine = match &config.upstream {
             UpstreamUrl::Embedded => {
                 let connector = Connector::Embedded(Embedded::start().await?);
-                Engine::One(Arc::new(Node::start(connector, limit, &learned)))
+                Engine::One(Arc::new(Node::start(connector, limits, &learned)))
             }
             UpstreamUrl::Redis(settings) => {
-                let server = RedisServer::new(*settings.clone(), limit)?;
+                let server = RedisServer::new(*settings.clone(), config.connect_timeout)?;
                 match &settings.place {
                     Place::Cluster(seeds) => {
-                        let cluster = Cluster::start(server, seeds.clone(), limit, &learned);
+                        let cluster = Cluster::start(server, seeds.clone(), limits, &learned);
                         Engine::Cluster(Arc::new(cluster))
                     }
                     Place::Tcp(_) | Place::Unix(_) | Place::Sentinel(_) => {
                         let connector = Connector::Redis(server);
-                        Engine::One(Arc::new(Node::start(connector, limit, &learned)))
+                        Engine::One(Arc::new(Node::start(connector, limits, &learned)))
                     }
                 }
             }
         };
         let cache = match (config.client_cache, &engine) {
             (None, _) => None,
-            (Some(size), Engine::One(node)) if config.upstream.is_one_server() => {
-                Some(Cache::start(size, node, limit, config.command_timeout))
-            }
+            (Some(size), Engine::One(node)) if config.upstream.is_one_server() => Some(
+                Cache::start(size, node, config.connect_timeout, config.command_timeout),
+            ),
             (Some(_), _) => {
                 let message = "a client cache is for one Redis server";
                 let kind = std::io::ErrorKind::InvalidInput;
@@ -165,7 +166,7 @@ impl Upstream {
             cache,
             learned,
             bulky: Bulky::default(),
-            under_way: AtomicUsize::new(0),
+            under_way: Default::default(),
             max_commands: config.max_commands,
             command_timeout: config.command_timeout,
             connect_timeout: config.connect_timeout,

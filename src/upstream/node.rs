@@ -20,6 +20,17 @@ pub(super) struct Node {
     /// `None` with the embedded server, which has no scripts.
     guarded: Option<Link>,
     bulky: Link,
+    /// What the replies to one pipeline may take of memory.
+    room: usize,
+}
+
+/// What a server may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// Of time, to be connected to.
+    pub(super) connect_timeout: Duration,
+    /// Of memory, in bytes, for the replies to one pipeline.
+    pub(super) room: usize,
 }
 
 /// Which of the shared connections.
@@ -60,12 +71,8 @@ impl Connections {
 
 impl Node {
     /// Starts the tasks that keep the connections. What the server says of its commands goes to `learned`.
-    pub(super) fn start(
-        connector: Connector,
-        connect_timeout: Duration,
-        learned: &Arc<Learned>,
-    ) -> Self {
-        let link = |learned| Link::start(connector.clone(), connect_timeout, learned);
+    pub(super) fn start(connector: Connector, limits: Limits, learned: &Arc<Learned>) -> Self {
+        let link = |learned| Link::start(connector.clone(), limits.connect_timeout, learned);
         Self {
             number: NodeNumber::next(),
             common: link(Some(Arc::clone(learned))),
@@ -74,6 +81,7 @@ impl Node {
                 Connector::Redis(_) => Some(link(None)),
             },
             bulky: link(None),
+            room: limits.room,
             connector,
         }
     }
@@ -158,10 +166,11 @@ impl Node {
         Pump,
         impl Future<Output = Vec<Outcome>> + Send + 'static + use<>,
     ) {
-        let Packed { pieces, count } = packed;
+        let count = packed.count;
         let (link, live) = self.way(line);
         let sent = live.and_then(|live| {
-            let (replies, pump) = live.pipe.send(pieces, count, Instant::now() + limit)?;
+            let by = Instant::now() + limit;
+            let (replies, pump) = live.pipe.send(packed, by, self.room)?;
             Some((pump, (replies, live.number)))
         });
         let (pump, sent) = sent.unzip();
@@ -177,12 +186,12 @@ impl Node {
                 Ok(Ok(replies)) => {
                     // A script says what it likes.
                     let believed = line != Line::Guarded;
-                    let left_behind = |reply| connector.is_left_behind(reply);
-                    if believed && replies.iter().any(left_behind) {
+                    let mut replied = replies.iter().flatten();
+                    if believed && replied.any(|reply| connector.is_left_behind(reply)) {
                         // After a failover: the keeper asks for the new master.
                         complaints.suspect(number);
                     }
-                    return replies.into_iter().map(Ok).collect();
+                    return replies;
                 }
                 Ok(Err(Late)) => Error::TimedOut,
                 Err(_) => Error::BrokenOff,

@@ -59,6 +59,10 @@ fn chunks_are_put_together() {
         "1\r\nv\r\n3\r\nalu\r\n1\r\ne\r\n0\r\n\r\n",
         "00000005\r\nvalue\r\n000\r\n\r\n",
         "5;a;b=c\r\nvalue\r\n0;last\r\n\r\n",
+        "5 ; a = \"\\\";\" ;b\r\nvalue\r\n0\r\n\r\n",
+        // Padded, as some send them.
+        "5   \r\nvalue\r\n0  \r\n\r\n",
+        "5\r\nvalue\r\n0\r\nX-A:\r\nX-B: \tb \r\n\r\n",
         extension.as_str(),
         trailers.as_str(),
     ] {
@@ -118,6 +122,18 @@ fn malformed_chunks_are_refused_at_once() {
         (400, "5\r\nvalues\r\n"),
         (400, "0\r\n\n"),
         (400, "0\r\nX-A: a\n\r\n"),
+        // Extensions and trailers.
+        (400, "5;\r\nvalue\r\n"),
+        (400, "5;a;\r\nvalue\r\n"),
+        (400, "5;=b\r\nvalue\r\n"),
+        (400, "5;a=\r\nvalue\r\n"),
+        (400, "5;a=\"b\r\nvalue\r\n"),
+        (400, "5;a b\r\nvalue\r\n"),
+        (400, "0\r\nnonsense\r\n\r\n"),
+        (400, "0\r\n: nameless\r\n\r\n"),
+        (400, "0\r\nX-A : a\r\n\r\n"),
+        (400, "0\r\n X-A: a\r\n\r\n"),
+        (400, "0\r\nX-A: a\rb\r\n\r\n"),
         // Without end.
         (400, extension.as_str()),
         (400, trailers.as_str()),

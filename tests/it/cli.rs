@@ -161,6 +161,8 @@ fn a_wrong_value_is_a_usage_error_that_names_the_flag() {
         ("--allow-origin", "https://example.com/path"),
         ("--allow-host", "example.com:80"),
         ("--log", "info=what=this"),
+        ("--log", "warning"),
+        ("--log", "nonsense="),
         ("--token", ""),
         ("--token", "a,,b"),
         ("--token", "two words"),

@@ -270,6 +270,24 @@ fn a_blocking_command_blocks_nobody_else() {
 }
 
 #[test]
+fn who_asks_to_wait_and_hangs_up_in_one_breath_leaves_nothing_waiting() {
+    let (redis, gateway) = start();
+    for _ in 0..20 {
+        let mut client = gateway.connect();
+        client.send_request("GET", "/v1/keys/none", &[], b"");
+        assert_eq!(client.receive().status, 404);
+        client.send_request("POST", "/", &[], br#"["BLPOP","queue",30]"#);
+        client.finish_sending();
+        // The answer to that is the end.
+        assert_eq!(String::from_utf8_lossy(&client.rest()), "");
+    }
+    wait_until("nobody is blocked", || {
+        !redis.cli(&["CLIENT", "LIST"]).contains("cmd=blpop")
+    });
+    assert_eq!(redis.cli(&["RPUSH", "queue", "1"]), "1");
+}
+
+#[test]
 fn what_is_pipelined_behind_a_blocking_command_waits_for_it() {
     let (redis, gateway) = start();
     let mut client = gateway.connect();
@@ -335,36 +353,6 @@ fn scripts_with_upstashs_own_flag_run() {
     );
     redis.cli(&["SCRIPT", "FLUSH"]);
     assert!(send(&gateway, "/", &by_digest).text().contains("NOSCRIPT"));
-}
-
-#[test]
-fn what_a_link_could_have_a_browser_do_only_reads() {
-    let (_redis, gateway) = start();
-    let ask = |method: &str, headers: &[(&str, &str)]| {
-        gateway
-            .connect()
-            .request(method, "/set/k/v", headers, b"")
-            .status
-    };
-    let lan = ("Host", "10.0.0.7:8080");
-    // A page elsewhere, by an address to which browsers do not tell where a request comes from.
-    assert_eq!(ask("GET", &[lan]), 403);
-    assert_eq!(ask("HEAD", &[lan]), 403);
-    // A link in a mail, on this machine.
-    assert_eq!(
-        ask(
-            "GET",
-            &[("Sec-Fetch-Site", "none"), ("Sec-Fetch-Mode", "navigate")]
-        ),
-        403
-    );
-    assert_eq!(gateway.get("/get/k").text(), r#"{"result":null}"#);
-    // What no link does.
-    assert_eq!(ask("GET", &[]), 200);
-    assert_eq!(ask("POST", &[lan]), 200);
-    assert_eq!(ask("GET", &[lan, ("Authorization", "Bearer any")]), 200);
-    let read = gateway.connect().request("GET", "/get/k", &[lan], b"");
-    assert_eq!(read.text(), r#"{"result":"v"}"#);
 }
 
 #[test]

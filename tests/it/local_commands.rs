@@ -107,3 +107,20 @@ fn others_that_would_change_the_connection_are_refused() {
         assert_eq!(gateway.get(command).status, 403, "{command}");
     }
 }
+
+#[test]
+fn whoever_may_only_read_may_introduce_itself() {
+    let redis = TestRedis::start();
+    let gateway = TestGateway::with(|config| {
+        config.upstream = redis.url().parse().unwrap();
+        config.readonly_tokens = vec!["reading".parse().unwrap()];
+    });
+    let introduction = json!(["CLIENT", "SETINFO", "LIB-NAME", "an-sdk"]);
+    let ok = json!({"result": "OK"});
+    let answer = send(&gateway, "/?_token=reading", &introduction);
+    assert_eq!(answer, (200, ok.clone()));
+    let many = send(&gateway, "/pipeline?_token=reading", &json!([introduction]));
+    assert_eq!(many, (200, json!([ok])));
+    let unknown = send(&gateway, "/", &introduction);
+    assert_eq!(unknown.0, 401);
+}

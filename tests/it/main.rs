@@ -36,6 +36,8 @@ mod commands;
 mod compare_and_set;
 /// `compose.yaml` and the Dockerfile, without a container.
 mod compose;
+/// Conditions on requests that write, and parts of values.
+mod conditions;
 /// Many connections at once, and more than there may be.
 mod crowds;
 /// What a client may take its time with, and until when.
@@ -59,6 +61,7 @@ mod faults;
 /// Request lines and header fields as a picky client sends them.
 mod framing;
 /// `/v1/hashes` over a real Redis.
+mod greed;
 mod hashes;
 /// `/v1/keys`: values, conditions, negotiation.
 mod keys;
@@ -68,6 +71,8 @@ mod lifecycle;
 mod limits;
 /// Commands that the gateway answers itself.
 mod local_commands;
+/// What a link or an image could have a browser do.
+mod lured;
 /// `/monitor`: every command that anybody sends, as an event stream.
 mod monitor;
 /// Slow clients and those beside them; the gateway when nobody asks.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use redis_http_gateway::config::UpstreamUrl;
 
-use crate::env::{Client, Program, TestGateway, wait_until};
+use crate::env::{Client, Program, TestGateway, TestRedis, wait_until};
 use crate::faults::patient_gateway;
 
 /// A GET as it goes over the wire.
@@ -240,6 +240,26 @@ fn nothing_is_answered_behind_an_unknown_outcome() {
     answer.assert_problem(504, "may or may not have run");
     assert_eq!(answer.header("connection"), Some("close"));
     assert_eq!(String::from_utf8_lossy(&client.rest()), "");
+}
+
+#[test]
+fn no_write_overtakes_an_unknown_outcome() {
+    let redis = TestRedis::start();
+    let gateway = TestGateway::with(|config| {
+        config.upstream = redis.url().parse().unwrap();
+        config.command_timeout = Duration::from_millis(300);
+    });
+    redis.signal("STOP");
+    let mut client = gateway.connect();
+    let pipeline = put("/v1/keys/first", "1") + &put("/v1/keys/behind", "2");
+    client.send(pipeline.as_bytes());
+    client
+        .receive()
+        .assert_problem(504, "may or may not have run");
+    assert_eq!(String::from_utf8_lossy(&client.rest()), "");
+    redis.signal("CONT");
+    wait_until("the first has run", || redis.cli(&["GET", "first"]) == "1");
+    assert_eq!(redis.cli(&["EXISTS", "behind"]), "0");
 }
 
 #[test]

@@ -49,6 +49,35 @@ fn a_key_lives_and_dies() {
 }
 
 #[test]
+fn a_number_is_added_as_it_is_written() {
+    let redis = TestRedis::start();
+    let gateway = TestGateway::over(&redis);
+    let by = |by: &str| {
+        redis.cli(&["SET", "k", "1"]);
+        let body = format!(r#"{{"by":{by}}}"#);
+        let answer = gateway.post("/v1/keys/k/increment", body.as_bytes());
+        assert_eq!(answer.status, 200, "{by}: {answer:?}");
+        redis.cli(&["GET", "k"])
+    };
+    assert_eq!(by("9223372036854775806"), "9223372036854775807");
+    assert_eq!(by("-0"), "1");
+    // With a fraction or an exponent a number need not be whole: by INCRBYFLOAT.
+    for (written, sum) in [
+        ("1.0", "2"),
+        ("1e2", "101"),
+        ("-2.50", "-1.5"),
+        ("9007199254740993.0", "9007199254740994"),
+    ] {
+        assert_eq!(by(written), sum, "{written}");
+    }
+    redis.cli(&["SET", "k", "0.5"]);
+    let whole = gateway.post("/v1/keys/k/increment", br#"{"by":1}"#);
+    whole.assert_problem(400, "");
+    let written = gateway.post("/v1/keys/k/increment", br#"{"by":1.0}"#);
+    assert_eq!(written.json(), serde_json::json!({"value": 1.5}));
+}
+
+#[test]
 fn errors_of_redis_have_their_status_and_words() {
     let redis = TestRedis::start();
     let gateway = TestGateway::over(&redis);

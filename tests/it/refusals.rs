@@ -29,6 +29,8 @@ fn a_bad_expiry_is_named() {
         ("ex=1&exat=1", "at most one"),
         ("nx&xx", "exclude"),
         ("nx=maybe", "nx"),
+        ("nx=yes", "without a value, true, 1 or false"),
+        ("keepttl=0", "without a value, true, 1 or false"),
     ] {
         let answer = gateway.put(&format!("/v1/keys/a?{query}"), b"value");
         answer.assert_problem(400, named);
@@ -52,6 +54,7 @@ fn an_unknown_parameter_is_named() {
         ("POST", "/v1/channels/a/messages?exx=1"),
         ("GET", "/v1/channels/a/events?format=raw&exx=1"),
         ("GET", "/v1/events?channel=a&exx=1"),
+        ("GET", "/v1/events?exx=a"),
         ("GET", "/v1/keys/a?EXX=1&e%78x=1"),
     ] {
         let answer = gateway.request(method, path, b"");
@@ -173,6 +176,9 @@ fn forms_that_are_not_there_are_406() {
         let answer = client.request("GET", path, &[("Accept", accept)], b"");
         answer.assert_problem(406, "this comes as");
     }
+    // No preference.
+    let answer = client.request("GET", "/v1/keys/a", &[("Accept", "")], b"");
+    assert_eq!(answer.text(), "value");
 }
 
 #[test]
@@ -186,9 +192,11 @@ fn an_encoded_body_is_415() {
             answer.assert_problem(415, "Content-Encoding");
         }
     }
-    let identity = [("Content-Encoding", "Identity")];
-    let answer = client.request("PUT", "/v1/keys/a", &identity, b"body");
-    assert_eq!(answer.status, 204);
+    for coding in ["Identity", ""] {
+        let headers = [("Content-Encoding", coding)];
+        let answer = client.request("PUT", "/v1/keys/a", &headers, b"body");
+        assert_eq!(answer.status, 204, "{coding:?}");
+    }
 }
 
 #[test]
@@ -224,6 +232,34 @@ fn a_key_that_is_not_utf8_harms_nobody_beside_it() {
         "/v1/events?channel=a&channel=%FF",
     ] {
         gateway.get(path).assert_problem(400, WAY_OUT);
+        assert_eq!(gateway.request("HEAD", path, b"").status, 400, "{path}");
+    }
+}
+
+#[test]
+fn what_cannot_be_listened_to_has_no_head_either() {
+    let gateway = TestGateway::start();
+    for path in [
+        "/v1/events?pattern=a",
+        "/v1/events?channel=a&stream=b",
+        "/v1/streams/a/events",
+        "/v1/channels/a/events?sharded",
+        "/psubscribe/a",
+        "/monitor",
+    ] {
+        for method in ["GET", "HEAD"] {
+            let status = gateway.request(method, path, b"").status;
+            assert_eq!(status, 501, "{method} {path}");
+        }
+    }
+    for path in [
+        "/v1/channels/a/events",
+        "/v1/events?channel=a",
+        "/subscribe/a",
+    ] {
+        let head = gateway.request("HEAD", path, b"");
+        assert_eq!(head.status, 200, "{path}");
+        assert_eq!(head.header("content-type"), Some("text/event-stream"));
     }
 }
 
@@ -254,6 +290,19 @@ fn what_mini_redis_lacks_is_501_with_the_way_out() {
         let answer = client.request(method, path, &[], body.as_bytes());
         answer.assert_problem(501, WAY_OUT);
     }
+    for (method, path, named) in [
+        ("PUT", "/v1/keys/a?ex=60&get", "not SET with GET;"),
+        ("PUT", "/v1/keys/a?px=60&nx", "not SET with NX;"),
+        (
+            "PUT",
+            "/v1/keys/a?exat=4000000000&get",
+            "not SET with EXAT;",
+        ),
+        ("DELETE", "/v1/keys/a/ttl", "not PERSIST;"),
+    ] {
+        let answer = client.request(method, path, &[], b"");
+        answer.assert_problem(501, named);
+    }
     for (name, value) in [("If-Match", "*"), ("If-None-Match", "*")] {
         let answer = client.request("PUT", "/v1/keys/a", &[(name, value)], b"new");
         answer.assert_problem(501, WAY_OUT);
@@ -281,6 +330,10 @@ fn a_body_that_is_not_the_json_wanted_is_400() {
         "{\"by\":1,\"x\":2}",
         "{\"to\":1}",
         "{\"by\":18446744073709551615}",
+        "{\"by\":9223372036854775808}",
+        "{\"by\":99999999999999999999}",
+        "{\"by\":-99999999999999999999}",
+        "{\"by\":1,\"by\":2}",
         "by=1",
         "\u{FEFF}{}",
     ] {
@@ -297,6 +350,7 @@ fn a_body_that_is_not_the_json_wanted_is_400() {
         "{\"seconds\":\"60\"}",
         "{\"seconds\":1,\"milliseconds\":1}",
         "{\"minutes\":1}",
+        "{\"seconds\":1,\"seconds\":1}",
         "{\"seconds\":18446744073709551615}",
     ] {
         let answer = gateway.put("/v1/keys/a/ttl", body.as_bytes());

@@ -43,17 +43,12 @@ pub(super) struct Context<'a> {
 }
 
 impl Context<'_> {
-    /// Whether a request may write, going by how it came.
+    /// Lets a command through, or not, by how it came.
     fn check_intent(&self, command: &Command) -> Result<(), Problem> {
-        if !self.could_be_lured || self.permit.reads(command) {
-            return Ok(());
+        if self.could_be_lured {
+            self.permit.check_lured(command)?;
         }
-        let name = command.name();
-        let detail = format!(
-            "{name} by GET is what a link or an image on any page could have a browser do; use POST, or show \
-             a token as Authorization: Bearer"
-        );
-        Err(Problem::new(403, detail))
+        Ok(())
     }
 }
 
@@ -138,15 +133,26 @@ fn plan(class: Class, commands: Vec<Command>, respond: Respond) -> Plan {
     })
 }
 
+/// So many commands of a pipeline can be told each why they are not sent. Nothing else bounds their number.
+const MAX_REFUSED: usize = 1000;
+
 /// `POST /pipeline`: several commands, each with an answer of its own.
 pub(super) fn pipeline(request: &Request, context: Context<'_>) -> Result<Plan, Problem> {
     let encoding = encoding(request);
     let mut commands = Vec::new();
     let mut slots = Vec::new();
     let mut class = Class::Pooled;
+    let mut refused = 0;
     for parsed in parse::many_from_json(&request.body).map_err(malformed)? {
         let checked = parsed.map_err(malformed);
         let slot = checked.and_then(|command| add(context, command, (&mut commands, &mut class)));
+        refused += usize::from(slot.is_err());
+        if refused > MAX_REFUSED {
+            let detail = slot.err().map(|problem| problem.detail).unwrap_or_default();
+            return Err(malformed(format!(
+                "more than {MAX_REFUSED} of the commands cannot be sent, so none was; the last: {detail}"
+            )));
+        }
         slots.push(slot.map_err(|problem| problem.detail.into_owned()));
     }
     let respond = move |outcomes: Vec<Outcome>| {
@@ -241,50 +247,33 @@ pub(super) fn transaction(request: &Request, context: Context<'_>) -> Result<Pla
 }
 
 /// `/subscribe/{channel}/…`: messages as the SDKs read them. The body and the query mean nothing.
-pub(super) fn subscribe(
-    request: &Request,
-    channels: &[Bytes],
-    max_topics: usize,
-) -> Result<Plan, Problem> {
-    listen(request, channels, Topic::Channel, max_topics)
+pub(super) fn subscribe(channels: &[Bytes], max_topics: usize) -> Result<Plan, Problem> {
+    listen(channels, Topic::Channel, max_topics)
 }
 
 /// `/psubscribe/{pattern}/…`.
-pub(super) fn psubscribe(
-    request: &Request,
-    patterns: &[Bytes],
-    max_topics: usize,
-) -> Result<Plan, Problem> {
-    listen(request, patterns, Topic::Pattern, max_topics)
+pub(super) fn psubscribe(patterns: &[Bytes], max_topics: usize) -> Result<Plan, Problem> {
+    listen(patterns, Topic::Pattern, max_topics)
 }
 
 /// `/monitor`: every command that anybody sends to Redis.
-pub(super) fn monitor(request: &Request, context: Context<'_>) -> Result<Plan, Problem> {
+pub(super) fn monitor(context: Context<'_>) -> Result<Plan, Problem> {
     context.permit.check_use(&Use::Monitor)?;
     context.upstream.admit_monitor()?;
     // It writes nothing, but slows the server down.
     context.check_intent(&Command::new("MONITOR"))?;
-    let head = channels::head();
-    if request.method == Method::Head {
-        return Ok(Plan::Answer(head));
-    }
     let respond = |outcomes: Vec<Outcome>| match outcomes.into_iter().next() {
         Some(Ok(reply)) => Ok(answer(Encoding::Plain, reply)),
         Some(Err(error)) => Err(error.into()),
         None => Err(Problem::defect()),
     };
     Ok(Plan::Watch(Watch {
-        head,
+        head: channels::head(),
         respond: Box::new(respond),
     }))
 }
 
-fn listen(
-    request: &Request,
-    names: &[Bytes],
-    kind: fn(Bytes) -> Topic,
-    max_topics: usize,
-) -> Result<Plan, Problem> {
+fn listen(names: &[Bytes], kind: fn(Bytes) -> Topic, max_topics: usize) -> Result<Plan, Problem> {
     let names = names.iter().map(|name| decode_segment(name).map(kind));
     let mut topics = names.collect::<Result<Vec<_>, _>>()?;
     topics.sort();
@@ -298,7 +287,7 @@ fn listen(
         format: Format::Upstash,
         named: false,
     };
-    Ok(stream(request, &topics, shape, None, None))
+    Ok(stream(&topics, shape, None, None))
 }
 
 /// A command that may be sent, and what is to be done to its reply.
@@ -359,6 +348,8 @@ fn add(
 fn classify(context: Context<'_>, command: &Command) -> Result<Class, Problem> {
     match context.upstream.class(command)? {
         Class::Refused(refusal) => Err(Problem::new(403, refusal.to_string())),
+        // It is not sent, and changes nothing.
+        Class::Local => Ok(Class::Local),
         class => {
             context.permit.check_command(command)?;
             context.check_intent(command)?;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::{Connection, Next, Phase, is_head};
 use crate::config::Config;
 use crate::http::problem::Problem;
+use crate::http::table::Spare;
 
 /// How long, after the last answer, to go on reading what the client still sends. To close earlier would
 /// reset the connection, and the answer might never be seen.
@@ -14,11 +15,16 @@ pub(in super::super) const LINGER: Duration = Duration::from_secs(2);
 const FOREVER: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 impl Connection {
-    /// Since when it has been between two requests; `None` while it is not.
-    pub(in super::super) fn idle_since(&self) -> Option<Instant> {
-        let idle =
-            matches!(self.phase, Phase::Head(_)) && self.received.is_empty() && self.all_sent();
-        idle.then_some(self.since)
+    /// Whether it can be spared if there is no room for another.
+    pub(in super::super) fn spare(&self) -> Option<Spare> {
+        match self.phase {
+            Phase::Head(_) if !self.all_sent() => None,
+            Phase::Head(_) if self.received.is_empty() => Some(Spare::Idle(self.since)),
+            // What has come behind an answer may be a whole request.
+            Phase::Head(_) if self.has_more() => None,
+            Phase::Head(_) => Some(Spare::Beginning(self.since)),
+            Phase::Body(_) | Phase::Waiting(..) | Phase::Turning(_) | Phase::Lingering => None,
+        }
     }
 
     /// By when something has to happen.
@@ -31,7 +37,7 @@ impl Connection {
             Phase::Head(_) => config.head_timeout,
             Phase::Body(_) => config.body_timeout,
             // The commands have a deadline of their own.
-            Phase::Waiting(..) => FOREVER,
+            Phase::Waiting(..) | Phase::Turning(_) => FOREVER,
             Phase::Lingering => LINGER,
         };
         self.since + time
@@ -52,7 +58,7 @@ impl Connection {
                 let late = Problem::new(408, "the request's body did not arrive in time");
                 Some(self.refuse(incoming.request, late))
             }
-            Phase::Head(_) | Phase::Waiting(..) | Phase::Lingering => None,
+            Phase::Head(_) | Phase::Waiting(..) | Phase::Turning(_) | Phase::Lingering => None,
         }
     }
 }

@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 use serde_json::json;
-use tiny_http::Method;
 
 use crate::command::Command;
+use crate::http::conditions::refuse_conditions;
 use crate::http::negotiate::accepts;
 use crate::http::plan::{Listen, Plan, unexpected};
 use crate::http::problem::Problem;
@@ -19,6 +19,7 @@ pub(crate) fn publish(request: &Request, channel: Bytes) -> Result<Plan, Problem
     let mut query = Query::parse(&request.query)?;
     let sharded = query.flag("sharded")?;
     query.finish()?;
+    refuse_conditions(&request.headers)?;
     let message = request.body.clone();
     let command = if sharded {
         Command::new("SPUBLISH").arg(channel).arg(message)
@@ -35,7 +36,7 @@ pub(crate) fn publish(request: &Request, channel: Bytes) -> Result<Plan, Problem
 pub(crate) fn events(request: &Request, channel: Bytes) -> Result<Plan, Problem> {
     let mut query = Query::parse(&request.query)?;
     let topic = kind(query.flag("sharded")?)(channel);
-    listen(request, query, &[topic], Format::Raw)
+    listen(request, &[topic], &Form::take(query, Format::Raw)?)
 }
 
 /// `GET /v1/events?channel=…`, with this many channels, patterns and streams at most.
@@ -52,6 +53,8 @@ pub(crate) fn events_of_several(request: &Request, max_topics: usize) -> Result<
     let mut topics: Vec<_> = channels.chain(patterns).chain(streams).collect();
     topics.sort();
     topics.dedup();
+    // First of all what is not known: it may be one of them, misspelt.
+    let form = Form::take(query, Format::Json)?;
     if topics.is_empty() {
         return Err(bad(
             "channel",
@@ -62,7 +65,7 @@ pub(crate) fn events_of_several(request: &Request, max_topics: usize) -> Result<
         let what = format!("may be given {max_topics} times at most, with pattern and stream");
         return Err(bad("channel", &what));
     }
-    listen(request, query, &topics, Format::Json)
+    listen(request, &topics, &form)
 }
 
 /// What is listened to by the name of a channel.
@@ -74,34 +77,39 @@ fn kind(sharded: bool) -> fn(Bytes) -> Topic {
     }
 }
 
-fn listen(
-    request: &Request,
-    mut query: Query,
-    topics: &[Topic],
-    default: Format,
-) -> Result<Plan, Problem> {
-    let format = match query.word("format", &["raw", "json"])? {
-        Some("raw") => Format::Raw,
-        Some(_) => Format::Json,
-        None => default,
-    };
-    let named = query.word("event", &["channel"])?.is_some();
-    let asked = query.one("last_event_id")?;
-    if query.one("until")?.is_some() {
-        return Err(bad(
-            "until",
-            "is for /v1/streams/{key}/events alone: a channel is never gone",
-        ));
+/// What a query says of an event stream besides what is listened to.
+struct Form {
+    shape: Shape,
+    last_event_id: Option<Bytes>,
+}
+
+impl Form {
+    /// Takes the rest of a query.
+    fn take(mut query: Query, default: Format) -> Result<Self, Problem> {
+        let format = match query.word("format", &["raw", "json"])? {
+            Some("raw") => Format::Raw,
+            Some(_) => Format::Json,
+            None => default,
+        };
+        let named = query.word("event", &["channel"])?.is_some();
+        let last_event_id = query.one("last_event_id")?;
+        if query.one("until")?.is_some() {
+            return Err(bad(
+                "until",
+                "is for /v1/streams/{key}/events alone: a channel is never gone",
+            ));
+        }
+        query.finish()?;
+        Ok(Self {
+            shape: Shape { format, named },
+            last_event_id,
+        })
     }
-    query.finish()?;
-    let last_event_id = last_event_id(request, asked.as_deref())?;
-    Ok(stream(
-        request,
-        topics,
-        Shape { format, named },
-        last_event_id,
-        None,
-    ))
+}
+
+fn listen(request: &Request, topics: &[Topic], form: &Form) -> Result<Plan, Problem> {
+    let last_event_id = last_event_id(request, form.last_event_id.as_deref())?;
+    Ok(stream(topics, form.shape, last_event_id, None))
 }
 
 /// Where the server has no sharded channels: it is asked for one without a name, and says so itself.
@@ -123,18 +131,13 @@ pub(crate) fn last_event_id(
     Ok(last.filter(|last| !last.is_empty()))
 }
 
-/// An event stream; of a HEAD, its head alone.
+/// An event stream.
 pub(crate) fn stream(
-    request: &Request,
     topics: &[Topic],
     shape: Shape,
     last_event_id: Option<String>,
     span: Option<Span>,
 ) -> Plan {
-    let head = head();
-    if request.method == Method::Head {
-        return Plan::Answer(head);
-    }
     // Copies: the names live as long as the stream, and shall not keep all that was received with them.
     let copy = |name: &Bytes| Bytes::copy_from_slice(name);
     let topics = topics.iter().map(|topic| match topic {
@@ -148,7 +151,7 @@ pub(crate) fn stream(
         shape,
         last_event_id,
         span,
-        head,
+        head: head(),
     })
 }
 

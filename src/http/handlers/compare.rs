@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::values::entity_tag;
 use crate::command::Command;
-use crate::http::negotiate::Conditions;
+use crate::http::conditions::Conditions;
 use crate::http::plan::{Ask, Plan, Step, reply, unexpected};
 use crate::http::problem::Problem;
 use crate::http::response::Response;

@@ -20,6 +20,22 @@ pub(crate) type Given = (Bytes, Option<Bytes>);
 /// 400 for anything else, with the name of the field whose value it is, and for a name that is given twice; 413
 /// for too many fields.
 pub(crate) fn parse(body: &[u8], wanted: &'static str) -> Result<Vec<Given>, Problem> {
+    let members = members(body, wanted)?;
+    let given = members.into_iter().map(|(name, value)| {
+        let value = scalar(&name, value.get())?;
+        Ok((name.into(), value))
+    });
+    given.collect()
+}
+
+/// The members of a JSON object, in the order in which it names them, each with its value as it is written.
+///
+/// # Errors
+/// As [`parse`], but for what the values are.
+pub(crate) fn members<'a>(
+    body: &'a [u8],
+    wanted: &'static str,
+) -> Result<Vec<(String, &'a RawValue)>, Problem> {
     let Members(members) = serde_json::from_slice(body).map_err(|_| Problem::new(400, wanted))?;
     if members.len() > MAX_FIELDS {
         let detail = format!("a request may name {MAX_FIELDS} fields at most");
@@ -31,11 +47,7 @@ pub(crate) fn parse(body: &[u8], wanted: &'static str) -> Result<Vec<Given>, Pro
         let detail = format!("the field {:?} is given more than once", twice[0]);
         return Err(Problem::new(400, detail));
     }
-    let given = members.into_iter().map(|(name, value)| {
-        let value = scalar(&name, value.get())?;
-        Ok((name.into(), value))
-    });
-    given.collect()
+    Ok(members)
 }
 
 /// The members of a JSON object, in the order in which they stand; one too many at most, however many there

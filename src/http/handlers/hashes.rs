@@ -7,7 +7,8 @@ use tiny_http::Method;
 use super::fields;
 use super::values::{entity_tag, raw};
 use crate::command::Command;
-use crate::http::negotiate::{Conditions, accepts, refuse_conditions, wants_json};
+use crate::http::conditions::{Conditions, refuse_conditions};
+use crate::http::negotiate::{accepts, wants_json};
 use crate::http::plan::{Ask, Plan, reply, unexpected};
 use crate::http::problem::Problem;
 use crate::http::query::Query;
@@ -37,7 +38,7 @@ fn get(request: &Request, key: Bytes) -> Result<Plan, Problem> {
     if !accepts(&request.headers, "application/json") {
         return Err(Problem::new(406, "this comes as application/json"));
     }
-    let conditions = Conditions::parse(&request.headers)?;
+    let conditions = Conditions::for_reading(&request.headers)?;
     let command = Command::new("HGETALL").arg(key);
     Ok(Plan::ask(command, move |reply| {
         let pairs = match &reply {
@@ -125,7 +126,7 @@ pub(crate) fn field(request: &Request, key: Bytes, field: Bytes) -> Result<Plan,
 
 fn get_field(request: &Request, key: Bytes, field: Bytes) -> Result<Plan, Problem> {
     let as_json = wants_json(&request.headers)?;
-    let conditions = Conditions::parse(&request.headers)?;
+    let conditions = Conditions::for_reading(&request.headers)?;
     let command = Command::new("HGET").arg(key.clone()).arg(field.clone());
     Ok(Plan::ask(command, move |reply| {
         let value = match reply {

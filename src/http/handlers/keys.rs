@@ -3,13 +3,15 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 use tiny_http::Method;
 
-use super::compare;
 use super::values::{entity_tag, raw};
+use super::{compare, fields};
 use crate::command::{Command, Expiry};
-use crate::http::negotiate::{Conditions, wants_json};
+use crate::http::conditions::{Conditions, refuse_conditions};
+use crate::http::negotiate::wants_json;
 use crate::http::plan::{Ask, Plan, reply, unexpected};
 use crate::http::problem::Problem;
 use crate::http::query::{Query, bad};
@@ -36,7 +38,7 @@ pub(crate) fn key(request: &Request, key: Bytes) -> Result<Plan, Problem> {
 fn get(request: &Request, key: Bytes) -> Result<Plan, Problem> {
     Query::parse(&request.query)?.finish()?;
     let as_json = wants_json(&request.headers)?;
-    let conditions = Conditions::parse(&request.headers)?;
+    let conditions = Conditions::for_reading(&request.headers)?;
     Ok(Plan::ask(Command::get(key.clone()), move |reply| {
         let value = match reply {
             Reply::Bulk(value) => value,
@@ -66,7 +68,7 @@ fn put(request: &Request, key: Bytes) -> Result<Plan, Problem> {
     let mut only_old = query.flag("xx")?;
     let want_old = query.flag("get")?;
     query.finish()?;
-    let conditions = Conditions::parse(&request.headers)?;
+    let conditions = Conditions::for_writing(&request.headers)?;
     only_old |= conditions.want_something();
     only_new |= conditions.want_nothing();
     let mut command = Command::with_capacity("SET", 6)
@@ -137,7 +139,7 @@ fn one_expiry() -> Problem {
 
 fn delete(request: &Request, key: Bytes) -> Result<Plan, Problem> {
     Query::parse(&request.query)?.finish()?;
-    let conditions = Conditions::parse(&request.headers)?;
+    let conditions = Conditions::for_writing(&request.headers)?;
     if request.headers.get("If-None-Match").is_some() {
         return Err(Problem::new(501, "a DELETE knows no If-None-Match"));
     }
@@ -160,24 +162,22 @@ fn delete(request: &Request, key: Bytes) -> Result<Plan, Problem> {
 pub(crate) fn increment(request: &Request, key: Bytes) -> Result<Plan, Problem> {
     Query::parse(&request.query)?.finish()?;
     const WANTED: &str = r#"the body must be empty or a JSON object such as {"by":1}"#;
-    let by = match json_object(&request.body, WANTED)? {
-        None => json!(1),
-        Some(mut object) => {
-            let by = object.remove("by").unwrap_or(json!(1));
-            if !object.is_empty() || !by.is_number() {
-                return Err(Problem::new(400, WANTED));
-            }
-            by
-        }
+    refuse_conditions(&request.headers)?;
+    let by = match &json_members(&request.body, WANTED)?[..] {
+        [] => "1",
+        [(name, by)] if name == "by" && is_number(by) => by.get(),
+        _ => return Err(Problem::new(400, WANTED)),
     };
-    let command = if by.is_i64() { "INCRBY" } else { "INCRBYFLOAT" };
-    if by.is_u64() && !by.is_i64() {
-        return Err(Problem::new(
-            400,
-            "\"by\" must fit into 64 bits with a sign",
-        ));
-    }
-    let command = Command::new(command).arg(key).arg(by.to_string());
+    // As it is written: a fraction or an exponent makes it a number that need not be whole.
+    let command = if by.contains(['.', 'e', 'E']) {
+        Command::new("INCRBYFLOAT").arg(key).arg(by.to_owned())
+    } else {
+        let Ok(by) = by.parse::<i64>() else {
+            let detail = "\"by\" must fit into 64 bits with a sign";
+            return Err(Problem::new(400, detail));
+        };
+        Command::new("INCRBY").arg(key).arg(by.to_string())
+    };
     Ok(Plan::ask(command, |reply| match reply {
         Reply::Int(value) => Ok(Response::json(&json!({"value": value}))),
         // INCRBYFLOAT replies the digits, which may be more than a double holds.
@@ -195,6 +195,9 @@ pub(crate) fn increment(request: &Request, key: Bytes) -> Result<Plan, Problem> 
 /// `/v1/keys/{key}/ttl`.
 pub(crate) fn ttl(request: &Request, key: Bytes) -> Result<Plan, Problem> {
     Query::parse(&request.query)?.finish()?;
+    if matches!(request.method, Method::Put | Method::Delete) {
+        refuse_conditions(&request.headers)?;
+    }
     Ok(match request.method {
         Method::Put => {
             let milliseconds = new_ttl(&request.body)?;
@@ -208,15 +211,14 @@ pub(crate) fn ttl(request: &Request, key: Bytes) -> Result<Plan, Problem> {
         Method::Delete => Plan::Ask(Ask {
             // PERSIST alone does not tell a key without an expiry from no key.
             commands: vec![
-                Command::new("EXISTS").arg(key.clone()),
-                Command::new("PERSIST").arg(key),
+                Command::new("PERSIST").arg(key.clone()),
+                Command::new("EXISTS").arg(key),
             ],
             respond: Box::new(|outcomes| {
                 let mut outcomes = outcomes.into_iter();
-                let exists = reply(outcomes.next())?;
-                reply(outcomes.next())?;
-                match exists {
-                    Reply::Int(0) => Err(no_such_key()),
+                let persisted = reply(outcomes.next())?;
+                match (persisted, reply(outcomes.next())?) {
+                    (Reply::Int(0), Reply::Int(0)) => Err(no_such_key()),
                     _ => Ok(Response::new(204)),
                 }
             }),
@@ -233,10 +235,8 @@ pub(crate) fn ttl(request: &Request, key: Bytes) -> Result<Plan, Problem> {
 fn new_ttl(body: &[u8]) -> Result<u64, Problem> {
     const WANTED: &str =
         r#"the body must be a JSON object such as {"seconds":60} or {"milliseconds":1500}"#;
-    let object = json_object(body, WANTED)?.unwrap_or_default();
-    let mut entries = object.iter();
-    let milliseconds = match (entries.next(), entries.next()) {
-        (Some((unit, number)), None) => match (unit.as_str(), number.as_u64()) {
+    let milliseconds = match &json_members(body, WANTED)?[..] {
+        [(unit, number)] => match (unit.as_str(), number.get().parse::<u64>().ok()) {
             ("seconds", Some(seconds)) => seconds.checked_mul(1000),
             ("milliseconds", milliseconds) => milliseconds,
             _ => None,
@@ -299,18 +299,24 @@ fn listed(key: &Reply) -> Option<Value> {
     }
 }
 
-fn json_object(body: &[u8], wanted: &'static str) -> Result<Option<Map<String, Value>>, Problem> {
+/// The members of a JSON body, of which an empty one has none.
+fn json_members<'a>(
+    body: &'a [u8],
+    wanted: &'static str,
+) -> Result<Vec<(String, &'a RawValue)>, Problem> {
     if body.is_empty() {
-        return Ok(None);
+        return Ok(Vec::new());
     }
     if body.len() > MAX_JSON {
         let detail = format!("the JSON body is longer than {MAX_JSON} bytes");
         return Err(Problem::new(413, detail));
     }
-    match serde_json::from_slice(body) {
-        Ok(Value::Object(object)) => Ok(Some(object)),
-        _ => Err(Problem::new(400, wanted)),
-    }
+    fields::members(body, wanted)
+}
+
+fn is_number(json: &RawValue) -> bool {
+    json.get()
+        .starts_with(|c: char| c.is_ascii_digit() || c == '-')
 }
 
 fn no_such_key() -> Problem {

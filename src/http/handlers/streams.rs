@@ -7,7 +7,8 @@ use tiny_http::Method;
 
 use super::{channels, fields};
 use crate::command::Command;
-use crate::http::negotiate::{accepts, refuse_conditions};
+use crate::http::conditions::refuse_conditions;
+use crate::http::negotiate::accepts;
 use crate::http::plan::{Plan, unexpected};
 use crate::http::problem::Problem;
 use crate::http::query::{Query, bad};
@@ -111,7 +112,7 @@ pub(crate) fn events(request: &Request, key: Bytes) -> Result<Plan, Problem> {
     };
     let topics = [Topic::Stream(key)];
     let span = Span { begin, until_gone };
-    Ok(channels::stream(request, &topics, shape, last, Some(span)))
+    Ok(channels::stream(&topics, shape, last, Some(span)))
 }
 
 fn list(request: &Request, key: Bytes) -> Result<Plan, Problem> {

@@ -22,7 +22,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::learned::Learned;
-use super::node::Node;
+use super::node::{Limits, Node};
 use super::server::RedisServer;
 use super::{NodeNumber, Outcome};
 use crate::command::Command;
@@ -62,7 +62,7 @@ impl Cluster {
     pub(super) fn start(
         server: Arc<RedisServer>,
         seeds: Vec<Address>,
-        connect_timeout: Duration,
+        limits: Limits,
         learned: &Arc<Learned>,
     ) -> Self {
         let (tell_view, view) = watch::channel(Arc::default());
@@ -72,7 +72,7 @@ impl Cluster {
         let scout = Scout {
             server,
             seeds,
-            connect_timeout,
+            limits,
             learned: Arc::clone(learned),
             view: tell_view,
             wishes: heard,

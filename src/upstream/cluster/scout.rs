@@ -16,7 +16,7 @@ use crate::config::Address;
 use crate::reply::Reply;
 use crate::upstream::connector::Connector;
 use crate::upstream::learned::Learned;
-use crate::upstream::node::Node;
+use crate::upstream::node::{Limits, Node};
 use crate::upstream::packed::pipeline;
 use crate::upstream::server::RedisServer;
 
@@ -34,7 +34,7 @@ pub(super) struct Scout {
     pub(super) server: Arc<RedisServer>,
     /// Where the Cluster was said to be.
     pub(super) seeds: Vec<Address>,
-    pub(super) connect_timeout: Duration,
+    pub(super) limits: Limits,
     pub(super) learned: Arc<Learned>,
     pub(super) view: watch::Sender<Arc<View>>,
     /// Wishes to look at once. It is closed when nobody needs the view any more.
@@ -87,7 +87,7 @@ impl Scout {
         self.first = self.first.wrapping_add(1);
         let mut doubtful = None;
         for address in all {
-            match timeout(self.connect_timeout, self.ask(&address)).await {
+            match timeout(self.limits.connect_timeout, self.ask(&address)).await {
                 Ok(Ok((topology, true))) => return Some(topology),
                 Ok(Ok((topology, false))) => doubtful = doubtful.or(Some(topology)),
                 Ok(Err(error)) => {
@@ -135,7 +135,7 @@ impl Scout {
             let address = &master.address;
             if !self.nodes.contains_key(address) {
                 let connector = self.connector(address);
-                let node = Node::start(connector, self.connect_timeout, &self.learned);
+                let node = Node::start(connector, self.limits, &self.learned);
                 let node = Arc::new(node);
                 self.nodes.insert(address.clone(), Arc::clone(&node));
                 new.push(node);
@@ -144,7 +144,7 @@ impl Scout {
         // One that is away shall not keep the others waiting, but at the start there are no others.
         let is_first = self.view.borrow().masters().is_empty();
         let limit = if is_first {
-            self.connect_timeout
+            self.limits.connect_timeout
         } else {
             SETTLING
         };

@@ -24,9 +24,12 @@ use bytes::{Buf, BytesMut};
 use futures_util::future::Either;
 use tokio::sync::{Notify, oneshot};
 
+use super::Outcome;
+use super::packed::Packed;
 use super::pieces::Pieces;
 use super::resp::{Malformed, Reader};
 use super::stream::Stream;
+use crate::error::Error;
 use crate::reply::Reply;
 pub(crate) use pump::Pump;
 use socket::Socket;
@@ -37,6 +40,9 @@ const READ_SIZE: usize = 64 * 1024;
 /// More than this the driver writes: others wait for the thread that sends. (Measured with 64 clients beside one who
 /// sends 10 MiB again and again: 0.8 of the p99.)
 const WRITE_AT_ONCE: usize = 128 * 1024;
+
+/// Replies that are not larger are kept however many there are: it may be others' that are large.
+const TINY: usize = 1024;
 
 /// How many pieces are written at once.
 const SLICES: usize = 8;
@@ -84,22 +90,27 @@ struct State {
 
 #[derive(Debug)]
 struct Waiting {
-    count: usize,
-    replies: Vec<Reply>,
+    /// How many replies there are to come, still.
+    missing: usize,
+    /// Those that have come.
+    replies: Vec<Outcome>,
+    /// What they may take of memory, still.
+    room: usize,
     by: Instant,
     /// `None` once its time was up: the replies may come all the same, and have to be passed over.
     whole: Option<Whole>,
 }
 
 /// Tells whoever waits.
-type Whole = oneshot::Sender<Result<Vec<Reply>, Late>>;
+type Whole = oneshot::Sender<Result<Vec<Outcome>, Late>>;
 
 /// The replies did not come in time.
 #[derive(Debug)]
 pub(super) struct Late;
 
-/// The replies to come. An error of the channel means that the connection ended first.
-pub(super) type Replies = oneshot::Receiver<Result<Vec<Reply>, Late>>;
+/// The replies to come; of one that there was no room for, that it is too large. An error of the channel means that the
+/// connection ended first.
+pub(super) type Replies = oneshot::Receiver<Result<Vec<Outcome>, Late>>;
 
 impl Pipe {
     /// A pipe over a stream on which nothing is under way, and what drives it.
@@ -123,31 +134,32 @@ impl Pipe {
         (Self { end: Arc::new(end) }, driver)
     }
 
-    /// Sends commands, packed, that will have so many replies, and have them by a point in time. They are on their
-    /// way when this returns; `None` if the connection has ended before. Who waits for the replies can read them by the
-    /// pump.
-    pub(super) fn send(
-        &self,
-        packed: Pieces,
-        count: usize,
-        by: Instant,
-    ) -> Option<(Replies, Pump)> {
+    /// Sends commands, and has their replies by a point in time, as far as there is room for them. They are on their way
+    /// when this returns; `None` if the connection has ended before. Who waits for the replies can read them by the pump.
+    pub(super) fn send(&self, packed: Packed, by: Instant, room: usize) -> Option<(Replies, Pump)> {
+        let Packed { pieces, count } = packed;
         let (whole, replies) = oneshot::channel();
+        if count == 0 {
+            // It is waited for.
+            let _ = whole.send(Ok(Vec::new()));
+            return Some((replies, Pump::idle()));
+        }
         let shared = &self.end.shared;
         let mut state = shared.lock();
         if state.over {
             return None;
         }
         state.waiting.push_back(Waiting {
-            count,
+            missing: count,
             replies: Vec::with_capacity(count),
+            room,
             by,
             whole: Some(whole),
         });
         if state.looks_at.is_none_or(|at| by < at) {
             shared.to_hurry.notify_one();
         }
-        state.out.append(packed);
+        state.out.append(pieces);
         match &self.end.direct {
             // Whoever is at it goes on with this.
             _ if state.writing => {}
@@ -298,15 +310,39 @@ impl Shared {
         let Some(first) = state.waiting.front_mut() else {
             return Err(malformed(Malformed));
         };
-        first.replies.push(reply);
-        if first.replies.len() == first.count
-            && let Some(Waiting { replies, whole, .. }) = state.waiting.pop_front()
-        {
-            drop(state);
+        let unwanted = first.take(reply);
+        let last = if first.missing == 0 {
+            state.waiting.pop_front()
+        } else {
+            None
+        };
+        // What is large takes a while to be dropped.
+        drop(state);
+        drop(unwanted);
+        if let Some(Waiting { replies, whole, .. }) = last {
             // Whoever asked may have given up.
             let _ = whole.map(|whole| whole.send(Ok(replies)));
         }
         Ok(())
+    }
+}
+
+impl Waiting {
+    /// Takes the next reply, or gives back what is not kept of it.
+    fn take(&mut self, reply: Reply) -> Option<Reply> {
+        self.missing -= 1;
+        if self.whole.as_ref().is_none_or(oneshot::Sender::is_closed) {
+            self.replies.clear();
+            return Some(reply);
+        }
+        let size = reply.size();
+        if size > self.room && size > TINY {
+            self.replies.push(Err(Error::TooLarge));
+            return Some(reply);
+        }
+        self.room = self.room.saturating_sub(size);
+        self.replies.push(Ok(reply));
+        None
     }
 }
 

@@ -22,6 +22,9 @@ use super::super::resp::{Malformed, Reader};
 use super::poller::{AtPoller, Polled, hung_up};
 use super::{EndedOnDrop, READ_SIZE, Shared, keep_time, log, malformed};
 
+/// How often the driver reads before others on the runtime have their turn: replies of very many elements take a while.
+const READS_AT_ONCE: usize = 4;
+
 /// What a thread reads at once.
 const SCRATCH: usize = 16 * 1024;
 
@@ -184,7 +187,7 @@ impl Socket {
         }
         let polled = watch.at_poller.begin()?;
         self.driver_reads.store(true, Ordering::Release);
-        loop {
+        for _ in 0..READS_AT_ONCE {
             ready!(polled.poll_read_ready(context))?;
             let Some(mut input) = self.take_input() else {
                 // A thread is about to say that it reads, or has just said that it does no more.
@@ -203,6 +206,9 @@ impl Socket {
                 return Poll::Ready(Ok(()));
             }
         }
+        // Others on the runtime have their turn.
+        context.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 

@@ -16,6 +16,9 @@ use super::*;
 use crate::command::Command;
 use crate::upstream::packed::Packed;
 
+mod end;
+mod kept;
+
 /// Longer than anything here takes.
 const LONG: Duration = Duration::from_secs(20);
 
@@ -89,16 +92,19 @@ fn soon<T>(runtime: &Runtime, future: impl Future<Output = T>) -> T {
     within.expect("in time")
 }
 
-fn send(pipe: &Pipe, text: &str) -> (Replies, Pump) {
-    let packed = Packed::one(&Command::new("ECHO").arg(text.to_owned()));
-    let by = Instant::now() + LONG;
-    pipe.send(packed.pieces, packed.count, by)
-        .expect("a connection")
+fn echoes(text: &str) -> Command {
+    Command::new("ECHO").arg(text.to_owned())
 }
 
-fn text(replies: Result<Vec<Reply>, Late>) -> String {
+fn send(pipe: &Pipe, text: &str) -> (Replies, Pump) {
+    let by = Instant::now() + LONG;
+    let sent = pipe.send(Packed::one(&echoes(text)), by, usize::MAX);
+    sent.expect("a connection")
+}
+
+fn text(replies: Result<Vec<Outcome>, Late>) -> String {
     match &replies.expect("in time")[..] {
-        [Reply::Bulk(text)] => String::from_utf8_lossy(text).into_owned(),
+        [Ok(Reply::Bulk(text))] => String::from_utf8_lossy(text).into_owned(),
         other => panic!("{other:?}"),
     }
 }
@@ -228,8 +234,12 @@ fn the_end_is_noticed_while_nobody_waits() {
         });
         soon(&runtime, driver).expect("without a panic");
         assert!(
-            pipe.send(Pieces::default(), 1, Instant::now() + LONG)
-                .is_none()
+            pipe.send(
+                Packed::one(&echoes("no more")),
+                Instant::now() + LONG,
+                usize::MAX
+            )
+            .is_none()
         );
     }
 }
@@ -317,80 +327,4 @@ fn a_pipe_that_nobody_needs_ends() {
         });
         ended.expect("before the server").expect("without a panic");
     }
-}
-
-/// Drops its pipe when it is woken.
-struct LastPipe(Mutex<Option<Pipe>>);
-
-impl Wake for LastPipe {
-    fn wake(self: Arc<Self>) {
-        drop(self.0.lock().expect("nobody panicked").take());
-    }
-}
-
-#[test]
-fn who_is_told_of_the_end_may_drop_the_last_pipe() {
-    for is_late in [false, true] {
-        for Ends {
-            runtime,
-            pipe,
-            driver,
-            server,
-        } in each_kind()
-        {
-            let packed = Packed::one(&Command::new("PING"));
-            let time = if is_late {
-                Duration::from_millis(20)
-            } else {
-                LONG
-            };
-            let sent = pipe.send(packed.pieces, packed.count, Instant::now() + time);
-            let (mut replies, pump) = sent.expect("a connection");
-            drop(pump);
-            let last = Waker::from(Arc::new(LastPipe(Mutex::new(Some(pipe)))));
-            let polled = pin!(&mut replies).poll(&mut Context::from_waker(&last));
-            assert!(polled.is_pending());
-            if !is_late {
-                drop(server);
-                soon(&runtime, driver).expect("without a panic");
-            }
-            let told = soon(&runtime, replies);
-            assert_eq!(matches!(told, Ok(Err(Late))), is_late);
-        }
-    }
-}
-
-#[test]
-fn who_waits_is_told_when_the_runtime_ends() {
-    for Ends {
-        runtime,
-        pipe,
-        server: _server,
-        ..
-    } in each_kind()
-    {
-        let (replies, pump) = send(&pipe, "never");
-        drop(pump);
-        drop(runtime);
-        assert!(replies.blocking_recv().is_err());
-        let packed = Packed::one(&Command::new("PING"));
-        let sent = pipe.send(packed.pieces, packed.count, Instant::now() + LONG);
-        assert!(sent.is_none());
-    }
-}
-
-#[test]
-fn a_driver_that_never_runs_leaves_nobody_waiting() {
-    let (client, _server) = UnixStream::pair().expect("sockets");
-    client.set_nonblocking(true).expect("a socket");
-    let runtime = Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.expect("a runtime");
-    let within = runtime.enter();
-    let stream = tokio::net::UnixStream::from_std(client).expect("a socket");
-    let (pipe, driver) = Pipe::new(Box::new(stream));
-    drop(within);
-    let (replies, pump) = send(&pipe, "never");
-    drop(pump);
-    drop(driver);
-    assert!(replies.blocking_recv().is_err());
 }

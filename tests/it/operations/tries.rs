@@ -118,7 +118,7 @@ pub(super) const TRIES: &[Try] = &[
     of("streamEntries", "/v1/streams/a/events?from=0", 501),
     of("streamEntries", "/v1/streams/a/events?from=x", 400),
     of("streamEntries", "/v1/streams/a/events", 406).with(JSON),
-    of("headEntryStream", "/v1/streams/a/events", 200),
+    of("headEntryStream", "/v1/streams/a/events", 501),
     of("publish", "/v1/channels/a/messages", 200).body("message"),
     of("publish", "/v1/channels/%FF/messages", 400).body("message"),
     of("publish", "/v1/channels/a/messages", 415)
@@ -151,7 +151,7 @@ pub(super) const TRIES: &[Try] = &[
     of("subscribeHead", "/subscribe/a", 200),
     of("subscribePost", "/subscribe/a", 200),
     of("psubscribe", "/psubscribe/a", 501),
-    of("psubscribeHead", "/psubscribe/a", 200),
+    of("psubscribeHead", "/psubscribe/a", 501),
     of("psubscribePost", "/psubscribe/a", 501),
     of("monitor", "/monitor", 501),
     of("monitorHead", "/monitor", 501),
@@ -175,6 +175,9 @@ pub(super) const TRIES: &[Try] = &[
 /// What takes a Redis server.
 pub(super) const TRIES_OVER_REDIS: &[Try] = &[
     of("monitor", "/monitor", 200),
+    of("monitorHead", "/monitor", 200),
+    of("psubscribeHead", "/psubscribe/a", 200),
+    of("headEntryStream", "/v1/streams/a/events", 200),
     of("listKeys", "/v1/keys?match=t*&count=100", 200),
     of("getKey", "/v1/keys/hash", 409),
     of("putKey", "/v1/keys/text?get", 200).body("new"),

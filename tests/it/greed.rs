@@ -1,0 +1,171 @@
+//! Clients that want much: the others go on, and what they are given takes no more memory than there is for it.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::env::{Client, Program, TestRedis};
+
+fn start(redis: &TestRedis, args: &[&str]) -> Program {
+    let url = redis.url();
+    Program::start(&[&["--upstream", &url, "--log", "warn"], args].concat())
+}
+
+/// How many small values somebody is given for each request of a client that always has the next one ready.
+fn small_for_each(program: &Program, request: impl Fn(&mut Client) + Send + 'static) -> usize {
+    let mut greedy = program.connect();
+    request(&mut greedy);
+    let rounds = 5;
+    let asking = thread::spawn(move || (0..rounds).for_each(|_| request(&mut greedy)));
+    let mut quick = program.connect();
+    let mut served = 0;
+    while !asking.is_finished() {
+        assert_eq!(quick.request("GET", "/v1/keys/small", &[], b"").body, b"1");
+        served += 1;
+    }
+    asking.join().unwrap();
+    served / rounds
+}
+
+#[test]
+fn nobody_waits_for_an_answer_that_takes_long_to_make() {
+    let redis = TestRedis::start();
+    redis.cli(&["SET", "small", "1"]);
+    let fill = "for i=1,100000 do redis.call('HSET',KEYS[1],i,i) end";
+    redis.cli(&["EVAL", fill, "1", "large"]);
+    let program = start(&redis, &[]);
+    let served = small_for_each(&program, |client| {
+        let answer = client.request("HEAD", "/v1/hashes/large", &[], b"");
+        assert_eq!(answer.status, 200);
+    });
+    assert!(served > 20, "{served} were served for each large one");
+}
+
+#[test]
+fn nobody_waits_for_a_body_that_takes_long_to_read() {
+    let redis = TestRedis::start();
+    redis.cli(&["SET", "small", "1"]);
+    let program = start(&redis, &[]);
+    let body = format!("[{}[]]", r#"["GET"],"#.repeat(90_000)).into_bytes();
+    let served = small_for_each(&program, move |client| {
+        let answer = client.request("POST", "/multi-exec", &[], &body);
+        assert_eq!(answer.status, 400, "{answer:?}");
+    });
+    assert!(served > 20, "{served} were served for each long one");
+}
+
+#[test]
+fn who_sends_as_many_commands_as_there_may_be_turns_away_nobody_who_sends_few() {
+    let redis = TestRedis::start();
+    redis.cli(&["SET", "small", "1"]);
+    let program = start(&redis, &["--max-commands", "2000"]);
+    let body = format!("[{}]", vec![r#"["GET","small"]"#; 2000].join(",")).into_bytes();
+    let served = small_for_each(&program, move |client| {
+        let answer = client.request("POST", "/pipeline", &[], &body);
+        assert_eq!(answer.status, 200, "{answer:?}");
+    });
+    assert!(served > 0);
+}
+
+/// How much the program's memory grows, in KiB at most, until this has been done.
+fn growth(program: &Program, done: impl FnOnce() + Send) -> usize {
+    let before = program.memory();
+    thread::scope(|scope| {
+        let doing = scope.spawn(done);
+        let mut most = 0;
+        while !doing.is_finished() {
+            most = most.max(program.memory());
+            thread::sleep(Duration::from_millis(5));
+        }
+        doing.join().unwrap();
+        most.max(program.memory()).saturating_sub(before)
+    })
+}
+
+#[test]
+fn of_the_replies_to_one_request_no_more_is_kept_than_there_is_memory_for() {
+    let redis = TestRedis::start();
+    redis.cli(&["SETRANGE", "large", "1048575", "x"]);
+    let program = start(&redis, &["--max-buffered", "8MiB"]);
+    let gets = vec![r#"["GET","large"]"#; 200].join(",");
+    let pipeline = format!(r#"[["SET","before","1"],{gets},["SET","behind","2"]]"#);
+    let grown = growth(&program, || {
+        let mut client = program.connect();
+        let answer = client.request("POST", "/pipeline", &[], pipeline.as_bytes());
+        // All of them together are too large for an answer, too.
+        assert_eq!(answer.status, 502, "{}", answer.body.len());
+        assert!(answer.text().contains("the command has run"));
+    });
+    assert!(grown < 64 * 1024, "{grown} KiB for 8 MiB");
+    assert_eq!(redis.cli(&["MGET", "before", "behind"]), "1\n2");
+}
+
+#[test]
+fn many_small_answers_that_nobody_takes_are_no_more_than_there_is_memory_for() {
+    let redis = TestRedis::start();
+    redis.cli(&["SETRANGE", "value", "59999", "x"]);
+    let program = start(&redis, &["--max-buffered", "8MiB"]);
+    let request = |method: &str, path: &str| {
+        format!("{method} /v1/keys/{path} HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    };
+    let mut clients: Vec<_> = (0..20).map(|_| program.connect()).collect();
+    let grown = growth(&program, || {
+        for client in &mut clients {
+            // Its answers seem to be small.
+            client.send(request("HEAD", "none").repeat(100).as_bytes());
+            for _ in 0..100 {
+                assert_eq!(client.receive_head().status, 404);
+            }
+            client.send(request("GET", "value").repeat(128).as_bytes());
+        }
+        // Each of them has been taken up.
+        for client in &mut clients {
+            assert_eq!(client.receive_head().status, 200);
+        }
+    });
+    assert!(grown < 64 * 1024, "{grown} KiB for 8 MiB");
+    let mut other = program.connect();
+    let began = Instant::now();
+    assert_eq!(
+        other.request("PUT", "/v1/keys/small", &[], b"1").status,
+        204
+    );
+    assert!(began.elapsed() < Duration::from_secs(2));
+}
+
+#[test]
+fn what_is_answered_before_a_stream_arrives_whole() {
+    let redis = TestRedis::start();
+    redis.cli(&["SETRANGE", "once", "2999999", "x"]);
+    let program = start(&redis, &[]);
+    let mut client = program.connect();
+    client.send_request("POST", "/", &[], br#"["GETDEL","once"]"#);
+    client.send_request("GET", "/v1/channels/c/events", &[], b"");
+    let answer = client.receive();
+    assert_eq!(
+        answer.json()["result"].as_str().map(str::len),
+        Some(3_000_000)
+    );
+    assert_eq!(client.receive_head().status, 200);
+    redis.cli(&["PUBLISH", "c", "hello"]);
+    let event = std::iter::from_fn(|| client.receive_chunk())
+        .find(|chunk| String::from_utf8_lossy(chunk).contains("data: hello"));
+    assert!(event.is_some());
+}
+
+#[test]
+fn a_pipeline_of_what_cannot_be_sent_is_refused_as_a_whole() {
+    let redis = TestRedis::start();
+    let program = start(&redis, &[]);
+    let mut client = program.connect();
+    let mut post = |count: usize| {
+        let body = format!(r#"[["SET","k","v"]{}]"#, ",0".repeat(count));
+        client.request("POST", "/pipeline", &[], body.as_bytes())
+    };
+    let refused = post(1001);
+    assert_eq!(refused.status, 400);
+    assert!(refused.text().contains("command 1001 is not an array"));
+    assert_eq!(redis.cli(&["EXISTS", "k"]), "0");
+    let answers = post(1000).json();
+    assert_eq!(answers[0]["result"], "OK");
+    assert_eq!(answers[1000]["error"], "ERR command 1000 is not an array");
+}
