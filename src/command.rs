@@ -20,6 +20,8 @@ pub struct Command {
     name: Cow<'static, str>,
     /// The name as it was given, then the arguments.
     parts: Vec<Bytes>,
+    /// Whether it is a script of the gateway's own, which changes no key but the one that it is given.
+    is_own_script: bool,
 }
 
 impl Command {
@@ -37,6 +39,7 @@ impl Command {
         Self {
             name: Cow::Borrowed(name),
             parts,
+            is_own_script: false,
         }
     }
 
@@ -53,6 +56,7 @@ impl Command {
         Self {
             name: self.name.clone(),
             parts: self.parts.iter().map(own).collect(),
+            is_own_script: self.is_own_script,
         }
     }
 
@@ -71,6 +75,7 @@ impl Command {
         Some(Self {
             name: Cow::Owned(name),
             parts,
+            is_own_script: false,
         })
     }
 
@@ -120,6 +125,20 @@ impl Command {
     #[must_use]
     pub fn parts(&self) -> &[Bytes] {
         &self.parts
+    }
+
+    /// A script of the gateway's own, which changes no key but this one.
+    pub(crate) fn own_script(text: &'static str, key: Bytes) -> Self {
+        let command = Self::with_capacity("EVAL", 6).arg(text).number(1).arg(key);
+        Self {
+            is_own_script: true,
+            ..command
+        }
+    }
+
+    /// The only key that it may change, if it is a script of the gateway's own.
+    pub(crate) fn key_of_own_script(&self) -> Option<&Bytes> {
+        self.parts.get(3).filter(|_| self.is_own_script)
     }
 
     /// [GET](https://redis.io/docs/latest/commands/get/).

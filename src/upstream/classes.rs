@@ -204,6 +204,9 @@ impl Classes {
     /// What commands may change.
     pub(super) fn written(&self, commands: &[Command]) -> Written {
         let each = commands.iter().map(|command| {
+            if let Some(key) = command.key_of_own_script() {
+                return Written::Keys(vec![key.clone()]);
+            }
             let writing = match self.flags(command) {
                 Some(flags) => flags.writing,
                 None => Writing::unknown(command.name()),

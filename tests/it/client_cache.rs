@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::env::{Delays, Program, Relay, TestGateway, TestGroup, TestRedis, wait_until};
+use crate::env::{Client, Delays, Program, Relay, TestGateway, TestGroup, TestRedis, wait_until};
 
 /// How many GETs the server has run.
 fn gets(redis: &TestRedis) -> u64 {
@@ -65,6 +65,45 @@ fn without_it_nothing_is_kept_or_tracked() {
             .cli(&["INFO", "clients"])
             .contains("tracking_clients:0")
     );
+}
+
+#[test]
+fn a_conditional_write_leaves_other_keys_in_it() {
+    let redis = TestRedis::start();
+    let gateway = TestGateway::with_cache(&redis.url());
+    redis.cli(&["MSET", "other", "o", "k", "value", "gone", "g"]);
+    redis.cli(&["HSET", "hash", "field", "f"]);
+    for key in ["other", "k", "gone"] {
+        gateway.warm_cache(key);
+    }
+    let mut client = gateway.connect();
+    let tag = |client: &mut Client, path: &str| {
+        let answer = client.request("GET", path, &[], b"");
+        answer.header("etag").unwrap().to_owned()
+    };
+    let of_k = tag(&mut client, "/v1/keys/k");
+    let of_gone = tag(&mut client, "/v1/keys/gone");
+    for (method, path, tag, body) in [
+        ("PUT", "/v1/keys/k", &*of_k, "new"),
+        ("DELETE", "/v1/keys/gone", &of_gone, ""),
+    ] {
+        let answer = client.request(method, path, &[("If-Match", tag)], body.as_bytes());
+        assert_eq!(answer.status, 204, "{method} {path}");
+    }
+    assert_eq!(
+        client.request("DELETE", "/v1/hashes/hash", &[], b"").status,
+        204
+    );
+    assert_eq!(client.request("GET", "/v1/keys/k", &[], b"").text(), "new");
+    assert_eq!(client.request("GET", "/v1/keys/gone", &[], b"").status, 404);
+    let hits = gateway.cache_hits();
+    let other = client.request("GET", "/v1/keys/other", &[], b"");
+    assert_eq!((other.text(), gateway.cache_hits()), ("o", hits + 1));
+    let answer = client.request("POST", "/", &[], br#"["EVAL","return 1",0]"#);
+    assert_eq!(answer.status, 200);
+    let hits = gateway.cache_hits();
+    client.request("GET", "/v1/keys/other", &[], b"");
+    assert_eq!(gateway.cache_hits(), hits);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use crate::http::problem::Problem;
 use crate::http::response::Response;
 use crate::reply::Reply;
 
-/// Runs a command on a key if its value is the given one, or if there is none. Else -1, which neither SET nor
+/// Runs a command on a key, and on no other, if its value is the given one, or if there is none. Else -1, which neither SET nor
 /// DEL replies. A value that is no string by now is not the given one either.
 const WRITE: &str = "local found = redis.pcall('GET', KEYS[1])
 if found ~= (ARGV[1] == 'some' and ARGV[2]) then return -1 end
@@ -41,10 +41,7 @@ pub(super) fn then_write(
             Some(value) => ("some", value),
             None => ("none", Bytes::new()),
         };
-        let mut command = Command::with_capacity("EVAL", 5 + write.parts().len())
-            .arg(WRITE)
-            .number(1)
-            .arg(key)
+        let mut command = Command::own_script(WRITE, key)
             .arg(presence)
             .arg(value)
             .arg(write.name().to_owned());

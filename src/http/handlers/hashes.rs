@@ -102,7 +102,7 @@ fn patched(outcomes: Vec<Outcome>) -> Result<Response, Problem> {
 
 fn delete(request: &Request, key: Bytes) -> Result<Plan, Problem> {
     refuse_conditions(&request.headers)?;
-    let command = Command::new("EVAL").arg(DELETE).number(1).arg(key);
+    let command = Command::own_script(DELETE, key);
     Ok(Plan::ask(command, |reply| match reply {
         Reply::Int(1) => Ok(Response::new(204)),
         Reply::Int(0) => Err(Problem::new(404, "there is no such key")),

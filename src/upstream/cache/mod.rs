@@ -19,10 +19,21 @@ use crate::reply::Reply;
 use store::{Fill, Found, Store};
 use tracking::Tracking;
 
-pub use store::CacheStats;
-
 /// Fills that wait for the tracking connection; what comes on top is filled when it is asked for again.
 const QUEUE: usize = 256;
+
+/// What there is to say of the cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CacheStats {
+    /// Values that are kept.
+    pub values: usize,
+    /// The memory that they take.
+    pub bytes: usize,
+    /// Requests answered from it.
+    pub hits: u64,
+    /// Those that it had no answer for.
+    pub misses: u64,
+}
 
 /// The cache of one server's values.
 pub(super) struct Cache {

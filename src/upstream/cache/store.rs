@@ -16,10 +16,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use slab::Slab;
 
 use super::super::node::Connections;
 use super::super::written::Written;
+use super::CacheStats;
 use crate::reply::Reply;
 
 /// How old the question may be by whose answer the server has told everything.
@@ -65,22 +65,10 @@ pub(super) struct Fill {
     number: u64,
 }
 
-/// What there is to say of the cache.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct CacheStats {
-    /// Values that are kept.
-    pub values: usize,
-    /// The memory that they take.
-    pub bytes: usize,
-    /// Requests answered from it.
-    pub hits: u64,
-    /// Those that it had no answer for.
-    pub misses: u64,
-}
-
 #[derive(Default)]
 struct State {
-    entries: Slab<Entry>,
+    /// In no order; without holes, so that looking for one that can go takes no longer than there are.
+    entries: Vec<Entry>,
     /// Where a key's entry is.
     places: HashMap<Bytes, usize>,
     bytes: usize,
@@ -179,7 +167,8 @@ impl Store {
             used: false,
         };
         state.bytes += more;
-        let at = state.entries.insert(entry);
+        let at = state.entries.len();
+        state.entries.push(entry);
         state.places.insert(key, at);
     }
 
@@ -346,7 +335,7 @@ impl State {
     }
 
     /// Returns what it drops: freeing it takes a while, and nobody needs to wait for that.
-    fn drop_all(&mut self) -> (Slab<Entry>, HashMap<Bytes, usize>) {
+    fn drop_all(&mut self) -> (Vec<Entry>, HashMap<Bytes, usize>) {
         self.fills.clear();
         self.bytes = 0;
         self.hand = 0;
@@ -358,10 +347,19 @@ impl State {
     }
 
     fn remove(&mut self, key: &[u8]) {
-        if let Some(place) = self.places.remove(key)
-            && let Some(entry) = self.entries.try_remove(place)
+        let Some(place) = self.places.remove(key) else {
+            return;
+        };
+        let entry = self.entries.swap_remove(place);
+        self.bytes -= entry.key.len() + length(&entry.reply) + OVERHEAD;
+        if let Some(moved) = self.entries.get(place)
+            && let Some(its_place) = self.places.get_mut(&moved.key)
         {
-            self.bytes -= entry.key.len() + length(&entry.reply) + OVERHEAD;
+            *its_place = place;
+        }
+        // Seldom enough to cost next to nothing for each.
+        if self.entries.len() < self.entries.capacity() / 4 {
+            self.entries.shrink_to(self.entries.capacity() / 2);
         }
     }
 
@@ -369,19 +367,17 @@ impl State {
     /// round and spares each that was used since it last came by.
     fn make_room(&mut self, more: usize, limit: usize) -> bool {
         while self.bytes + more > limit {
-            if self.entries.is_empty() {
-                return false;
+            self.hand += 1;
+            if self.hand >= self.entries.len() {
+                self.hand = 0;
             }
-            self.hand = (self.hand + 1) % self.entries.capacity();
-            let key = match self.entries.get_mut(self.hand) {
-                Some(entry) if entry.used => {
-                    entry.used = false;
-                    continue;
-                }
-                Some(entry) => entry.key.clone(),
-                None => continue,
+            let Some(entry) = self.entries.get_mut(self.hand) else {
+                return false;
             };
-            self.remove(&key);
+            if !std::mem::take(&mut entry.used) {
+                let key = entry.key.clone();
+                self.remove(&key);
+            }
         }
         true
     }

@@ -197,6 +197,24 @@ fn the_bound_of_memory_holds_and_what_is_used_stays() {
 }
 
 #[test]
+fn what_stays_is_found_and_what_goes_leaves_no_room_behind() {
+    let (store, now) = open();
+    let key = |n: usize| format!("key {n}");
+    for n in 0..1000 {
+        put(&store, &key(n), &n.to_string(), now);
+    }
+    let stays = |n: usize| n % 100 == 7;
+    for n in (0..1000).filter(|n| !stays(*n)) {
+        store.invalidate(key(n).as_bytes());
+    }
+    for n in 0..1000 {
+        let wanted = stays(n).then(|| value(&n.to_string())).flatten();
+        assert_eq!(known(&store, &key(n), now), wanted, "{n}");
+    }
+    assert!(store.lock().entries.capacity() < 100);
+}
+
+#[test]
 fn what_is_too_large_or_no_string_is_left_alone_until_it_changes() {
     let (store, now) = open();
     let large = value(&"x".repeat((1 << 20) / LARGEST_PART));
