@@ -52,7 +52,7 @@ impl Upstream {
         Delivery::new(cluster, line, commands.to_vec(), deadline)
     }
 
-    /// The same over the connection for commands whose replies may break it.
+    /// The same over the connection for scripts.
     pub fn send_guarded(
         &self,
         commands: &[Command],
