@@ -15,6 +15,9 @@ pub(super) const BLOCKING: &[&str] = &[
     "BZPOPMIN",
 ];
 
+/// Commands that block if they are asked to.
+pub(super) const OPTIONALLY: &[&str] = &["XREAD", "XREADGROUP"];
+
 /// Commands that end what keeps the server busy, and that it takes while it is: over the connection that waits for
 /// a script they would wait too.
 pub(super) const ENDING: &[&str] = &["FUNCTION KILL", "SCRIPT KILL", "SHUTDOWN"];
