@@ -108,6 +108,26 @@ impl Command {
             .unwrap_or_default()
     }
 
+    /// The entry of a list that this is. An entry of two words, in capitals, is a command with its subcommand; one of one
+    /// word, whatever follows it.
+    pub(crate) fn entry_in<'a>(&self, list: &[&'a str]) -> Option<&'a str> {
+        // Of nearly all entries the first letters tell that it is not that one.
+        let is_it = |entry: &&&str| match entry.strip_prefix(self.name()) {
+            Some("") => true,
+            Some(rest) => {
+                let second = rest.strip_prefix(' ');
+                second.is_some_and(|second| self.subcommand() == second)
+            }
+            None => false,
+        };
+        list.iter().find(is_it).copied()
+    }
+
+    /// Whether it is in such a list.
+    pub(crate) fn is_in(&self, list: &[&str]) -> bool {
+        self.entry_in(list).is_some()
+    }
+
     /// Replaces an argument, counted from 0.
     pub fn set_arg(&mut self, index: usize, arg: Bytes) {
         if let Some(place) = self.parts.get_mut(index + 1) {

@@ -318,7 +318,7 @@ impl Connection {
     }
 
     /// Whether the kernel has taken all answers.
-    pub(super) fn all_sent(&self) -> bool {
+    fn all_sent(&self) -> bool {
         self.answers.is_empty()
     }
 
@@ -331,8 +331,7 @@ impl Connection {
 
     /// Whether it has to be looked at again without a further word of the poller.
     pub(super) fn has_more(&self) -> bool {
-        let is_due = self.held_back || matches!(self.phase, Phase::Turning(_));
-        self.wants_more() || self.answers.is_paused() || (is_due && self.all_sent())
+        self.wants_more() || self.answers.is_paused() || (self.held_back && self.all_sent())
     }
 
     /// Whether it has been answered for the last time, and only waits for its client to close.

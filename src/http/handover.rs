@@ -43,8 +43,7 @@ pub(super) fn hand_over(shared: &Shared, key: usize, connection: Connection, ent
         Endless::Listen(listen) => (&listen.head, listen.shape),
         Endless::Watch(watch) => (&watch.head, Shape::default()),
     };
-    let mut head = Vec::new();
-    trim.clone().apply(response.clone()).write(&mut head, &form);
+    let head = trim.clone().apply(response.clone()).into_bytes(&form);
     let mut seat = Seat {
         stream: socket,
         head: head.into(),
@@ -78,9 +77,8 @@ pub(super) fn hand_over(shared: &Shared, key: usize, connection: Connection, ent
         Endless::Watch(watch) => shared.hub.watch(Watch {
             seat,
             refuse: Box::new(move |failure| {
-                let mut answer = Vec::new();
-                no_monitor(failure, watch.respond, trim).write(&mut answer, &form);
-                answer.into()
+                let answer = no_monitor(failure, watch.respond, trim);
+                answer.into_bytes(&form).into()
             }),
         }),
     }
@@ -107,9 +105,7 @@ fn refusal(trim: &Trim, form: &Form) -> Refusal {
             // The key may be there again: nobody is to keep this.
             Refused::Over => Response::new(204).header("Cache-Control", "no-store"),
         };
-        let mut answer = Vec::new();
-        trim.apply(response).write(&mut answer, &form);
-        answer.into()
+        trim.apply(response).into_bytes(&form).into()
     })
 }
 
@@ -135,10 +131,8 @@ fn end_stream(seat: &Seat) {
 
 /// The hub is busy: the client is told so.
 fn refuse_stream(seat: &Seat, trim: Trim, form: &Form) {
-    let mut answer = Vec::new();
     let busy = trim.problem(Problem::new(503, BUSY));
-    trim.apply(busy).write(&mut answer, form);
-    send_at_once(&seat.stream, &answer);
+    send_at_once(&seat.stream, &trim.apply(busy).into_bytes(form));
 }
 
 /// Sends as much as the socket takes at once, and ends the connection.

@@ -132,10 +132,8 @@ fn no_room(service: &Service) -> Vec<u8> {
         503,
         "the gateway has as many connections as it may; try again",
     );
-    let mut answer = Vec::new();
     let response = service.bare_trim().apply(problem.into());
-    response.write(&mut answer, &Form::of_a_fault());
-    answer
+    response.into_bytes(&Form::of_a_fault())
 }
 
 fn turn_away(stream: TcpStream, place: Place, service: &Service, now: Instant) -> Connection {

@@ -76,15 +76,7 @@ pub(super) fn is_harmless(command: &Command, readonly: bool) -> bool {
     if runs_script(command.name()) {
         return false;
     }
-    readonly || tells(command)
-}
-
-fn tells(command: &Command) -> bool {
-    let (name, subcommand) = (command.name(), command.subcommand());
-    TELLING.iter().any(|entry| match entry.split_once(' ') {
-        Some((first, second)) => first == name && second == subcommand,
-        None => *entry == name,
-    })
+    readonly || command.is_in(TELLING)
 }
 
 #[cfg(test)]

@@ -96,6 +96,7 @@ impl Work {
             // What was answered before may still be on its way.
             work.connection.last_answer();
         }
+        let first = commands.len();
         while let Some(next) =
             work.connection
                 .next(shared.limits, &shared.budget, &shared.service, now)
@@ -107,7 +108,7 @@ impl Work {
             }
             let before = commands.len();
             let entry = plan(&shared.service, next, commands);
-            if work.commands() > 0 && !shared.service.only_read(&commands[before..]) {
+            if before > first && !shared.service.only_read(&commands[before..]) {
                 let asked = commands.split_off(before);
                 work.behind = Some(Behind::Asks(Box::new(entry), asked));
                 work.more = true;
@@ -158,7 +159,6 @@ impl Work {
         held: Option<Reservation>,
         now: Instant,
     ) -> Option<Rest> {
-        let mut endless = None;
         // Whether the connection has been given its last answer.
         let mut closed = false;
         let mut entries = std::mem::take(&mut self.entries).into_iter().peekable();
@@ -232,11 +232,11 @@ impl Work {
                     self.wait_for(shared, apart, (form, trim), (ticket, body), now);
                     return None;
                 }
-                Answer::Stream(stream) => {
-                    endless = Some(Entry {
+                stream @ Answer::Stream(_) => {
+                    self.connection.turn(Entry {
                         form,
                         trim,
-                        answer: Answer::Stream(stream),
+                        answer: stream,
                         body,
                     });
                     continue;
@@ -260,9 +260,6 @@ impl Work {
         let now = held.map_or(now, |_| Instant::now());
         if let Some(behind) = self.behind.take() {
             return self.go_on(shared, behind, now);
-        }
-        if let Some(entry) = endless {
-            self.connection.turn(entry);
         }
         self.put_back(shared, now);
         None

@@ -10,7 +10,7 @@ use futures_util::future::{Either, join_all};
 
 use super::cluster::{Cluster, Way};
 use super::connector::{Connector, as_busy};
-use super::lists::{ENDING, is_listed};
+use super::lists::ENDING;
 use super::packed::pipeline;
 use super::spread::{Gather, Spread};
 use super::{Engine, Outcome, Upstream};
@@ -65,7 +65,7 @@ impl Upstream {
     /// Makes a connection for one command, and ends it with its reply.
     async fn send_by(&self, connector: &Connector, asking: bool, command: &Command) -> Outcome {
         let shared = &self.shared;
-        let connecting = if is_listed(command, ENDING) {
+        let connecting = if command.is_in(ENDING) {
             Either::Left(connector.connect_to_busy())
         } else {
             Either::Right(connector.connect())

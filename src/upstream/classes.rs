@@ -10,9 +10,7 @@ use std::collections::HashMap;
 use bytes::Bytes;
 
 use super::keys::KeyPlace;
-use super::lists::{
-    BLOCKING, ENDING, INTRODUCING, MIXED, OPTIONALLY, REFUSED, SCRIPTS, is_listed, listed,
-};
+use super::lists::{BLOCKING, ENDING, INTRODUCING, MIXED, OPTIONALLY, REFUSED, SCRIPTS};
 use super::refusal::Refusal;
 use super::spread::Spread;
 use super::written::{Writing, Written};
@@ -126,23 +124,23 @@ impl Classes {
             return Class::Refused(Refusal::for_good("this command", why));
         }
         for (list, why) in REFUSED {
-            if let Some(what) = listed(command, list) {
+            if let Some(what) = command.entry_in(list) {
                 return Class::Refused(Refusal::for_good(what, why));
             }
         }
-        if let Some(what) = listed(command, DANGEROUS)
+        if let Some(what) = command.entry_in(DANGEROUS)
             && !self.is_allowed(what)
         {
             return Class::Refused(Refusal::until_allowed(what));
         }
-        if is_listed(command, INTRODUCING) {
+        if command.is_in(INTRODUCING) {
             return Class::Local;
         }
         match name {
             // The server calls these blocking, whether or not they do.
             _ if OPTIONALLY.contains(&name) && has_block(command) => Class::Blocking,
             _ if OPTIONALLY.contains(&name) => Class::Pooled,
-            _ if BLOCKING.contains(&name) || is_listed(command, ENDING) => Class::Blocking,
+            _ if BLOCKING.contains(&name) || command.is_in(ENDING) => Class::Blocking,
             _ if flags.is_some_and(|flags| flags.blocking) => Class::Blocking,
             _ if SCRIPTS.contains(&name) => Class::Guarded,
             _ => Class::Pooled,

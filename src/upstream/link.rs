@@ -48,6 +48,19 @@ enum Current {
     Nothing,
 }
 
+impl Current {
+    fn live(&self) -> Option<&Live> {
+        match self {
+            Self::Live(live) => Some(live),
+            Self::Busy(_) | Self::Nothing => None,
+        }
+    }
+}
+
+fn look(current: &RwLock<Current>) -> RwLockReadGuard<'_, Current> {
+    current.read().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// The connection of the moment. Dropping this ends the keeper.
 #[derive(Debug)]
 pub(super) struct Link {
@@ -98,31 +111,21 @@ impl Link {
 
     /// The connection, if there is one.
     pub(super) fn live(&self) -> Option<Live> {
-        match &*self.current() {
-            Current::Live(live) => Some(live.clone()),
-            Current::Busy(_) | Current::Nothing => None,
-        }
+        look(&self.current).live().cloned()
     }
 
     /// The number of the connection, if there is one.
     pub(super) fn number(&self) -> Option<u64> {
-        match &*self.current() {
-            Current::Live(live) => Some(live.number),
-            Current::Busy(_) | Current::Nothing => None,
-        }
+        look(&self.current).live().map(|live| live.number)
     }
 
     /// What becomes of a command for which there is no connection.
     pub(super) fn unsent(&self) -> Outcome {
-        match &*self.current() {
+        match &*look(&self.current) {
             Current::Busy(error) => Ok(Reply::Error(error.clone())),
             // It has come about this moment: too late for who has looked before.
             Current::Live(_) | Current::Nothing => Err(Error::Unreachable),
         }
-    }
-
-    fn current(&self) -> RwLockReadGuard<'_, Current> {
-        self.current.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The way to the keeper for those who wait for replies.
@@ -230,10 +233,7 @@ impl Keeper {
 
     /// Has everybody told that the server is busy.
     fn wait_while_busy(&self, error: ServerError) {
-        if !matches!(
-            *self.current.read().unwrap_or_else(PoisonError::into_inner),
-            Current::Busy(_)
-        ) {
+        if !matches!(*look(&self.current), Current::Busy(_)) {
             tracing::warn!(upstream = %self.connector, %error, "the server is busy");
         }
         self.publish(Current::Busy(error));

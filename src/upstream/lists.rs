@@ -1,8 +1,6 @@
 //! Commands by name that the server's own table says too little of (see `classes`). An entry of two words is a
 //! command with its subcommand.
 
-use crate::command::Command;
-
 /// Commands that block, for servers that do not say so.
 pub(super) const BLOCKING: &[&str] = &[
     "BLMOVE",
@@ -91,23 +89,3 @@ pub(super) const REFUSED: &[(&[&str], &str)] = &[
     (&["MONITOR"], "it is an event stream: /monitor"),
     (&["PSYNC", "REPLCONF", "SYNC"], "it is for replicas"),
 ];
-
-/// The entry of a list that a command, with its subcommand if need be, is.
-pub(super) fn listed<'a>(command: &Command, list: &[&'a str]) -> Option<&'a str> {
-    let name = command.name();
-    // Of nearly all entries the first letters tell that it is not that one: every command is looked for in all lists.
-    let is_it = |entry: &&&str| match entry.strip_prefix(name) {
-        Some("") => true,
-        Some(rest) => {
-            let second = rest.strip_prefix(' ');
-            second.is_some_and(|second| command.subcommand() == second)
-        }
-        None => false,
-    };
-    list.iter().find(is_it).copied()
-}
-
-/// Whether a command is in a list.
-pub(super) fn is_listed(command: &Command, list: &[&str]) -> bool {
-    listed(command, list).is_some()
-}

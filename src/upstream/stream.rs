@@ -17,15 +17,19 @@ pub(super) trait Bytes: AsyncRead + AsyncWrite + Unpin + Send {
     fn direct(&self) -> Option<Socket>;
 }
 
+fn socket_of(stream: &impl AsFd) -> Option<Socket> {
+    Some(stream.as_fd().try_clone_to_owned().ok()?.into())
+}
+
 impl Bytes for TcpStream {
     fn direct(&self) -> Option<Socket> {
-        Some(self.as_fd().try_clone_to_owned().ok()?.into())
+        socket_of(self)
     }
 }
 
 impl Bytes for UnixStream {
     fn direct(&self) -> Option<Socket> {
-        Some(self.as_fd().try_clone_to_owned().ok()?.into())
+        socket_of(self)
     }
 }
 

@@ -243,17 +243,23 @@ fn a_slot_of_nobody_is_the_servers_own_error() {
     assert_eq!((answer.status, answer.json()), (400, down));
 }
 
-#[test]
-fn nobody_waits_for_what_others_have_to_try_again() {
-    let (cluster, gateway) = start();
+/// Two keys of a slot of which one has been moved: a command over both is told to try again.
+fn half_move(cluster: &TestCluster, gateway: &TestGateway) -> (&'static str, String) {
     let [key, ..] = KEYS;
     let other = format!("{{{key}}}2");
     for key in [key, &other] {
-        send(&gateway, &["SET", key, "v"]);
+        send(gateway, &["SET", key, "v"]);
     }
     let (from, to) = (cluster.master(0), cluster.master(1));
     cluster.begin_to_move(cluster.slot(key), from, to);
     cluster.move_key(&other, from, to);
+    (key, other)
+}
+
+#[test]
+fn nobody_waits_for_what_others_have_to_try_again() {
+    let (cluster, gateway) = start();
+    let (key, other) = half_move(&cluster, &gateway);
     // In turn, so that they reach the gateway together.
     let mut clients: Vec<_> = (0..100)
         .map(|_| (gateway.connect(), gateway.connect()))
@@ -289,14 +295,7 @@ fn what_has_to_be_tried_again_until_time_is_up_has_not_run() {
         // It is up during a pause between two tries.
         config.command_timeout = Duration::from_millis(500);
     });
-    let [key, ..] = KEYS;
-    let other = format!("{{{key}}}2");
-    for key in [key, &other] {
-        send(&gateway, &["SET", key, "v"]);
-    }
-    let (from, to) = (cluster.master(0), cluster.master(1));
-    cluster.begin_to_move(cluster.slot(key), from, to);
-    cluster.move_key(&other, from, to);
+    let (key, other) = half_move(&cluster, &gateway);
     for _ in 0..3 {
         let told = send(&gateway, &["MSET", key, "new", &other, "new"]);
         let told = told["error"].as_str().unwrap_or_default();

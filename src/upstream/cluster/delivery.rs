@@ -109,17 +109,20 @@ impl Delivery {
 
     /// Sends all for the first time: it is on its way when this returns. What ends with the first replies has its
     /// outcomes when the future is done. If all goes to one node, the pump is that of the way there.
-    pub(in crate::upstream) fn begin(
-        mut self,
-    ) -> (Pump, impl Future<Output = Self> + Send + 'static) {
+    pub(in crate::upstream) fn begin(self) -> (Pump, impl Future<Output = Self> + Send + 'static) {
         let view = Arc::clone(&self.first_view);
-        let (pump, replies) = self.send(&view);
-        let begun = async move {
+        self.round(&view)
+    }
+
+    /// Sends what is open once, and takes up the replies.
+    fn round(mut self, view: &View) -> (Pump, impl Future<Output = Self> + Send + 'static + use<>) {
+        let (pump, replies) = self.send(view);
+        let taken_up = async move {
             let replies = replies.await;
             self.take_up(replies);
             self
         };
-        (pump, begun)
+        (pump, taken_up)
     }
 
     /// Sends on what is open until nothing is.
@@ -139,11 +142,10 @@ impl Delivery {
                 break;
             }
             let view = self.cluster.view();
-            let (pump, replies) = self.send(&view);
+            let (pump, taken_up) = self.round(&view);
             // No thread waits here.
             drop(pump);
-            let replies = replies.await;
-            self.take_up(replies);
+            self = taken_up.await;
         }
         self.outcomes
     }
