@@ -14,7 +14,7 @@ use super::pace::PATIENCE;
 use super::panics::guarded;
 use super::table::Ready;
 use super::turn::Shared;
-use super::work::{Rest, Work, size};
+use super::work::{Answered, Rest, Work, size};
 use crate::bridge::run_or_leave;
 use crate::command::Command;
 use crate::error::Error;
@@ -22,6 +22,10 @@ use crate::upstream::{NodeNumber, Outcome, Pump, Sent, Share};
 
 /// Replies that take so much of memory are large.
 const LARGE: usize = 128 * 1024;
+
+/// Connections that are read, or sent to, one right after the other: system calls and the code between them push each
+/// other out of the processor's caches. (Measured beside one by one: 0.93 to 0.97 of the CPU time a request.)
+const AT_A_TIME: usize = 32;
 
 /// The connections whose requests need Redis, and what they want of it.
 pub(super) struct Batch {
@@ -53,7 +57,7 @@ pub(super) fn serve(shared: &Arc<Shared>, ready: Vec<Ready>, scratch: &mut [u8],
 /// The same, with one pipeline for all of them.
 fn serve_together(
     shared: &Arc<Shared>,
-    ready: impl ExactSizeIterator<Item = Ready>,
+    mut ready: impl ExactSizeIterator<Item = Ready>,
     scratch: &mut [u8],
     now: Instant,
 ) {
@@ -65,24 +69,30 @@ fn serve_together(
     };
     // On a Cluster, one for each further node, so that no client waits for a node that is not theirs.
     let mut others = Vec::new();
-    for ready in ready {
-        let before = batch.commands.len();
-        let key = ready.key;
-        let gathered = guarded(shared, key, || {
-            Work::gather(shared, ready, scratch, &mut batch.commands, now)
+    while ready.len() > 0 {
+        let some = ready.by_ref().take(AT_A_TIME);
+        let read = some.filter_map(|ready| {
+            let key = ready.key;
+            guarded(shared, key, || Work::receive(shared, ready, scratch, now)).flatten()
         });
-        if gathered.is_none() {
-            // Nobody is left to take their outcomes.
-            batch.commands.truncate(before);
-        }
-        if let Some(work) = gathered.flatten() {
-            if batch.commands.len() > before {
-                batch.take(work, before, &mut others);
-            } else {
+        let mut answered = Vec::new();
+        for mut work in read.collect::<Vec<_>>() {
+            let before = batch.commands.len();
+            let gathered = guarded(shared, work.key, || {
+                work.gather(shared, &mut batch.commands, now);
+                work
+            });
+            match gathered {
+                // Nobody is left to take their outcomes.
+                None => batch.commands.truncate(before),
+                Some(work) if batch.commands.len() > before => {
+                    batch.take(work, before, &mut others);
+                }
                 // Nothing to wait for.
-                finish(shared, work, VecDeque::new(), now);
+                Some(work) => answered.extend(finish(shared, work, VecDeque::new(), now)),
             }
         }
+        send(shared, answered);
     }
     if batch.commands.is_empty() {
         return;
@@ -159,14 +169,19 @@ impl Batch {
     /// The second halves.
     pub(super) fn finish(mut self, mut sent: Sent) {
         let now = Instant::now();
-        for work in std::mem::take(&mut self.work) {
+        let shared = Arc::clone(&self.shared);
+        let mut work = std::mem::take(&mut self.work).into_iter();
+        while work.len() > 0 {
+            let some = work.by_ref().take(AT_A_TIME);
             // Its own share, whatever it does with it.
-            match sent.share(work.commands()) {
-                Share::Done(outcomes) => finish(&self.shared, work, outcomes, now),
+            let answered = some.filter_map(|work| match sent.share(work.commands()) {
+                Share::Done(outcomes) => finish(&shared, work, outcomes, now),
                 Share::Open(rest) => {
-                    Self::of_one(&self.shared, work, Vec::new()).leave(rest);
+                    Self::of_one(&shared, work, Vec::new()).leave(rest);
+                    None
                 }
-            }
+            });
+            send(&shared, answered.collect::<Vec<_>>());
         }
     }
 }
@@ -221,7 +236,12 @@ impl<F: Future<Output = Sent> + Send + 'static> UnderWay<F> {
 
 /// Answers a connection's requests: on this thread, or on another one of the pool if what they are made of is large. To
 /// make that an answer takes a while, for which nobody else is to wait.
-fn finish(shared: &Arc<Shared>, mut work: Work, mut outcomes: VecDeque<Outcome>, now: Instant) {
+fn finish(
+    shared: &Arc<Shared>,
+    mut work: Work,
+    mut outcomes: VecDeque<Outcome>,
+    now: Instant,
+) -> Option<Answered> {
     let size = size(&outcomes) + size(work.come().map(|outcome| &*outcome));
     if size < LARGE {
         return finish_here(shared, work, outcomes, None, now);
@@ -236,8 +256,9 @@ fn finish(shared: &Arc<Shared>, mut work: Work, mut outcomes: VecDeque<Outcome>,
     let own = Arc::clone(shared);
     shared.pool.execute(move || {
         let now = Instant::now();
-        finish_here(&own, work, outcomes, Some(held), now);
+        send(&own, finish_here(&own, work, outcomes, Some(held), now));
     });
+    None
 }
 
 /// Gives a large reply up.
@@ -255,17 +276,25 @@ fn finish_here(
     outcomes: VecDeque<Outcome>,
     held: Option<Reservation>,
     now: Instant,
-) {
+) -> Option<Answered> {
     let rest = guarded(shared, work.key, || {
         work.finish(shared, outcomes, held, now)
     });
-    match rest.flatten() {
-        None => {}
-        Some(Rest::Ask(work, commands)) => Batch::of_one(shared, work, commands).send().leave(),
-        Some(Rest::Plan(work, next)) => {
+    match rest.flatten()? {
+        Rest::Send(answered) => return Some(answered),
+        Rest::Ask(work, commands) => Batch::of_one(shared, work, commands).send().leave(),
+        Rest::Plan(work, next) => {
             let own = Arc::clone(shared);
             shared.pool.execute(move || plan(&own, work, next));
         }
+    }
+    None
+}
+
+/// Sends answers, and puts their connections back to rest.
+fn send(shared: &Shared, answered: impl IntoIterator<Item = Answered>) {
+    for answered in answered {
+        guarded(shared, answered.key(), || answered.send(shared));
     }
 }
 
@@ -278,7 +307,8 @@ fn plan(shared: &Arc<Shared>, mut work: Work, next: Box<Next>) {
     match planned {
         None => {}
         Some((work, commands)) if commands.is_empty() => {
-            finish(shared, work, VecDeque::new(), Instant::now());
+            let now = Instant::now();
+            send(shared, finish(shared, work, VecDeque::new(), now));
         }
         Some((work, commands)) => Batch::of_one(shared, work, commands).send().leave(),
     }

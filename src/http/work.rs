@@ -49,19 +49,23 @@ enum Behind {
 
 /// What is left to do before a connection goes back to rest.
 pub(super) enum Rest {
+    /// To send the answers.
+    Send(Answered),
     /// To send these commands. Their outcomes finish it.
     Ask(Work, Vec<Command>),
     /// To plan this request.
     Plan(Work, Box<Next>),
 }
 
+/// A connection whose requests have been answered, and when.
+pub(super) struct Answered(Work, Instant);
+
 impl Work {
-    /// Reads a connection and plans its requests. `None` if it broke.
-    pub(super) fn gather(
+    /// Reads a connection. `None` if it broke.
+    pub(super) fn receive(
         shared: &Shared,
         ready: Ready,
         scratch: &mut [u8],
-        commands: &mut Vec<Command>,
         now: Instant,
     ) -> Option<Self> {
         let Ready {
@@ -77,59 +81,62 @@ impl Work {
             shared.table.remove(key);
             return None;
         }
-        let mut work = Self {
+        Some(Self {
             key,
             connection,
             // Most bring one request.
             entries: Vec::with_capacity(1),
             behind: None,
             more: false,
-        };
-        if let Some((waiting, outcomes)) = work.connection.take_done() {
+        })
+    }
+
+    /// Plans the requests that it has brought.
+    pub(super) fn gather(&mut self, shared: &Shared, commands: &mut Vec<Command>, now: Instant) {
+        if let Some((waiting, outcomes)) = self.connection.take_done() {
             let entry = Entry::done(*waiting, outcomes);
             let last = !entry.form.keep_alive;
-            work.entries.push(entry);
+            self.entries.push(entry);
             if last {
-                return Some(work);
+                return;
             }
-        } else if work.connection.has_given_up() {
+        } else if self.connection.has_given_up() {
             // What was answered before may still be on its way.
-            work.connection.last_answer();
+            self.connection.last_answer();
         }
         let first = commands.len();
         while let Some(next) =
-            work.connection
+            self.connection
                 .next(shared.limits, &shared.budget, &shared.service, now)
         {
             if is_long(&next) {
-                work.behind = Some(Behind::Long(Box::new(next)));
-                work.more = true;
+                self.behind = Some(Behind::Long(Box::new(next)));
+                self.more = true;
                 break;
             }
             let before = commands.len();
             let entry = plan(&shared.service, next, commands);
             if before > first && !shared.service.only_read(&commands[before..]) {
                 let asked = commands.split_off(before);
-                work.behind = Some(Behind::Asks(Box::new(entry), asked));
-                work.more = true;
+                self.behind = Some(Behind::Asks(Box::new(entry), asked));
+                self.more = true;
                 break;
             }
             let takes_over = matches!(entry.answer, Answer::Stream(_) | Answer::Apart(..));
             // What is behind it is taken up when it has been answered.
             let goes_on = matches!(entry.answer, Answer::Between(..));
-            work.more |= goes_on;
+            self.more |= goes_on;
             let last = !entry.form.keep_alive || takes_over || goes_on;
-            work.entries.push(entry);
+            self.entries.push(entry);
             if last {
                 break;
             }
-            if work.entries.len() == MAX_REQUESTS.min(work.connection.window()) {
-                work.more = true;
+            if self.entries.len() == MAX_REQUESTS.min(self.connection.window()) {
+                self.more = true;
                 break;
             }
         }
-        work.connection.release_received();
-        Some(work)
+        self.connection.release_received();
     }
 
     /// How many commands it has in the batch.
@@ -261,8 +268,7 @@ impl Work {
         if let Some(behind) = self.behind.take() {
             return self.go_on(shared, behind, now);
         }
-        self.put_back(shared, now);
-        None
+        Some(Rest::Send(Answered(self, now)))
     }
 
     /// Takes up the request behind those that have been answered.
@@ -323,6 +329,18 @@ impl Work {
         self.connection.wait_for(waiting, blocks);
         self.more = false;
         self.put_back(shared, now);
+    }
+}
+
+impl Answered {
+    pub(super) fn key(&self) -> usize {
+        self.0.key
+    }
+
+    /// Sends what there is to send, and puts the connection back to rest.
+    pub(super) fn send(self, shared: &Shared) {
+        let Self(work, now) = self;
+        work.put_back(shared, now);
     }
 }
 
