@@ -6,7 +6,7 @@
 //!
 //! # The way of a request
 //!
-//! 1. One thread of the pool waits at the poller for connections that are ready (`http::turn`).
+//! 1. One thread of the pool waits at the poller for connections that are ready (`http::event_loop`).
 //! 2. It reads them and parses every complete request (`http::connection`, `head`, `body`).
 //! 3. Each request goes through the checks to its route, whose first half makes it commands
 //!    ([`http::service`], `http::handlers`).
@@ -14,7 +14,7 @@
 //!    (`http::batch`, [`bridge`], [`upstream`]).
 //! 5. Each route's second half makes its replies a response: at once, or if Redis takes longer than it pays to wait,
 //!    when they are there (`http::finished`).
-//! 6. The responses are written, in order, and the connections go back to rest (`http::table`).
+//! 6. The responses are written, in order, and the connections go back to rest (`http::connection_table`).
 //!
 //! A request for an event stream ends differently: its connection goes to the [`hub`], which fans the
 //! messages of one upstream subscription out to all of them.

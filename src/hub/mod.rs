@@ -4,12 +4,11 @@
 //! owns the upstream subscriber connection (`source`) and knows who listens to what (`actor`, `roster`);
 //! threads of their own write to the sockets (`fanout`, `lane`, `writer`, `subscriber`). Events are encoded once for
 //! all who get them (`event`). Entries of Redis streams come by another way (`entries`), and may keep their own ids
-//! (`own_ids`); those streams may be over for good (`over`). The hub does not know HTTP: the head that a stream begins with comes
+//! (`own_ids`); those streams may be over for good (`until_gone`). The hub does not know HTTP: the head that a stream begins with comes
 //! ready-made.
 
 mod actor;
 mod admission;
-mod clock;
 mod closing;
 mod delivery;
 mod entries;
@@ -17,17 +16,18 @@ mod event;
 mod fanout;
 mod lane;
 mod monitor;
+mod noperm;
 mod opening;
-mod over;
 mod own_ids;
-mod refusing;
-mod renewal;
 mod replay;
+mod resubscribe;
 mod roster;
 mod source;
 mod sources;
 mod subscriber;
+mod timers;
 mod topic;
+mod until_gone;
 mod waits;
 mod writer;
 

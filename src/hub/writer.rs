@@ -1,5 +1,5 @@
 //! The thread of a fan-out: it waits in a poller of its own for room in full sockets, for hang-ups and for
-//! orders, and writes. What it does by the clock is in `clock`.
+//! orders, and writes. What it does by the clock is in `timers`.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};

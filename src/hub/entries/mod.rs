@@ -1,5 +1,5 @@
 //! The entries of Redis streams: read as they come (`tails`, `tail`, `xread`), read up on for who comes back (`catch_up`), and
-//! what a server's word on a stream (`looks`) says of those that are missing (`state`, `watched`).
+//! what a server's word on a stream (`looks`) says of those that are missing (`xinfo`, `watched`).
 //!
 //! Who listens is not known here.
 
@@ -8,10 +8,10 @@ pub(super) mod encode;
 mod id;
 mod looks;
 mod news;
-mod state;
 mod tail;
 mod tails;
 mod watched;
+mod xinfo;
 mod xread;
 
 use bytes::Bytes;
