@@ -1,38 +1,55 @@
 //! One request of a batch: how it is to be answered, and what its answer needs.
 
+use std::collections::VecDeque;
+
 use super::budget::Reservation;
 use super::connection::Next;
 use super::panics::unwinding;
-use super::plan::{Apart, Decide, Listen, Respond, Watch};
+use super::plan::{Apart, Decide, Listen, Respond, Step, Watch};
 use super::problem::Problem;
-use super::request::Request;
 use super::response::{Form, Response};
 use super::service::{Admitted, Service, Trim};
 use super::waiting::Waiting;
 use crate::command::Command;
-use crate::upstream::{Outcome, Ticket};
+use crate::upstream::{Outcome, Ticket, take_first};
 
 /// One request.
 pub(super) struct Exchange {
+    pub(super) asker: Asker,
+    pub(super) answer: Answer,
+}
+
+/// What is known of whoever is to have an answer.
+pub(super) struct Asker {
     pub(super) form: Form,
     pub(super) trim: Trim,
-    pub(super) answer: Answer,
     /// What a large body takes of the memory budget: the commands hold the body.
-    pub(super) body: Option<Reservation>,
+    _body: Option<Reservation>,
 }
 
 /// How its answer comes about.
 pub(super) enum Answer {
     Here(Response),
-    /// Of the outcomes of so many commands.
-    Asked(usize, Respond, Ticket),
-    /// The same, but they may ask for more, once, before there is an answer.
-    Between(usize, Decide, Ticket),
-    /// Of outcomes that have come already.
-    Come(Vec<Outcome>, Respond),
+    /// Of outcomes, by the second half of the request's way.
+    Of(Source, Half),
     /// Of a command that blocks; it is started when all before it is answered.
     Apart(Apart, Ticket),
     Stream(Endless),
+}
+
+/// Where outcomes come from.
+pub(super) enum Source {
+    /// From the batch, which has so many commands for them.
+    Batch(usize, Ticket),
+    /// They have come already.
+    Here(Vec<Outcome>),
+}
+
+/// What makes an answer of outcomes.
+pub(super) enum Half {
+    Respond(Respond),
+    /// It may ask for more, once, before there is an answer.
+    Decide(Decide),
 }
 
 /// What a connection becomes that is not answered as others are.
@@ -44,7 +61,7 @@ pub(super) enum Endless {
 /// The first half of a request's way. What it asks of Redis is appended to the batch's commands.
 pub(super) fn plan(service: &Service, next: Next, commands: &mut Vec<Command>) -> Exchange {
     match next {
-        Next::Request(mut request, form) => {
+        Next::Request(request, form) => {
             let trim = service.trim(&request);
             let admitted =
                 unwinding(&trim, || service.plan(&request)).and_then(|admitted| admitted);
@@ -53,69 +70,63 @@ pub(super) fn plan(service: &Service, next: Next, commands: &mut Vec<Command>) -
                 Ok(Admitted::Ask(ask, ticket)) => {
                     let count = ask.commands.len();
                     commands.extend(ask.commands);
-                    Answer::Asked(count, ask.respond, ticket)
+                    Answer::Of(Source::Batch(count, ticket), Half::Respond(ask.respond))
                 }
                 Ok(Admitted::Rounds(rounds, ticket)) => {
                     let count = rounds.commands.len();
                     commands.extend(rounds.commands);
-                    Answer::Between(count, rounds.decide, ticket)
+                    Answer::Of(Source::Batch(count, ticket), Half::Decide(rounds.decide))
                 }
                 Ok(Admitted::Apart(apart, ticket)) => Answer::Apart(apart, ticket),
                 Ok(Admitted::Listen(listen)) => Answer::Stream(Endless::Listen(listen)),
                 Ok(Admitted::Watch(watch)) => Answer::Stream(Endless::Watch(watch)),
                 Err(problem) => Answer::Here(trim.problem(problem)),
             };
-            Exchange {
-                form,
-                trim,
-                answer,
-                body: request.reservation.take(),
-            }
+            let _body = request.reservation;
+            let asker = Asker { form, trim, _body };
+            Exchange { asker, answer }
         }
-        Next::Refused(request, form, problem) => refused(service, &request, form, problem),
-        Next::Fault(form, problem) => Exchange {
-            form,
-            trim: service.bare_trim(),
-            answer: Answer::Here(problem.into()),
-            body: None,
-        },
-    }
-}
-
-fn refused(service: &Service, request: &Request, form: Form, problem: Problem) -> Exchange {
-    let trim = service.trim(request);
-    let answer = Answer::Here(trim.problem(problem));
-    Exchange {
-        form,
-        trim,
-        answer,
-        body: None,
+        Next::Refused(request, form, problem) => {
+            let trim = service.trim(&request);
+            let answer = trim.problem(problem);
+            Exchange::answered(form, trim, answer)
+        }
+        Next::Fault(form, problem) => Exchange::answered(form, service.bare_trim(), problem.into()),
     }
 }
 
 /// Whether nobody knows what became of one of these.
-pub(super) fn any_unknown(outcomes: &[Outcome]) -> bool {
+fn any_unknown(outcomes: &[Outcome]) -> bool {
     let unknown = |outcome: &Outcome| matches!(outcome, Err(error) if error.outcome_unknown());
     outcomes.iter().any(unknown)
 }
 
 impl Exchange {
+    fn answered(form: Form, trim: Trim, response: Response) -> Self {
+        Self {
+            asker: Asker {
+                form,
+                trim,
+                _body: None,
+            },
+            answer: Answer::Here(response),
+        }
+    }
+
     /// The answer to a request whose commands went apart and are done.
     pub(super) fn done(waiting: Waiting, outcomes: Vec<Outcome>) -> Self {
-        let (mut form, trim, respond) = waiting.into_parts();
-        form.keep_alive &= !any_unknown(&outcomes);
+        let (mut asker, respond) = waiting.into_parts();
+        asker.note(&outcomes);
         Self {
-            form,
-            trim,
-            answer: Answer::Come(outcomes, respond),
-            body: None,
+            asker,
+            answer: Answer::Of(Source::Here(outcomes), Half::Respond(respond)),
         }
     }
 
     /// Outcomes that it has already.
     pub(super) fn come(&mut self) -> &mut [Outcome] {
         match &mut self.answer {
-            Answer::Come(outcomes, _) => outcomes,
+            Answer::Of(Source::Here(outcomes), _) => outcomes,
             _ => &mut [],
         }
     }
@@ -123,8 +134,43 @@ impl Exchange {
     /// How many commands it has in the batch.
     pub(super) fn commands(&self) -> usize {
         match self.answer {
-            Answer::Asked(count, ..) | Answer::Between(count, ..) => count,
-            Answer::Here(_) | Answer::Come(..) | Answer::Apart(..) | Answer::Stream(_) => 0,
+            Answer::Of(Source::Batch(count, _), _) => count,
+            _ => 0,
+        }
+    }
+}
+
+impl Asker {
+    /// After an outcome that nobody knows the connection ends, and what was pipelined behind it is not taken up: it
+    /// could overtake.
+    fn note(&mut self, outcomes: &[Outcome]) {
+        self.form.keep_alive &= !any_unknown(outcomes);
+    }
+}
+
+impl Source {
+    /// The outcomes. They have to be taken off the batch's whether or not they are answered.
+    pub(super) fn take(self, batch: &mut VecDeque<Outcome>, asker: &mut Asker) -> Vec<Outcome> {
+        match self {
+            Self::Here(outcomes) => outcomes,
+            Self::Batch(count, ticket) => {
+                let share: Vec<_> = take_first(batch, count).into();
+                ticket.note(&share);
+                // Before anybody is told.
+                drop(ticket);
+                asker.note(&share);
+                share
+            }
+        }
+    }
+}
+
+impl Half {
+    /// What the outcomes come to.
+    pub(super) fn run(self, outcomes: Vec<Outcome>) -> Result<Step, Problem> {
+        match self {
+            Self::Respond(respond) => respond(outcomes).map(Step::Done),
+            Self::Decide(decide) => decide(outcomes),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::net::{Shutdown, TcpStream};
 
 use super::connection::Connection;
 use super::event_loop::Shared;
-use super::exchange::{Answer, Endless, Exchange};
+use super::exchange::{Answer, Asker, Endless, Exchange};
 use super::panics::respond_to;
 use super::plan::{Listen, Respond};
 use super::problem::Problem;
@@ -25,9 +25,8 @@ const TOO_MANY_OF_ONE: &str = "this address has as many event streams as one may
 
 /// Gives the connection of a slot to the hub, all answers before having been sent.
 pub(super) fn hand_over(shared: &Shared, key: usize, connection: Connection, exchange: Exchange) {
-    let Exchange {
-        form, trim, answer, ..
-    } = exchange;
+    let Exchange { asker, answer } = exchange;
+    let Asker { form, trim, .. } = asker;
     let unwatched = shared.unwatch(connection.stream());
     shared.table.remove(key);
     let (Ok(()), Answer::Stream(stream)) = (unwatched, answer) else {

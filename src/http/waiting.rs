@@ -9,21 +9,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
-use super::budget::Reservation;
+use super::exchange::Asker;
 use super::plan::Respond;
-use super::response::Form;
-use super::service::Trim;
 use crate::upstream::{Outcome, Ticket};
 
 pub(super) struct Waiting {
-    pub(super) form: Form,
-    trim: Trim,
+    pub(super) asker: Asker,
     respond: Respond,
     outcomes: Arc<Mutex<Option<Vec<Outcome>>>>,
     _task: EndedOnDrop,
     ticket: Ticket,
-    /// What a large body takes of the memory budget: the commands hold the body.
-    _body: Option<Reservation>,
 }
 
 /// Ends the command with whoever waits for it.
@@ -32,8 +27,9 @@ struct EndedOnDrop(AbortHandle);
 impl Waiting {
     /// Starts the command. `arrived` is called, on a thread of the runtime, when there is an outcome.
     pub(super) fn start(
-        (form, trim, respond): (Form, Trim, Respond),
-        held: (Ticket, Option<Reservation>),
+        asker: Asker,
+        respond: Respond,
+        ticket: Ticket,
         commands: impl Future<Output = Vec<Outcome>> + Send + 'static,
         arrived: impl FnOnce() + Send + 'static,
         runtime: &Handle,
@@ -46,19 +42,17 @@ impl Waiting {
             arrived();
         });
         Self {
-            form,
-            trim,
+            asker,
             respond,
             outcomes,
             _task: EndedOnDrop(task.abort_handle()),
-            ticket: held.0,
-            _body: held.1,
+            ticket,
         }
     }
 
     /// What is needed to answer.
-    pub(super) fn into_parts(self) -> (Form, Trim, Respond) {
-        (self.form, self.trim, self.respond)
+    pub(super) fn into_parts(self) -> (Asker, Respond) {
+        (self.asker, self.respond)
     }
 
     /// The outcome, once it has come.

@@ -46,7 +46,7 @@ impl Connection {
             return None;
         };
         let outcomes = waiting.take_outcomes()?;
-        let next = if waiting.form.keep_alive {
+        let next = if waiting.asker.form.keep_alive {
             Phase::Head(HeadReader::default())
         } else {
             Phase::Lingering

@@ -1,0 +1,173 @@
+//! The second half of the work on a connection: its requests are answered in order, and it goes back to rest.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::{Answered, Behind, Rest, Work, size};
+use crate::http::budget::Reservation;
+use crate::http::event_loop::Shared;
+use crate::http::exchange::{Answer, Asker, Exchange, Half, Source};
+use crate::http::handover::hand_over;
+use crate::http::panics::unwinding;
+use crate::http::plan::{Apart, Ask, Lane, Step};
+use crate::http::problem::Problem;
+use crate::http::service::send_apart;
+use crate::http::waiting::Waiting;
+use crate::upstream::{Outcome, Ticket};
+
+impl Work {
+    /// Answers the requests, in order, as far as that can be done. What the outcomes take of the memory budget, the answers
+    /// take over.
+    pub(in crate::http) fn finish(
+        mut self,
+        shared: &Arc<Shared>,
+        mut outcomes: VecDeque<Outcome>,
+        held: Option<Reservation>,
+        now: Instant,
+    ) -> Option<Rest> {
+        // Whether the connection has been given its last answer.
+        let mut closed = false;
+        let mut exchanges = std::mem::take(&mut self.exchanges).into_iter().peekable();
+        while let Some(exchange) = exchanges.next() {
+            let Exchange { mut asker, answer } = exchange;
+            let (response, held) = match answer {
+                Answer::Of(source, half) => {
+                    let outcomes = source.take(&mut outcomes, &mut asker);
+                    if closed {
+                        continue;
+                    }
+                    let held = held.as_ref().map(|held| held.split(size(&outcomes)));
+                    let step = unwinding(&asker.trim, || half.run(outcomes)).unwrap_or_else(Err);
+                    let response = match step {
+                        Ok(Step::Done(response)) => response,
+                        Ok(Step::Ask(ask)) => match shared.upstream.admit(&ask.commands) {
+                            Ok(ticket) => return self.ask_again(shared, asker, ask, ticket, now),
+                            Err(error) => asker.trim.problem(error.into()),
+                        },
+                        Err(problem) => asker.trim.problem(problem),
+                    };
+                    (response, held)
+                }
+                _ if closed => continue,
+                Answer::Here(response) => (response, None),
+                Answer::Apart(..) if shared.is_stopping() => {
+                    let problem =
+                        Problem::new(503, "the gateway is shutting down; nothing was done");
+                    (asker.trim.problem(problem), None)
+                }
+                Answer::Apart(apart, _)
+                    if apart.lane == Lane::Own && self.connection.has_hung_up() =>
+                {
+                    // Nobody is there for what it would take.
+                    closed = true;
+                    continue;
+                }
+                Answer::Apart(apart, ticket) => {
+                    self.wait_for(shared, asker, apart, ticket, now);
+                    return None;
+                }
+                answer @ Answer::Stream(_) => {
+                    self.connection.turn(Exchange { asker, answer });
+                    continue;
+                }
+            };
+            let Asker { mut form, trim, .. } = asker;
+            form.keep_alive &= !(shared.is_stopping() && exchanges.peek().is_none());
+            closed = !form.keep_alive;
+            self.connection
+                .answer(response, trim, &form, &shared.budget, held);
+        }
+        if closed {
+            self.connection.last_answer();
+            self.more = false;
+            self.behind = None;
+        }
+        self.connection.invite_body();
+        // To make what is large an answer has taken a while.
+        let now = held.map_or(now, |_| Instant::now());
+        if let Some(behind) = self.behind.take() {
+            return self.go_on(shared, behind, now);
+        }
+        Some(Rest::Send(Answered(self, now)))
+    }
+
+    /// Asks what a request needs besides before there is an answer to it; the rest of the connection waits for that.
+    fn ask_again(
+        mut self,
+        shared: &Arc<Shared>,
+        asker: Asker,
+        ask: Ask,
+        ticket: Ticket,
+        now: Instant,
+    ) -> Option<Rest> {
+        if ticket.is_bulky() {
+            self.wait_for(shared, asker, Apart::bulky(ask), ticket, now);
+            return None;
+        }
+        let source = Source::Batch(ask.commands.len(), ticket);
+        let answer = Answer::Of(source, Half::Respond(ask.respond));
+        self.exchanges.push(Exchange { asker, answer });
+        Some(Rest::Ask(self, ask.commands))
+    }
+
+    /// Takes up the request behind those that have been answered.
+    fn go_on(mut self, shared: &Shared, behind: Behind, now: Instant) -> Option<Rest> {
+        if self.connection.send(now).is_err() {
+            shared.table.remove(self.key);
+            return None;
+        }
+        Some(match behind {
+            Behind::Asks(exchange, commands) => {
+                self.exchanges.push(*exchange);
+                Rest::Ask(self, commands)
+            }
+            Behind::Long(next) => Rest::Plan(self, next),
+        })
+    }
+
+    /// Sends what there is to send, and puts the connection back to rest.
+    pub(super) fn put_back(mut self, shared: &Shared, now: Instant) {
+        let broken = self.connection.send(now).is_err();
+        if !broken && let Some(exchange) = self.connection.take_turned() {
+            return hand_over(shared, self.key, *self.connection, exchange);
+        }
+        let more = self.more || self.connection.has_more();
+        if broken || (self.connection.is_over() && !more) {
+            shared.table.remove(self.key);
+            return;
+        }
+        let deadline = self.connection.deadline(&shared.config);
+        if shared
+            .table
+            .put_back(self.key, self.connection, deadline, more)
+        {
+            shared.wake();
+        }
+    }
+
+    /// Sends commands apart from those of others, and lets the connection wait for them.
+    fn wait_for(
+        mut self,
+        shared: &Arc<Shared>,
+        asker: Asker,
+        apart: Apart,
+        ticket: Ticket,
+        now: Instant,
+    ) {
+        let commands = send_apart(&shared.upstream, &apart);
+        let (key, table) = (self.key, Arc::clone(shared));
+        let arrived = move || {
+            table.table.look_at(key);
+            table.wake();
+        };
+        // Only what may block is given up with its client; all else has run, and may be asked for by one that
+        // has merely said all it has to say.
+        let blocks = apart.lane == Lane::Own;
+        let (respond, runtime) = (apart.respond, &shared.runtime);
+        let waiting = Waiting::start(asker, respond, ticket, commands, arrived, runtime);
+        self.connection.wait_for(waiting, blocks);
+        self.more = false;
+        self.put_back(shared, now);
+    }
+}
