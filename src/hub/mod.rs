@@ -15,6 +15,9 @@ mod delivery;
 mod entries;
 mod event;
 mod fanout;
+mod gaps;
+#[cfg(test)]
+mod harness;
 mod lane;
 mod monitor;
 mod opening;

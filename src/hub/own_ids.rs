@@ -135,9 +135,7 @@ impl Actor {
                 self.sequence += 1;
                 channel.replay.begins_behind(self.sequence, at);
                 channel.ends_at(at);
-                for id in channel.listeners.clone() {
-                    self.one_more_stands(id);
-                }
+                self.stands(&topic);
             }
             What::Refused(error) => {
                 tracing::debug!(%error, "a stream cannot be read");

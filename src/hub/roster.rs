@@ -22,12 +22,19 @@ pub(super) struct Listener {
     pub(super) open: bool,
     /// The number of the last event that it has seen, until it is open.
     pub(super) resume: Option<u64>,
-    /// Why it may have missed something that it has not been told of.
-    pub(super) gap: Option<&'static str>,
+    /// What it may have missed and has not been told of.
+    pub(super) gap: Option<Gap>,
     /// Of a stream of one Redis stream's entries, under their own ids: where it is.
     pub(super) own: Option<Box<Own>>,
     /// Makes an answer of a refusal, while it has been answered nothing.
     pub(super) refusal: Option<Refusal>,
+}
+
+/// What a stream may have missed.
+pub(super) struct Gap {
+    pub(super) reason: &'static str,
+    /// Of which of its topics.
+    pub(super) topics: Vec<Topic>,
 }
 
 /// A topic with listeners, or one about to be left.
