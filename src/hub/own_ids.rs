@@ -196,8 +196,8 @@ impl Actor {
                 loss.missing,
             ),
         };
-        let gaps = Box::new(Shape::all().map(|shape| Some(gap(shape))));
-        if !self.fanout.deliver(key, gaps) {
+        let gaps = Arc::new(Shape::all().map(|shape| Some(gap(shape))));
+        if !self.fanout.deliver(key, &gaps) {
             self.tell_later_of_losses(topic.clone());
         }
     }

@@ -2,7 +2,6 @@
 //! fan-out that ends.
 
 use std::io::BufRead as _;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use super::*;
@@ -233,4 +232,20 @@ async fn the_hub_ends_with_a_thread_of_its_fan_out() {
     drop(client);
     let ended = tokio::time::timeout(Duration::from_secs(20), hub.ended());
     assert!(ended.await.is_ok());
+}
+
+#[tokio::test]
+async fn what_waits_for_the_fan_out_is_bounded_however_small_it_is() {
+    let mut hub = Hub::start().await;
+    let mut own = hub.listen(Format::Entry, Some(FROM_NOW));
+    hub.begins();
+    let held = hub.hold_up();
+    let mut taken = 0;
+    while hub.actor.fanout.has_room() {
+        taken += 1;
+        hub.entries(taken..=taken, 1);
+    }
+    assert!(taken < 100_000, "{taken}");
+    drop(held);
+    assert_eq!(own.event(), ("1-0".into(), "message".into()));
 }
