@@ -58,7 +58,8 @@ impl Actor {
         // Behind these nothing is missing of each topic. Those that do not stand are told of when they do.
         let mut floors = vec![last; topics.len()];
         for (topic, floor) in topics.iter().zip(&mut floors) {
-            if let Some(channel) = self.channels.get(topic) {
+            if let Some(channel) = self.channels.get_mut(topic) {
+                self.memory.forget_old(&mut channel.replay);
                 let messages = channel.replay.after(last);
                 kept.extend(messages.map(|message| (message.sequence, message.size(), topic)));
                 if channel.state == State::Standing {
