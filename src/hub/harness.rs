@@ -43,7 +43,7 @@ impl Client {
                 "event" => value.clone_into(&mut name),
                 "data" => {
                     has_data = true;
-                    let is_told = ["overflow", "not-kept", "interrupted"]
+                    let is_told = ["overflow", "not-kept", "interrupted", "recreated"]
                         .iter()
                         .any(|why| value.contains(why));
                     assert!(name != "gap" || is_told, "{value}");

@@ -66,8 +66,8 @@ pub(super) struct Own {
     pub(super) catching_up: Option<Abort>,
     /// What it has been sent while it is catching up: everything up to here.
     pub(super) covered: EntryId,
-    /// What it has to be told of once it has caught up.
-    pub(super) loss: Option<(Loss, &'static str)>,
+    /// Whether it was to begin with what comes next when it was not known what that would be.
+    pub(super) was_interrupted: bool,
 }
 
 /// Ends a task with whoever it is for.
@@ -88,7 +88,7 @@ impl Own {
             awaits_check: span.until_gone,
             catching_up: None,
             covered: EntryId::ZERO,
-            loss: None,
+            was_interrupted: false,
         }
     }
 }
@@ -156,6 +156,7 @@ impl Actor {
                 channel.replay = Replay::default();
                 channel.ends_at(loss.up_to);
                 self.lost_entries(&topic, &loss);
+                self.go_on_elsewhere(&topic, &loss);
             }
         }
     }
@@ -168,7 +169,8 @@ impl Actor {
         }
     }
 
-    /// Tells all who listen to a Redis stream of entries that were gone before they were read.
+    /// Tells all who listen to a Redis stream of entries that were gone before they were read, but for those who read up on
+    /// it: they find out themselves.
     fn lost_entries(&mut self, topic: &Topic, loss: &Loss) {
         let Some(channel) = self.channels.get_mut(topic) else {
             return;
@@ -177,14 +179,6 @@ impl Actor {
         channel.replay.begins_behind(self.sequence, loss.up_to);
         channel.ends_at(loss.up_to.max(channel.end()));
         let reason = loss.reason.text();
-        for id in &channel.listeners {
-            let listener = self.subscribers.get_mut(id);
-            if let Some(own) = listener.and_then(|listener| listener.own.as_mut())
-                && own.catching_up.is_some()
-            {
-                own.loss = Some((*loss, reason));
-            }
-        }
         let (key, topics) = (channel.key, std::slice::from_ref(topic));
         let gap = |shape: Shape| match shape.format {
             Format::Entry => encode::gap(loss, reason, topic.name()),
@@ -202,10 +196,28 @@ impl Actor {
         }
     }
 
+    /// Has those who read up on a Redis stream go on where it was begun anew: what they have seen is of another.
+    fn go_on_elsewhere(&mut self, topic: &Topic, loss: &Loss) {
+        let Some(channel) = self.channels.get(topic) else {
+            return;
+        };
+        for id in channel.listeners.clone() {
+            let listener = self.subscribers.get_mut(&id);
+            if let Some(own) = listener.and_then(|listener| listener.own.as_mut())
+                && own.catching_up.take().is_some()
+            {
+                own.begin = Begin::Behind(loss.up_to);
+                let gap = encode::gap(loss, loss.reason.text(), topic.name());
+                self.fanout.order(Order::Send(id, vec![gap]));
+                self.open_own(id);
+            }
+        }
+    }
+
     /// What tells who listens to a Redis stream that entries up to the last are missing.
     pub(super) fn gap_at_end(&self, topic: &Topic, reason: &str) -> Encoded {
         let end = self.channels.get(topic).map(Channel::end);
-        let loss = loss_up_to(end.unwrap_or_default());
+        let loss = Loss::new(Reason::NotKept, end.unwrap_or_default());
         encode::gap(&loss, reason, topic.name())
     }
 
@@ -239,7 +251,7 @@ impl Actor {
             let seen = match own.begin {
                 Begin::Seen(seen) => Some(seen),
                 Begin::Now => {
-                    own.loss = Some((loss_up_to(EntryId::ZERO), "interrupted"));
+                    own.was_interrupted = true;
                     None
                 }
                 Begin::Behind(_) | Begin::Unknown => None,
@@ -253,12 +265,12 @@ impl Actor {
         let (end, room) = (channel.end(), self.subscriber_buffer / 2);
         let (seen, is_seen) = match own.begin {
             begin if begin.is_now(end) => {
-                let loss = own.loss.take().map(|(_, reason)| reason);
                 let reason = match own.begin {
                     Begin::Unknown => Some("unknown-id"),
-                    _ => loss,
+                    _ => own.was_interrupted.then_some("interrupted"),
                 };
-                let gap = reason.map(|reason| encode::gap(&loss_up_to(end), reason, topic.name()));
+                let loss = Loss::new(Reason::NotKept, end);
+                let gap = reason.map(|reason| encode::gap(&loss, reason, topic.name()));
                 let events = opening(Some(end)).into_iter().chain(gap).collect();
                 return self.join_others(id, events);
             }
@@ -309,6 +321,10 @@ impl Actor {
         let (Some(own), Some(topic)) = (&mut listener.own, listener.topics.first()) else {
             return;
         };
+        if own.catching_up.is_none() {
+            // It has been read before the stream was begun anew.
+            return;
+        }
         let id = page.subscriber;
         if page.refused.is_some() {
             let farewell = event::farewell("Redis refused to let this stream be read");
@@ -327,13 +343,11 @@ impl Actor {
         let Some(channel) = self.channels.get_mut(topic) else {
             return;
         };
-        let loss = own.loss;
         let is_at_hand =
             channel.state == State::Standing && channel.replay.entry_floor() <= page.covered;
         let (replay, room) = (&mut channel.replay, self.subscriber_buffer / 2);
         if is_at_hand && let Some(rest) = self.memory.rest(replay, page.covered, room) {
-            let gap = loss.map(|(loss, reason)| encode::gap(&loss, reason, topic.name()));
-            events.extend(gap.into_iter().chain(rest));
+            events.extend(rest);
             return self.join_others(id, events);
         }
         if events.is_empty() {
@@ -349,10 +363,8 @@ impl Actor {
         let Some(listener) = self.subscribers.get_mut(&id) else {
             return;
         };
-        let channels = listener
-            .topics
-            .iter()
-            .filter_map(|topic| self.channels.get(topic));
+        let topics = listener.topics.iter();
+        let channels = topics.filter_map(|topic| self.channels.get(topic));
         let keys = channels.map(|channel| channel.key).collect();
         if let Some(own) = &mut listener.own {
             own.catching_up = None;
@@ -377,10 +389,5 @@ impl Channel {
     }
 }
 
-fn loss_up_to(up_to: EntryId) -> Loss {
-    Loss {
-        reason: Reason::NotKept,
-        up_to,
-        missing: None,
-    }
-}
+#[cfg(test)]
+mod tests;
