@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::AbortHandle;
 
 use super::actor::Actor;
@@ -177,6 +177,7 @@ impl Actor {
         };
         self.sequence += 1;
         channel.replay.begins_behind(self.sequence, loss.up_to);
+        channel.last_loss = Some(*loss);
         channel.ends_at(loss.up_to.max(channel.end()));
         let reason = loss.reason.text();
         let (key, topics) = (channel.key, std::slice::from_ref(topic));
@@ -279,6 +280,13 @@ impl Actor {
             Begin::Now | Begin::Unknown => return,
         };
         let opening = opening(is_seen.then_some(seen));
+        // Who left before that was told has seen what came behind it.
+        let untold = channel
+            .last_loss
+            .filter(|loss| is_seen && loss.has_come_by(seen));
+        let gap = untold.map(|loss| Loss::new(loss.reason, seen));
+        let gap = gap.map(|gap| encode::gap(&gap, gap.reason.text(), topic.name()));
+        let opening: Vec<_> = opening.into_iter().chain(gap).collect();
         let at_hand = channel.replay.entry_floor() <= seen && seen <= end;
         let known = !is_seen
             || seen == end
@@ -288,7 +296,7 @@ impl Actor {
             && known
             && let Some(rest) = self.memory.rest(&mut channel.replay, seen, room)
         {
-            let events = opening.into_iter().chain(rest).collect();
+            let events = [opening, rest].concat();
             return self.join_others(id, events);
         }
         let Some(end) = &channel.end else {
@@ -307,10 +315,7 @@ impl Actor {
         };
         own.covered = seen;
         own.catching_up = Some(Abort(tokio::spawn(catch_up.run()).abort_handle()));
-        if let Some(opening) = opening {
-            let order = Order::Open(id, vec![opening], Vec::new());
-            self.fanout.order(order);
-        }
+        self.fanout.order(Order::Open(id, opening, Vec::new()));
     }
 
     /// Sends a stream a page of what it has missed; with the last of them it joins the others.
@@ -371,21 +376,6 @@ impl Actor {
         }
         self.fanout.order(Order::Open(id, events, keys));
         self.drop_surplus();
-    }
-}
-
-impl Channel {
-    /// The last entry of a Redis stream that was handed to the fan-out.
-    pub(super) fn end(&self) -> EntryId {
-        self.end
-            .as_ref()
-            .map(|end| *end.borrow())
-            .unwrap_or_default()
-    }
-
-    fn ends_at(&mut self, id: EntryId) {
-        let end = self.end.get_or_insert_with(|| watch::Sender::new(id));
-        end.send_replace(id);
     }
 }
 

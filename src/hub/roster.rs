@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::entries::EntryId;
+use super::entries::{EntryId, Loss};
 use super::event::Shape;
 use super::fanout::ChannelKey;
 use super::own_ids::Own;
@@ -54,6 +54,8 @@ pub(super) struct Channel {
     pub(super) lingers_since: Option<Instant>,
     /// Of a stream: the last entry that was handed to the fan-out.
     pub(super) end: Option<watch::Sender<EntryId>>,
+    /// The same for what was last found to be missing.
+    pub(super) last_loss: Option<Loss>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +83,21 @@ impl Channel {
             replay: Replay::default(),
             lingers_since: None,
             end: None,
+            last_loss: None,
         }
+    }
+
+    /// The last entry of a Redis stream that was handed to the fan-out.
+    pub(super) fn end(&self) -> EntryId {
+        self.end
+            .as_ref()
+            .map(|end| *end.borrow())
+            .unwrap_or_default()
+    }
+
+    /// Notes the last entry that was handed to the fan-out.
+    pub(super) fn ends_at(&mut self, id: EntryId) {
+        let end = self.end.get_or_insert_with(|| watch::Sender::new(id));
+        end.send_replace(id);
     }
 }

@@ -77,3 +77,31 @@ async fn who_reads_up_on_a_stream_that_is_begun_anew_goes_on_there() {
     }
     assert!(!is_catching_up(&hub, subscriber));
 }
+
+#[tokio::test]
+async fn who_left_before_a_loss_was_found_is_told_of_it_when_he_comes_back() {
+    let mut hub = Hub::start().await;
+    let _other = hub.listen(Format::Entry, None);
+    hub.news(What::Begins(id(10)));
+    hub.news(What::Entries(entries(11..=14)));
+    let loss = Loss {
+        since: id(11),
+        ..Loss::new(Reason::NotKept, id(14))
+    };
+    hub.news(What::Lost(loss));
+    let back = |hub: &mut Hub, seen| {
+        let span = Span {
+            begin: Begin::Seen(id(seen)),
+            until_gone: false,
+        };
+        hub.listen(Format::Entry, Some(span))
+    };
+    let [mut sure, mut untold, mut told] = [11, 12, 14].map(|seen| back(&mut hub, seen));
+    assert_eq!(untold.event(), ("12-0".into(), "gap".into()));
+    hub.news(What::Entries(entries(15..=15)));
+    assert_eq!(told.event(), ("15-0".into(), "message".into()));
+    // The first one finds out himself whether there is anything behind what he has seen.
+    let first = *hub.actor.subscribers.keys().min().expect("one");
+    hub.actor.take_page(page(first + 1, 12..=15));
+    assert_eq!(sure.event(), ("12-0".into(), "message".into()));
+}
