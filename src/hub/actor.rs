@@ -18,7 +18,7 @@ use super::entries::Tails;
 use super::fanout::{ChannelKey, Departure, Fanout, Order};
 use super::own_ids::{Own, Pages};
 use super::replay::{Bounds, Memory};
-use super::roster::{Channel, Listener, State};
+use super::roster::{Channel, Gap, Listener, State};
 use super::source::Happening;
 use super::sources::Sources;
 use super::waits::sleep_until;
@@ -189,7 +189,10 @@ impl Actor {
         }
         let last = last_event_id.filter(|last| !last.is_empty());
         let resume = last.as_deref().and_then(|last| self.number_of(last));
-        let gap = (last.is_some() && resume.is_none()).then_some("unknown-id");
+        let gap = (last.is_some() && resume.is_none()).then(|| Gap {
+            reason: "unknown-id",
+            topics: topics.clone(),
+        });
         let subscriber = Listener {
             topics: topics.clone(),
             shape,
@@ -231,6 +234,10 @@ impl Actor {
         let Some(subscriber) = self.subscribers.remove(&id) else {
             return;
         };
+        if let Some(gap) = subscriber.gap.filter(|_| subscriber.open) {
+            self.sequence += 1;
+            self.begin_here(&gap.topics);
+        }
         let until_gone = subscriber.own.is_some_and(|own| own.until_gone);
         for topic in subscriber.topics {
             if until_gone {
@@ -331,7 +338,7 @@ impl Actor {
         }
     }
 
-    fn confirmed(&mut self, topic: &Topic) {
+    pub(super) fn confirmed(&mut self, topic: &Topic) {
         let Some(channel) = self.channels.get_mut(topic) else {
             return;
         };
@@ -341,32 +348,15 @@ impl Actor {
                 // Who has seen the last event so far may have missed what was not heard meanwhile.
                 self.sequence += 1;
                 channel.replay.begins_at(self.sequence);
-                let listeners = channel.listeners.clone();
-                if listeners.is_empty() {
+                if channel.listeners.is_empty() {
                     self.leave_channel(topic);
                 }
-                for id in listeners {
-                    self.one_more_stands(id);
-                }
+                self.stands(topic);
             }
             State::Leaving => {
                 self.ask_again(topic);
             }
             State::Down | State::Standing => {}
-        }
-    }
-
-    pub(super) fn one_more_stands(&mut self, id: SubscriberId) {
-        let Some(subscriber) = self.subscribers.get_mut(&id) else {
-            return;
-        };
-        subscriber.missing -= 1;
-        if subscriber.missing == 0 {
-            if subscriber.open && subscriber.own.is_none() {
-                self.tell_of_gap(id);
-            } else {
-                self.open(id);
-            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! From the upstream to the fan-out: a message is kept, encoded and handed on; and where the fan-out cannot
 //! keep up, its loss is told, before anything else of the same topic.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -65,7 +66,7 @@ impl Actor {
         }
         self.memory.keep(&topic, &mut channel.replay, kept);
         self.drop_surplus();
-        if heard && (is_lossy || !self.fanout.deliver(key, Box::new(shapes))) {
+        if heard && (is_lossy || !self.fanout.deliver(key, &Arc::new(shapes))) {
             self.stats.dropped.fetch_add(1, Ordering::Relaxed);
             self.tell_later_of_losses(topic);
         }
@@ -114,7 +115,7 @@ impl Actor {
             _ => event::gap(self.position(self.sequence), shape, OVERFLOW, topics, None),
         };
         let gaps = Shape::all().map(|shape| Some(gap(shape)));
-        self.fanout.deliver(key, Box::new(gaps))
+        self.fanout.deliver(key, &Arc::new(gaps))
     }
 }
 

@@ -20,10 +20,7 @@ use super::{Seat, Stats, SubscriberId};
 pub(super) type ChannelKey = u64;
 
 /// A message in the shapes that somebody wants, by their index.
-pub(super) type Shapes = Box<[Option<Encoded>; Shape::COUNT]>;
-
-/// The same for several threads.
-pub(super) type SharedShapes = Arc<[Option<Encoded>; Shape::COUNT]>;
+pub(super) type Shapes = Arc<[Option<Encoded>; Shape::COUNT]>;
 
 /// What the hub has a fan-out do.
 #[derive(Debug)]
@@ -33,7 +30,7 @@ pub(super) enum Order {
     /// Send its head and this, and from now on the messages of these channels.
     Open(SubscriberId, Vec<Encoded>, Vec<ChannelKey>),
     /// Deliver a message to all subscribers of a channel, encoded in the shapes that they want.
-    Deliver(ChannelKey, SharedShapes),
+    Deliver(ChannelKey, Shapes),
     /// Send one subscriber something.
     Send(SubscriberId, Vec<Encoded>),
     /// Send one subscriber something, and tell when it has gone out.
@@ -109,10 +106,9 @@ impl Fanout {
     }
 
     /// Orders a delivery. If a thread is too far behind, its subscribers do not get it, and this is false.
-    pub(super) fn deliver(&self, channel: ChannelKey, shapes: Shapes) -> bool {
-        let shapes = SharedShapes::from(shapes);
+    pub(super) fn deliver(&self, channel: ChannelKey, shapes: &Shapes) -> bool {
         let lanes = self.lanes.iter();
-        let taken = lanes.map(|lane| lane.deliver(channel, Arc::clone(&shapes)));
+        let taken = lanes.map(|lane| lane.deliver(channel, Arc::clone(shapes)));
         // Every thread gets it, whatever becomes of it in the others.
         taken.fold(true, |all, taken| all & taken)
     }

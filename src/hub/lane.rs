@@ -12,15 +12,18 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::Stats;
 use super::event::Encoded;
-use super::fanout::{ChannelKey, Departure, Order, Rules, SharedShapes};
+use super::fanout::{ChannelKey, Departure, Order, Rules, Shapes};
 use super::writer::Worker;
 
 /// The poller's token of the orders; subscribers have smaller ones.
 pub(super) const ORDERS: Token = Token(usize::MAX);
 
-/// Bytes of events under way to a thread. More means that it cannot keep up; the hub then drops
+/// Bytes under way to a thread. More means that it cannot keep up; the hub then drops
 /// messages and tells the subscribers of the gap.
 const MAX_BACKLOG: usize = 64 * 1024 * 1024;
+
+/// What a message under way takes besides the bytes of its events.
+const OVERHEAD: usize = 512;
 
 /// The hub's side.
 #[derive(Debug)]
@@ -46,7 +49,7 @@ impl Drop for Ended {
 pub(super) struct Bell {
     waker: Waker,
     rung: AtomicBool,
-    /// Bytes of events in orders that have not been carried out.
+    /// Bytes of deliveries that have not been carried out.
     backlog: AtomicUsize,
 }
 
@@ -91,7 +94,7 @@ impl Lane {
     }
 
     /// Orders a delivery, unless the thread is too far behind: then this is false, and the message lost.
-    pub(super) fn deliver(&self, channel: ChannelKey, shapes: SharedShapes) -> bool {
+    pub(super) fn deliver(&self, channel: ChannelKey, shapes: Shapes) -> bool {
         let bytes = weight(&shapes);
         let before = self.bell.backlog.fetch_add(bytes, Ordering::Relaxed);
         if before > 0 && before + bytes > MAX_BACKLOG {
@@ -138,11 +141,12 @@ impl Bell {
     }
 
     /// Notes that a delivery has been carried out.
-    pub(super) fn delivered(&self, shapes: &SharedShapes) {
+    pub(super) fn delivered(&self, shapes: &Shapes) {
         self.backlog.fetch_sub(weight(shapes), Ordering::Relaxed);
     }
 }
 
-fn weight(shapes: &SharedShapes) -> usize {
-    shapes.iter().flatten().map(Encoded::len).sum()
+fn weight(shapes: &Shapes) -> usize {
+    let bytes: usize = shapes.iter().flatten().map(Encoded::len).sum();
+    bytes + OVERHEAD
 }

@@ -14,6 +14,9 @@ mod delivery;
 mod entries;
 mod event;
 mod fanout;
+mod gaps;
+#[cfg(test)]
+mod harness;
 mod lane;
 mod monitor;
 mod noperm;

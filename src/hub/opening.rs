@@ -3,7 +3,7 @@
 use super::SubscriberId;
 use super::Topic;
 use super::actor::Actor;
-use super::event::{self, Encoded, Format, Position, Shape};
+use super::event::{self, Encoded, Position, Shape};
 use super::fanout::Order;
 use super::replay::Kept;
 use super::roster::State;
@@ -27,9 +27,6 @@ impl Actor {
         subscriber.open = true;
         subscriber.refusal = None;
         let stands = subscriber.missing == 0;
-        if !stands {
-            subscriber.gap = subscriber.gap.or(Some("interrupted"));
-        }
         let resume = subscriber.resume.take();
         let (shape, topics) = (subscriber.shape, subscriber.topics.clone());
         let retry = self.retry.mul_f32(1.0 + fastrand::f32() / 2.0);
@@ -48,6 +45,8 @@ impl Actor {
         }
         if stands {
             self.tell_of_gap(id);
+        } else {
+            self.count_missing(id);
         }
     }
 
@@ -59,7 +58,8 @@ impl Actor {
         // Behind these nothing is missing of each topic. Those that do not stand are told of when they do.
         let mut floors = vec![last; topics.len()];
         for (topic, floor) in topics.iter().zip(&mut floors) {
-            if let Some(channel) = self.channels.get(topic) {
+            if let Some(channel) = self.channels.get_mut(topic) {
+                self.memory.forget_old(&mut channel.replay);
                 let messages = channel.replay.after(last);
                 kept.extend(messages.map(|message| (message.sequence, message.size(), topic)));
                 if channel.state == State::Standing {
@@ -110,22 +110,6 @@ impl Actor {
             |kept: &Kept| event::message(position, shape, topic, &kept.channel, &kept.payload);
         self.memory
             .event(&mut channel.replay, sequence, shape, encode)
-    }
-
-    /// Tells a stream of what it may have missed, if it has not been told.
-    pub(super) fn tell_of_gap(&mut self, id: SubscriberId) {
-        let Some(subscriber) = self.subscribers.get_mut(&id) else {
-            return;
-        };
-        if let Some(reason) = subscriber.gap.take() {
-            let (shape, topics) = (subscriber.shape, subscriber.topics.clone());
-            if shape.format == Format::Upstash {
-                let confirmed = event::opening(self.position(0), shape, &topics, self.retry);
-                self.fanout.order(Order::Send(id, vec![confirmed]));
-            }
-            let gap = event::gap(self.position(self.sequence), shape, reason, &topics, None);
-            self.fanout.order(Order::Send(id, vec![gap]));
-        }
     }
 
     pub(super) fn position(&self, sequence: u64) -> Position<'_> {

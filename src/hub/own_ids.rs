@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::AbortHandle;
 
 use super::actor::Actor;
@@ -66,8 +66,8 @@ pub(super) struct Own {
     pub(super) catching_up: Option<Abort>,
     /// What it has been sent while it is catching up: everything up to here.
     pub(super) covered: EntryId,
-    /// What it has to be told of once it has caught up.
-    pub(super) loss: Option<(Loss, &'static str)>,
+    /// Whether it was to begin with what comes next when it was not known what that would be.
+    pub(super) was_interrupted: bool,
 }
 
 /// Ends a task with whoever it is for.
@@ -88,7 +88,7 @@ impl Own {
             awaits_check: span.until_gone,
             catching_up: None,
             covered: EntryId::ZERO,
-            loss: None,
+            was_interrupted: false,
         }
     }
 }
@@ -135,9 +135,7 @@ impl Actor {
                 self.sequence += 1;
                 channel.replay.begins_behind(self.sequence, at);
                 channel.ends_at(at);
-                for id in channel.listeners.clone() {
-                    self.one_more_stands(id);
-                }
+                self.stands(&topic);
             }
             What::Refused(error) => {
                 tracing::debug!(%error, "a stream cannot be read");
@@ -158,6 +156,7 @@ impl Actor {
                 channel.replay = Replay::default();
                 channel.ends_at(loss.up_to);
                 self.lost_entries(&topic, &loss);
+                self.go_on_elsewhere(&topic, &loss);
             }
         }
     }
@@ -170,23 +169,17 @@ impl Actor {
         }
     }
 
-    /// Tells all who listen to a Redis stream of entries that were gone before they were read.
+    /// Tells all who listen to a Redis stream of entries that were gone before they were read, but for those who read up on
+    /// it: they find out themselves.
     fn lost_entries(&mut self, topic: &Topic, loss: &Loss) {
         let Some(channel) = self.channels.get_mut(topic) else {
             return;
         };
         self.sequence += 1;
         channel.replay.begins_behind(self.sequence, loss.up_to);
+        channel.last_loss = Some(*loss);
         channel.ends_at(loss.up_to.max(channel.end()));
         let reason = loss.reason.text();
-        for id in &channel.listeners {
-            let listener = self.subscribers.get_mut(id);
-            if let Some(own) = listener.and_then(|listener| listener.own.as_mut())
-                && own.catching_up.is_some()
-            {
-                own.loss = Some((*loss, reason));
-            }
-        }
         let (key, topics) = (channel.key, std::slice::from_ref(topic));
         let gap = |shape: Shape| match shape.format {
             Format::Entry => encode::gap(loss, reason, topic.name()),
@@ -198,16 +191,34 @@ impl Actor {
                 loss.missing,
             ),
         };
-        let gaps = Box::new(Shape::all().map(|shape| Some(gap(shape))));
-        if !self.fanout.deliver(key, gaps) {
+        let gaps = Arc::new(Shape::all().map(|shape| Some(gap(shape))));
+        if !self.fanout.deliver(key, &gaps) {
             self.tell_later_of_losses(topic.clone());
+        }
+    }
+
+    /// Has those who read up on a Redis stream go on where it was begun anew: what they have seen is of another.
+    fn go_on_elsewhere(&mut self, topic: &Topic, loss: &Loss) {
+        let Some(channel) = self.channels.get(topic) else {
+            return;
+        };
+        for id in channel.listeners.clone() {
+            let listener = self.subscribers.get_mut(&id);
+            if let Some(own) = listener.and_then(|listener| listener.own.as_mut())
+                && own.catching_up.take().is_some()
+            {
+                own.begin = Begin::Behind(loss.up_to);
+                let gap = encode::gap(loss, loss.reason.text(), topic.name());
+                self.fanout.order(Order::Send(id, vec![gap]));
+                self.open_own(id);
+            }
         }
     }
 
     /// What tells who listens to a Redis stream that entries up to the last are missing.
     pub(super) fn gap_at_end(&self, topic: &Topic, reason: &str) -> Encoded {
         let end = self.channels.get(topic).map(Channel::end);
-        let loss = loss_up_to(end.unwrap_or_default());
+        let loss = Loss::new(Reason::NotKept, end.unwrap_or_default());
         encode::gap(&loss, reason, topic.name())
     }
 
@@ -241,7 +252,7 @@ impl Actor {
             let seen = match own.begin {
                 Begin::Seen(seen) => Some(seen),
                 Begin::Now => {
-                    own.loss = Some((loss_up_to(EntryId::ZERO), "interrupted"));
+                    own.was_interrupted = true;
                     None
                 }
                 Begin::Behind(_) | Begin::Unknown => None,
@@ -255,12 +266,12 @@ impl Actor {
         let (end, room) = (channel.end(), self.subscriber_buffer / 2);
         let (seen, is_seen) = match own.begin {
             begin if begin.is_now(end) => {
-                let loss = own.loss.take().map(|(_, reason)| reason);
                 let reason = match own.begin {
                     Begin::Unknown => Some("unknown-id"),
-                    _ => loss,
+                    _ => own.was_interrupted.then_some("interrupted"),
                 };
-                let gap = reason.map(|reason| encode::gap(&loss_up_to(end), reason, topic.name()));
+                let loss = Loss::new(Reason::NotKept, end);
+                let gap = reason.map(|reason| encode::gap(&loss, reason, topic.name()));
                 let events = opening(Some(end)).into_iter().chain(gap).collect();
                 return self.join_others(id, events);
             }
@@ -269,6 +280,13 @@ impl Actor {
             Begin::Now | Begin::Unknown => return,
         };
         let opening = opening(is_seen.then_some(seen));
+        // Who left before that was told has seen what came behind it.
+        let untold = channel
+            .last_loss
+            .filter(|loss| is_seen && loss.has_come_by(seen));
+        let gap = untold.map(|loss| Loss::new(loss.reason, seen));
+        let gap = gap.map(|gap| encode::gap(&gap, gap.reason.text(), topic.name()));
+        let opening: Vec<_> = opening.into_iter().chain(gap).collect();
         let at_hand = channel.replay.entry_floor() <= seen && seen <= end;
         let known = !is_seen
             || seen == end
@@ -278,7 +296,7 @@ impl Actor {
             && known
             && let Some(rest) = self.memory.rest(&mut channel.replay, seen, room)
         {
-            let events = opening.into_iter().chain(rest).collect();
+            let events = [opening, rest].concat();
             return self.join_others(id, events);
         }
         let Some(end) = &channel.end else {
@@ -297,10 +315,7 @@ impl Actor {
         };
         own.covered = seen;
         own.catching_up = Some(Abort(tokio::spawn(catch_up.run()).abort_handle()));
-        if let Some(opening) = opening {
-            let order = Order::Open(id, vec![opening], Vec::new());
-            self.fanout.order(order);
-        }
+        self.fanout.order(Order::Open(id, opening, Vec::new()));
     }
 
     /// Sends a stream a page of what it has missed; with the last of them it joins the others.
@@ -311,6 +326,10 @@ impl Actor {
         let (Some(own), Some(topic)) = (&mut listener.own, listener.topics.first()) else {
             return;
         };
+        if own.catching_up.is_none() {
+            // It has been read before the stream was begun anew.
+            return;
+        }
         let id = page.subscriber;
         if page.refused.is_some() {
             let farewell = event::farewell("Redis refused to let this stream be read");
@@ -329,13 +348,11 @@ impl Actor {
         let Some(channel) = self.channels.get_mut(topic) else {
             return;
         };
-        let loss = own.loss;
         let is_at_hand =
             channel.state == State::Standing && channel.replay.entry_floor() <= page.covered;
         let (replay, room) = (&mut channel.replay, self.subscriber_buffer / 2);
         if is_at_hand && let Some(rest) = self.memory.rest(replay, page.covered, room) {
-            let gap = loss.map(|(loss, reason)| encode::gap(&loss, reason, topic.name()));
-            events.extend(gap.into_iter().chain(rest));
+            events.extend(rest);
             return self.join_others(id, events);
         }
         if events.is_empty() {
@@ -351,10 +368,8 @@ impl Actor {
         let Some(listener) = self.subscribers.get_mut(&id) else {
             return;
         };
-        let channels = listener
-            .topics
-            .iter()
-            .filter_map(|topic| self.channels.get(topic));
+        let topics = listener.topics.iter();
+        let channels = topics.filter_map(|topic| self.channels.get(topic));
         let keys = channels.map(|channel| channel.key).collect();
         if let Some(own) = &mut listener.own {
             own.catching_up = None;
@@ -364,25 +379,5 @@ impl Actor {
     }
 }
 
-impl Channel {
-    /// The last entry of a Redis stream that was handed to the fan-out.
-    pub(super) fn end(&self) -> EntryId {
-        self.end
-            .as_ref()
-            .map(|end| *end.borrow())
-            .unwrap_or_default()
-    }
-
-    fn ends_at(&mut self, id: EntryId) {
-        let end = self.end.get_or_insert_with(|| watch::Sender::new(id));
-        end.send_replace(id);
-    }
-}
-
-fn loss_up_to(up_to: EntryId) -> Loss {
-    Loss {
-        reason: Reason::NotKept,
-        up_to,
-        missing: None,
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -131,12 +131,9 @@ impl Replay {
 
     /// The entries behind one that are kept.
     pub(super) fn after_entry(&self, seen: EntryId) -> impl Iterator<Item = (EntryId, &Kept)> {
-        let kept = self.kept.iter().rev().map_while(move |kept| {
-            let id = kept.entry.filter(|id| *id > seen)?;
-            Some((id, kept))
-        });
-        let kept: Vec<_> = kept.collect();
-        kept.into_iter().rev()
+        let place = self.kept.partition_point(|kept| kept.entry <= Some(seen));
+        let kept = self.kept.range(place..);
+        kept.filter_map(|kept| Some((kept.entry?, kept)))
     }
 
     /// Whether an entry is kept.
@@ -149,9 +146,8 @@ impl Replay {
 
     /// The messages behind a number that are kept, also those before a gap.
     pub(super) fn after(&self, sequence: u64) -> impl Iterator<Item = &Kept> {
-        self.kept
-            .iter()
-            .filter(move |kept| kept.sequence > sequence)
+        let place = self.kept.partition_point(|kept| kept.sequence <= sequence);
+        self.kept.range(place..)
     }
 
     fn drop_oldest(&mut self) -> usize {

@@ -56,18 +56,7 @@ impl Actor {
             stays
         });
         for id in concerned {
-            let Some(subscriber) = self.subscribers.get_mut(&id) else {
-                continue;
-            };
-            let stands = |topic: &&Topic| {
-                let channel = self.channels.get(*topic);
-                channel.is_some_and(|channel| channel.state == State::Standing)
-            };
-            let standing = subscriber.topics.iter().filter(stands).count();
-            subscriber.missing = subscriber.topics.len() - standing;
-            if subscriber.open {
-                subscriber.gap = subscriber.gap.or(Some("interrupted"));
-            }
+            self.count_missing(id);
         }
         // What belongs to another server by now need not wait.
         self.ask_for_all();

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::entries::EntryId;
+use super::entries::{EntryId, Loss};
 use super::event::Shape;
 use super::fanout::ChannelKey;
 use super::own_ids::Own;
@@ -22,12 +22,19 @@ pub(super) struct Listener {
     pub(super) open: bool,
     /// The number of the last event that it has seen, until it is open.
     pub(super) resume: Option<u64>,
-    /// Why it may have missed something that it has not been told of.
-    pub(super) gap: Option<&'static str>,
+    /// What it may have missed and has not been told of.
+    pub(super) gap: Option<Gap>,
     /// Of a stream of one Redis stream's entries, under their own ids: where it is.
     pub(super) own: Option<Box<Own>>,
     /// Makes an answer of a refusal, while it has been answered nothing.
     pub(super) refusal: Option<Refusal>,
+}
+
+/// What a stream may have missed.
+pub(super) struct Gap {
+    pub(super) reason: &'static str,
+    /// Of which of its topics.
+    pub(super) topics: Vec<Topic>,
 }
 
 /// A topic with listeners, or one about to be left.
@@ -47,6 +54,8 @@ pub(super) struct Channel {
     pub(super) lingers_since: Option<Instant>,
     /// Of a stream: the last entry that was handed to the fan-out.
     pub(super) end: Option<watch::Sender<EntryId>>,
+    /// The same for what was last found to be missing.
+    pub(super) last_loss: Option<Loss>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +83,21 @@ impl Channel {
             replay: Replay::default(),
             lingers_since: None,
             end: None,
+            last_loss: None,
         }
+    }
+
+    /// The last entry of a Redis stream that was handed to the fan-out.
+    pub(super) fn end(&self) -> EntryId {
+        self.end
+            .as_ref()
+            .map(|end| *end.borrow())
+            .unwrap_or_default()
+    }
+
+    /// Notes the last entry that was handed to the fan-out.
+    pub(super) fn ends_at(&mut self, id: EntryId) {
+        let end = self.end.get_or_insert_with(|| watch::Sender::new(id));
+        end.send_replace(id);
     }
 }

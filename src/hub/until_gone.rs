@@ -82,17 +82,15 @@ impl Actor {
             self.fanout.order(Order::Refuse(id, refusal(Refused::Over)));
             return;
         }
-        let (caught_up, loss) = (own.catching_up.take().is_none(), own.loss.take());
+        let caught_up = own.catching_up.take().is_none();
         let (covered, topic) = (own.covered, topic.clone());
         if !caught_up && let Some(channel) = self.channels.get_mut(&topic) {
             let end = channel.end();
-            let loss = loss.filter(|(loss, _)| loss.up_to > covered);
-            let gap = loss.map(|(loss, reason)| encode::gap(&loss, reason, topic.name()));
             let (replay, room) = (&mut channel.replay, self.subscriber_buffer / 2);
             let is_at_hand = replay.entry_floor() <= covered;
             let rest = is_at_hand.then(|| self.memory.rest(replay, covered, room));
             match rest.flatten() {
-                Some(rest) => events.extend(gap.into_iter().chain(rest)),
+                Some(rest) => events.extend(rest),
                 // Not an id of nothing: by that it would come back to wait for a beginning.
                 None if covered < end => {
                     let loss = Loss::new(Reason::NotKept, end);

@@ -16,7 +16,7 @@ use slab::Slab;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::event::{self, Encoded};
-use super::fanout::{ChannelKey, Departure, Order, Rules, SharedShapes};
+use super::fanout::{ChannelKey, Departure, Order, Rules, Shapes};
 use super::lane::{Bell, ORDERS};
 use super::subscriber::{Sent, Subscriber};
 use super::{Seat, Stats, SubscriberId};
@@ -215,7 +215,7 @@ impl Worker {
         }
     }
 
-    fn deliver(&mut self, channel: ChannelKey, shapes: &SharedShapes) {
+    fn deliver(&mut self, channel: ChannelKey, shapes: &Shapes) {
         let Some(audience) = self.channels.get_mut(&channel) else {
             return;
         };

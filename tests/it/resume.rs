@@ -236,6 +236,24 @@ fn a_channel_is_kept_for_a_while_and_no_longer() {
 }
 
 #[test]
+fn a_message_is_kept_for_a_while_where_nothing_follows_too() {
+    let gateway = TestGateway::with(|config| config.replay_age = Duration::from_millis(200));
+    let path = "/v1/channels/a/events";
+    let mut first = gateway.listen(path);
+    publish(&gateway, "a", "1");
+    publish(&gateway, "a", "2");
+    let (last, next) = (first.event().id, first.event().id);
+    wait_until("the message is too old", || {
+        again(&gateway, path, &last).event().name == "gap"
+    });
+    // It is what was missed last.
+    let mut second = again(&gateway, path, &last);
+    assert_eq!(second.event().id, next);
+    publish(&gateway, "a", "3");
+    assert_eq!(data(&mut second, 1), ["3"]);
+}
+
+#[test]
 fn an_interruption_upstream_is_a_gap_for_those_who_come_back_too() {
     let mut redis = TestRedis::start();
     let gateway = TestGateway::over(&redis);

@@ -1,30 +1,19 @@
 //! A fan-out that cannot keep up with the entries of a stream, listeners that are still there when they are refused, and a
 //! fan-out that ends.
 
-use std::io::{BufRead as _, BufReader, Read as _};
-use std::net::{TcpListener, TcpStream};
-use std::sync::Arc;
+use std::io::BufRead as _;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::Duration;
-
-use tokio::sync::mpsc::unbounded_channel;
 
 use super::*;
-use crate::config::Config;
-use crate::hub::entries::{Entry, News, What};
-use crate::hub::fanout::{Fanout, Order, Rules};
-use crate::hub::{Begin, Seat, Span, Stats, Subscription};
+use crate::hub::entries::{Entry, What};
+use crate::hub::fanout::Order;
+use crate::hub::harness::{Hub, JSON, fan_out, nowhere};
+use crate::hub::{Begin, Span, Stats, Subscription};
 use crate::reply::ServerError;
 use crate::upstream::Upstream;
 
 /// An entry of this size is taken by the fan-out more than once, and not for ever.
 const LARGE: usize = 5 << 20;
-
-/// What it is for a test to have the hub's task in its hands.
-struct Hub {
-    actor: Actor,
-    topic: Topic,
-}
 
 /// What is given back with the seat of a subscriber: that takes as long as the test wants, and holds the thread of
 /// the fan-out up.
@@ -41,41 +30,6 @@ impl Drop for Slow {
     }
 }
 
-/// A subscriber's own end.
-struct Client(BufReader<TcpStream>);
-
-impl Client {
-    /// The id and the name of the next event.
-    fn event(&mut self) -> (String, String) {
-        let (mut id, mut name, mut has_data) = (String::new(), "message".to_owned(), false);
-        loop {
-            let mut line = String::new();
-            let count = self.0.read_line(&mut line).expect("it can be read");
-            assert!(count > 0, "the stream has ended");
-            let (field, value) = line.trim_end().split_once(": ").unwrap_or_default();
-            match field {
-                "id" => value.clone_into(&mut id),
-                "event" => value.clone_into(&mut name),
-                "data" => {
-                    has_data = true;
-                    let is_told = ["overflow", "not-kept"]
-                        .iter()
-                        .any(|why| value.contains(why));
-                    assert!(name != "gap" || is_told, "{value}");
-                }
-                "" if line == "\n" && has_data => return (id, name),
-                _ => {}
-            }
-        }
-    }
-
-    /// Whether the stream ends here, after comments.
-    fn ends(&mut self) -> bool {
-        let mut lines = self.0.by_ref().lines();
-        lines.all(|line| line.is_ok_and(|line| line.is_empty() || line.starts_with(':')))
-    }
-}
-
 /// What breaks the thread that gives it back.
 struct Breaks;
 
@@ -85,91 +39,7 @@ impl Drop for Breaks {
     }
 }
 
-/// A Redis that is not there.
-fn nowhere() -> Config {
-    Config {
-        upstream: "redis://127.0.0.1:1".parse().expect("a URL"),
-        ..Config::default()
-    }
-}
-
-fn fan_out(stats: &Arc<Stats>) -> Fanout {
-    let rules = Rules {
-        // Nobody is disconnected for what waits.
-        subscriber_buffer: 1 << 30,
-        write_timeout: Duration::from_secs(60),
-        heartbeat: Duration::from_secs(60),
-        max_age: None,
-    };
-    let (gone, _) = unbounded_channel();
-    Fanout::start(1, rules, stats, &gone).expect("a thread")
-}
-
 impl Hub {
-    /// A stream to which nobody listens yet. No Redis is there: the test tells what comes of it.
-    async fn start() -> Self {
-        let config = nowhere();
-        let upstream = Upstream::start(&config).await.expect("it may come later");
-        let stats = Arc::new(Stats::default());
-        let fanout = fan_out(&stats);
-        Self {
-            actor: Actor::new(upstream, fanout, stats, &config),
-            topic: Topic::Stream("s".into()),
-        }
-    }
-
-    fn seat(shape: Shape, place: Box<dyn Send>) -> (Client, Seat) {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let address = listener.local_addr().expect("an address");
-        let client = TcpStream::connect(address).expect("it listens");
-        let limit = Some(Duration::from_secs(20));
-        client.set_read_timeout(limit).expect("a time-out");
-        let (stream, _) = listener.accept().expect("a connection");
-        stream.set_nonblocking(true).expect("a socket");
-        let seat = Seat {
-            stream,
-            head: Bytes::new(),
-            chunked: false,
-            shape,
-            refusal: None,
-            place,
-        };
-        (Client(BufReader::new(client)), seat)
-    }
-
-    fn listen(&mut self, format: Format, span: Option<Span>) -> Client {
-        let shape = Shape {
-            format,
-            named: false,
-        };
-        let (client, seat) = Self::seat(shape, Box::new(()));
-        self.actor.join(Subscription {
-            topics: vec![self.topic.clone()],
-            last_event_id: None,
-            span,
-            seat,
-        });
-        client
-    }
-
-    /// Listens to several streams, perhaps from an event on.
-    fn listen_to(&mut self, topics: &[Topic], last_event_id: Option<String>) -> Client {
-        let (client, seat) = Self::seat(JSON, Box::new(()));
-        self.actor.join(Subscription {
-            topics: topics.to_vec(),
-            last_event_id,
-            span: None,
-            seat,
-        });
-        client
-    }
-
-    fn news(&mut self, what: What) {
-        let channel = self.actor.channels[&self.topic].key;
-        let key = self.topic.name().clone();
-        self.actor.on_news(News { key, channel, what });
-    }
-
     /// Entries with these numbers come, all of them read at once.
     fn entries(&mut self, numbers: std::ops::RangeInclusive<u64>, size: usize) {
         let entry = |n: u64| Entry {
@@ -193,11 +63,6 @@ impl Hub {
     }
 }
 
-const JSON: Shape = Shape {
-    format: Format::Json,
-    named: false,
-};
-
 const FROM_NOW: Span = Span {
     begin: Begin::Now,
     until_gone: false,
@@ -208,7 +73,7 @@ async fn what_does_not_fit_is_one_gap_and_what_follows_comes_in_order() {
     let mut hub = Hub::start().await;
     let mut own = hub.listen(Format::Entry, Some(FROM_NOW));
     let mut beside = hub.listen(Format::Json, None);
-    hub.news(What::Begins(EntryId::ZERO));
+    hub.begins();
     hub.entries(1..=1, 10);
     assert_eq!(own.event(), ("1-0".into(), "message".into()));
     assert_eq!(beside.event().1, "message");
@@ -244,7 +109,7 @@ async fn what_does_not_fit_is_one_gap_and_what_follows_comes_in_order() {
 async fn a_gap_is_told_where_nothing_follows() {
     let mut hub = Hub::start().await;
     let mut own = hub.listen(Format::Entry, Some(FROM_NOW));
-    hub.news(What::Begins(EntryId::ZERO));
+    hub.begins();
     let held = hub.hold_up();
     hub.entries(1..=20, LARGE);
     drop(held);
@@ -267,7 +132,7 @@ async fn a_gap_comes_before_the_end() {
         ..FROM_NOW
     };
     let mut own = hub.listen(Format::Entry, Some(span));
-    hub.news(What::Begins(EntryId::ZERO));
+    hub.begins();
     let id = *hub.actor.subscribers.keys().next().expect("a subscriber");
     hub.news(What::Checked(id, false));
     let held = hub.hold_up();
@@ -290,7 +155,7 @@ async fn a_loss_shows_by_the_id_of_what_another_topic_sent_in_between() {
     let mut stream = hub.listen_to(&topics, None);
     for topic in &topics {
         hub.topic = topic.clone();
-        hub.news(What::Begins(EntryId::ZERO));
+        hub.begins();
     }
     let held = hub.hold_up();
     hub.topic = topics[0].clone();
@@ -319,14 +184,14 @@ async fn a_loss_shows_by_the_id_of_what_another_topic_sent_in_between() {
 async fn who_is_refused_and_still_there_has_no_part_in_what_stands_again() {
     let mut hub = Hub::start().await;
     let mut refused = hub.listen(Format::Json, None);
-    hub.news(What::Begins(EntryId::ZERO));
+    hub.begins();
     hub.entries(1..=1, 10);
     assert_eq!(refused.event().1, "message");
     // That it has left is not known: it may take its time.
     let error = ServerError::new("WRONGTYPE", "it is something else");
     hub.news(What::Refused(error));
     let mut next = hub.listen(Format::Json, None);
-    hub.news(What::Begins(EntryId::ZERO));
+    hub.begins();
     hub.entries(2..=2, 10);
     assert_eq!(next.event().1, "message");
     assert!(refused.ends());
@@ -343,7 +208,7 @@ async fn a_fan_out_that_is_given_up_ends_its_streams() {
     for _ in 0..10 {
         fanout.order(Order::Send(1, vec![event::heartbeat()]));
         for _ in 0..2 {
-            client.0.read_line(&mut String::new()).expect("a line");
+            client.reader.read_line(&mut String::new()).expect("a line");
         }
     }
     drop(fanout);
@@ -367,4 +232,20 @@ async fn the_hub_ends_with_a_thread_of_its_fan_out() {
     drop(client);
     let ended = tokio::time::timeout(Duration::from_secs(20), hub.ended());
     assert!(ended.await.is_ok());
+}
+
+#[tokio::test]
+async fn what_waits_for_the_fan_out_is_bounded_however_small_it_is() {
+    let mut hub = Hub::start().await;
+    let mut own = hub.listen(Format::Entry, Some(FROM_NOW));
+    hub.begins();
+    let held = hub.hold_up();
+    let mut taken = 0;
+    while hub.actor.fanout.has_room() {
+        taken += 1;
+        hub.entries(taken..=taken, 1);
+    }
+    assert!(taken < 100_000, "{taken}");
+    drop(held);
+    assert_eq!(own.event(), ("1-0".into(), "message".into()));
 }

@@ -66,6 +66,8 @@ impl Reason {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Loss {
     pub(super) reason: Reason,
+    /// Up to this id nothing was missing. What has come since came behind them, perhaps.
+    pub(super) since: EntryId,
     /// Behind this id nothing is missing.
     pub(super) up_to: EntryId,
     /// How many they are, if that is known.
@@ -76,9 +78,15 @@ impl Loss {
     pub(super) fn new(reason: Reason, up_to: EntryId) -> Self {
         Self {
             reason,
+            since: up_to,
             up_to,
             missing: None,
         }
+    }
+
+    /// Whether what is missing may have come before an entry that came before it was missed.
+    pub(super) fn has_come_by(&self, seen: EntryId) -> bool {
+        self.since < seen && seen < self.up_to
     }
 }
 

@@ -14,6 +14,8 @@ pub(super) struct Watched {
     pub(super) channel: ChannelKey,
     /// The last entry that was read.
     pub(super) position: EntryId,
+    /// The last one that nothing before it was found to be missing, or that this was told.
+    sure: EntryId,
     /// Where the reading under way began; `None` if what it brings is of no use.
     pub(super) reading_from: Option<EntryId>,
     /// Whether entries came since the last look.
@@ -61,6 +63,7 @@ impl Watched {
         Self {
             channel,
             position: state.last_id,
+            sure: state.last_id,
             reading_from: None,
             is_active: false,
             is_there: state.presence == Presence::There,
@@ -94,11 +97,11 @@ impl Watched {
         {
             lost = self.compare().or(lost);
         }
+        let mut lost = lost?;
         // They are told of behind what has just been read.
-        lost.map(|loss| Loss {
-            up_to: loss.up_to.max(self.position),
-            ..loss
-        })
+        lost.up_to = lost.up_to.max(self.position);
+        self.sure = lost.up_to;
+        Some(lost)
     }
 
     /// Whether it was there and is gone, by a look at a position.
@@ -122,7 +125,7 @@ impl Watched {
             if self.position != asked_at {
                 return Finding::Unclear;
             }
-            self.position = begin;
+            (self.position, self.sure) = (begin, begin);
             self.reading_from = None;
             self.ahead = None;
             let unread = if begin < state.last_id {
@@ -153,7 +156,9 @@ impl Watched {
             self.count = None;
             self.ahead = None;
             self.is_active = true;
-            return Finding::Lost(Loss::new(Reason::Recreated, self.position));
+            let since = std::mem::replace(&mut self.sure, self.position);
+            let loss = Loss::new(Reason::Recreated, self.position);
+            return Finding::Lost(Loss { since, ..loss });
         }
         let end = state.last.unwrap_or_default();
         self.ahead = Some(Ahead {
@@ -166,7 +171,7 @@ impl Watched {
         }
         match self.compare() {
             Some(loss) => {
-                self.position = loss.up_to;
+                (self.position, self.sure) = (loss.up_to, loss.up_to);
                 Finding::Lost(loss)
             }
             None => Finding::Nothing,
@@ -181,15 +186,18 @@ impl Watched {
             added: ahead.added,
             read: 0,
         };
-        match missing {
-            Some(0) => None,
-            Some(_) => Some(Loss {
-                reason: Reason::NotKept,
-                up_to: ahead.last_id,
-                missing,
-            }),
-            None => Some(Loss::new(Reason::Recreated, ahead.last_id)),
-        }
+        let since = std::mem::replace(&mut self.sure, self.position);
+        let reason = match missing {
+            Some(0) => return None,
+            Some(_) => Reason::NotKept,
+            None => Reason::Recreated,
+        };
+        Some(Loss {
+            reason,
+            since,
+            up_to: ahead.last_id,
+            missing,
+        })
     }
 }
 
@@ -221,11 +229,17 @@ mod tests {
         }
     }
 
-    fn lost(missing: u64, up_to: u64) -> Loss {
+    fn lost(missing: u64, since: u64, up_to: u64) -> Loss {
         Loss {
-            reason: Reason::NotKept,
-            up_to: id(up_to),
             missing: Some(missing),
+            ..other(Reason::NotKept, since, up_to)
+        }
+    }
+
+    fn other(reason: Reason, since: u64, up_to: u64) -> Loss {
+        Loss {
+            since: id(since),
+            ..Loss::new(reason, id(up_to))
         }
     }
 
@@ -247,11 +261,11 @@ mod tests {
         // 4 to 8 were trimmed at once.
         assert_eq!(watched.note(&entries(&[9])), None);
         let found = watched.look(&state(9, 9, 9), id(9));
-        assert_eq!(found, Finding::Lost(lost(5, 9)));
+        assert_eq!(found, Finding::Lost(lost(5, 3, 9)));
         // The same, looked at while more was on its way.
         assert_eq!(watched.look(&state(12, 13, 13), id(9)), Finding::Nothing);
         assert_eq!(watched.note(&entries(&[12])), None);
-        assert_eq!(watched.note(&entries(&[13, 14])), Some(lost(2, 14)));
+        assert_eq!(watched.note(&entries(&[13, 14])), Some(lost(2, 9, 14)));
         // All of it is gone.
         let emptied = State {
             last_id: id(16),
@@ -259,7 +273,7 @@ mod tests {
             ..State::default()
         };
         let found = watched.look(&emptied, id(14));
-        assert_eq!(found, Finding::Lost(lost(2, 16)));
+        assert_eq!(found, Finding::Lost(lost(2, 14, 16)));
         assert_eq!(watched.position, id(16));
     }
 
@@ -276,28 +290,28 @@ mod tests {
         // With greater ids it goes on by itself.
         assert_eq!(watched.note(&entries(&[20])), None);
         let found = watched.look(&state(20, 20, 1), id(20));
-        let loss = Loss::new(Reason::Recreated, id(20));
+        let loss = other(Reason::Recreated, 2, 20);
         assert_eq!(found, Finding::Lost(loss));
         assert_eq!(watched.look(&state(20, 20, 1), id(20)), Finding::Nothing);
         assert_eq!(watched.note(&entries(&[22])), None);
         let found = watched.look(&state(22, 22, 3), id(22));
-        assert_eq!(found, Finding::Lost(lost(1, 22)));
+        assert_eq!(found, Finding::Lost(lost(1, 20, 22)));
     }
 
     #[test]
     fn one_begun_anew_with_as_many_entries_shows_in_what_was_read() {
-        let recreated = |up_to| Loss::new(Reason::Recreated, id(up_to));
+        let recreated = |since, up_to| other(Reason::Recreated, since, up_to);
         let mut watched = Watched::from_now(1, &state(1, 5, 5));
         // 6 and 7 went with the one before.
         assert_eq!(watched.note(&entries(&[8, 9, 10, 11, 12, 13])), None);
         let found = watched.look(&state(8, 13, 6), id(13));
-        assert_eq!(found, Finding::Lost(recreated(13)));
+        assert_eq!(found, Finding::Lost(recreated(5, 13)));
         assert_eq!(watched.look(&state(8, 13, 6), id(13)), Finding::Nothing);
         // The same, looked at while more was on its way.
         assert_eq!(watched.note(&entries(&[14, 15])), None);
         assert_eq!(watched.look(&state(14, 20, 7), id(15)), Finding::Nothing);
         assert_eq!(watched.note(&entries(&[16, 17, 18, 19])), None);
-        assert_eq!(watched.note(&entries(&[20, 21])), Some(recreated(21)));
+        assert_eq!(watched.note(&entries(&[20, 21])), Some(recreated(13, 21)));
         assert_eq!(watched.look(&state(14, 21, 8), id(21)), Finding::Nothing);
     }
 
@@ -315,7 +329,7 @@ mod tests {
         deleted.last_id = id(11);
         assert_eq!(watched.look(&deleted, id(9)), Finding::Nothing);
         let found = watched.note(&entries(&[10, 12, 13]));
-        assert_eq!(found, Some(lost(1, 13)));
+        assert_eq!(found, Some(lost(1, 9, 13)));
         assert_eq!(watched.look(&state(1, 13, 13), id(13)), Finding::Nothing);
     }
 

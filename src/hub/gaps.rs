@@ -1,0 +1,98 @@
+//! What streams may have missed while topics of theirs did not stand, and how they are told: by one `gap`, when all of them
+//! stand again.
+//!
+//! Until then a stream is sent messages of those that stand already, and by their ids nobody could tell that it has not
+//! been told. So if it ends before, or when it is told, which may not arrive, its topics begin anew there.
+
+use super::actor::Actor;
+use super::event::{self, Format};
+use super::fanout::Order;
+use super::roster::{Gap, State};
+use super::{SubscriberId, Topic};
+
+impl Actor {
+    /// A topic stands now; so may all topics of some who listen to it.
+    pub(super) fn stands(&mut self, topic: &Topic) {
+        let Some(channel) = self.channels.get(topic) else {
+            return;
+        };
+        // First those who are told of a gap: others are opened by what that changes.
+        let is_open = |id: &SubscriberId| self.subscribers.get(id).is_some_and(|s| s.open);
+        let listeners = channel.listeners.iter().copied();
+        let (open, others): (Vec<_>, Vec<_>) = listeners.partition(is_open);
+        for id in open.into_iter().chain(others) {
+            let Some(subscriber) = self.subscribers.get_mut(&id) else {
+                continue;
+            };
+            subscriber.missing -= 1;
+            if subscriber.missing > 0 {
+                continue;
+            }
+            if subscriber.open && subscriber.own.is_none() {
+                let topics = subscriber.gap.as_ref().map(|gap| gap.topics.clone());
+                self.begin_here(&topics.unwrap_or_default());
+                self.tell_of_gap(id);
+            } else {
+                self.open(id);
+            }
+        }
+    }
+
+    /// Counts the topics of a stream that do not stand. If it is open it is to be told of them.
+    pub(super) fn count_missing(&mut self, id: SubscriberId) {
+        let Some(subscriber) = self.subscribers.get_mut(&id) else {
+            return;
+        };
+        let is_missing = |topic: &&Topic| {
+            let channel = self.channels.get(*topic);
+            channel.is_none_or(|channel| channel.state != State::Standing)
+        };
+        let missing: Vec<_> = subscriber.topics.iter().filter(is_missing).collect();
+        subscriber.missing = missing.len();
+        if !subscriber.open {
+            return;
+        }
+        let gap = subscriber.gap.get_or_insert_with(|| Gap {
+            reason: "interrupted",
+            topics: Vec::new(),
+        });
+        for topic in missing {
+            if !gap.topics.contains(topic) {
+                gap.topics.push(topic.clone());
+            }
+        }
+    }
+
+    /// Nobody goes on with these topics from before the last event.
+    pub(super) fn begin_here(&mut self, topics: &[Topic]) {
+        for topic in topics {
+            if let Some(channel) = self.channels.get_mut(topic)
+                && channel.state == State::Standing
+            {
+                channel.replay.begins_at(self.sequence);
+            }
+        }
+    }
+
+    /// Tells a stream of what it may have missed, if it has not been told.
+    pub(super) fn tell_of_gap(&mut self, id: SubscriberId) {
+        let Some(subscriber) = self.subscribers.get_mut(&id) else {
+            return;
+        };
+        let Some(gap) = subscriber.gap.take() else {
+            return;
+        };
+        let shape = subscriber.shape;
+        if shape.format == Format::Upstash {
+            let topics = subscriber.topics.clone();
+            let confirmed = event::opening(self.position(0), shape, &topics, self.retry);
+            self.fanout.order(Order::Send(id, vec![confirmed]));
+        }
+        let here = self.position(self.sequence);
+        let gap = event::gap(here, shape, gap.reason, &gap.topics, None);
+        self.fanout.order(Order::Send(id, vec![gap]));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,107 @@
+//! Somebody reads up on a stream while others are told of it.
+
+use tokio::sync::oneshot;
+
+use super::*;
+use crate::hub::SubscriberId;
+use crate::hub::harness::{Client, Hub};
+
+fn id(n: u64) -> EntryId {
+    EntryId::parse(n.to_string().as_bytes()).expect("an id")
+}
+
+fn entries(numbers: std::ops::RangeInclusive<u64>) -> Vec<Entry> {
+    let entry = |n| Entry {
+        id: id(n),
+        fields: "{}".into(),
+    };
+    numbers.map(entry).collect()
+}
+
+/// A stream that is read from behind 10 on, and somebody who has seen 3.
+async fn catching_up() -> (Hub, Client, SubscriberId) {
+    let mut hub = Hub::start().await;
+    let span = Span {
+        begin: Begin::Seen(id(3)),
+        until_gone: false,
+    };
+    let stream = hub.listen(Format::Entry, Some(span));
+    hub.news(What::Begins(id(10)));
+    let subscriber = *hub.actor.subscribers.keys().next().expect("a subscriber");
+    assert!(is_catching_up(&hub, subscriber));
+    (hub, stream, subscriber)
+}
+
+fn is_catching_up(hub: &Hub, subscriber: SubscriberId) -> bool {
+    let own = hub.actor.subscribers[&subscriber].own.as_ref();
+    own.is_some_and(|own| own.catching_up.is_some())
+}
+
+fn page(subscriber: SubscriberId, numbers: std::ops::RangeInclusive<u64>) -> Page {
+    Page {
+        subscriber,
+        covered: id(*numbers.end()),
+        entries: entries(numbers),
+        loss: None,
+        gone_out: oneshot::channel().0,
+        refused: None,
+        is_gone: false,
+    }
+}
+
+#[tokio::test]
+async fn who_reads_up_on_a_stream_finds_out_himself_what_is_gone() {
+    let (mut hub, mut stream, subscriber) = catching_up().await;
+    hub.news(What::Entries(entries(11..=12)));
+    hub.news(What::Lost(Loss::new(Reason::NotKept, id(12))));
+    hub.news(What::Entries(entries(14..=14)));
+    hub.actor.take_page(page(subscriber, 4..=14));
+    hub.news(What::Entries(entries(15..=15)));
+    // By the id of a gap that stood behind 14 he would be sent that once more.
+    for n in 4..=15 {
+        assert_eq!(stream.event(), (format!("{n}-0"), "message".into()));
+    }
+    assert!(!is_catching_up(&hub, subscriber));
+}
+
+#[tokio::test]
+async fn who_reads_up_on_a_stream_that_is_begun_anew_goes_on_there() {
+    let (mut hub, mut stream, subscriber) = catching_up().await;
+    hub.news(What::Elsewhere(Loss::new(Reason::Recreated, id(0))));
+    hub.news(What::Entries(entries(1..=12)));
+    // This was read before.
+    hub.actor.take_page(page(subscriber, 4..=10));
+    assert_eq!(stream.event(), ("0-0".into(), "gap".into()));
+    for n in 1..=12 {
+        assert_eq!(stream.event(), (format!("{n}-0"), "message".into()));
+    }
+    assert!(!is_catching_up(&hub, subscriber));
+}
+
+#[tokio::test]
+async fn who_left_before_a_loss_was_found_is_told_of_it_when_he_comes_back() {
+    let mut hub = Hub::start().await;
+    let _other = hub.listen(Format::Entry, None);
+    hub.news(What::Begins(id(10)));
+    hub.news(What::Entries(entries(11..=14)));
+    let loss = Loss {
+        since: id(11),
+        ..Loss::new(Reason::NotKept, id(14))
+    };
+    hub.news(What::Lost(loss));
+    let back = |hub: &mut Hub, seen| {
+        let span = Span {
+            begin: Begin::Seen(id(seen)),
+            until_gone: false,
+        };
+        hub.listen(Format::Entry, Some(span))
+    };
+    let [mut sure, mut untold, mut told] = [11, 12, 14].map(|seen| back(&mut hub, seen));
+    assert_eq!(untold.event(), ("12-0".into(), "gap".into()));
+    hub.news(What::Entries(entries(15..=15)));
+    assert_eq!(told.event(), ("15-0".into(), "message".into()));
+    // The first one finds out himself whether there is anything behind what he has seen.
+    let first = *hub.actor.subscribers.keys().min().expect("one");
+    hub.actor.take_page(page(first + 1, 12..=15));
+    assert_eq!(sure.event(), ("12-0".into(), "message".into()));
+}
