@@ -27,7 +27,7 @@ pub use upstream::{
     Address, Certificates, Identity, Key, Password, Place, Sentinels, Server, Tls, UpstreamFlags,
     UpstreamUrl,
 };
-use values::{parse_count, parse_head_size, parse_log, parse_time};
+use values::{parse_address, parse_count, parse_head_size, parse_log, parse_time};
 
 /// Redis over HTTP: REST routes and Server-Sent Events in front of Redis.
 ///
@@ -69,12 +69,13 @@ pub enum Action {
 /// The flags as given, each with its environment variable and default.
 #[derive(Debug, Clone, Args)]
 pub struct Flags {
-    /// Address and port to listen on; port 0 takes a free one.
+    /// IP address and port to listen on; port 0 takes a free one.
     #[arg(
         long,
         env = "GATEWAY_LISTEN",
         value_name = "ADDR",
         default_value = "127.0.0.1:8080",
+        value_parser = parse_address,
         global = true
     )]
     pub listen: SocketAddr,
