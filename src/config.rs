@@ -14,7 +14,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::builder::Resettable;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use access::{AccessFlags, Token, TokenFile};
 pub use client_cache::CacheFlags;
@@ -291,9 +292,12 @@ pub struct Config {
 }
 
 impl Default for Config {
-    /// What the program runs with when no flag is given.
+    /// What the program runs with when neither a flag nor a variable is given.
     fn default() -> Self {
-        let cli = Cli::parse_from(["redis-http-gateway"]);
+        // The environment is that of whoever uses the library: it may say something, or something wrong.
+        let command = Cli::command().mut_args(|arg| arg.env(Resettable::Reset));
+        let matches = command.get_matches_from(["redis-http-gateway"]);
+        let cli = Cli::from_arg_matches(&matches).expect("every default can be parsed");
         Self::from(&cli.flags)
     }
 }
