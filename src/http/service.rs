@@ -211,8 +211,9 @@ impl Service {
     fn check(&self, request: &Request) -> Result<(Option<Grant>, Found), Problem> {
         // First of all: whoever is not known learns nothing of what is there.
         let grant = self.shared.access.identify(request)?;
+        let found = find(request)?;
         check_body(request)?;
-        Ok((grant, find(request)?))
+        Ok((grant, found))
     }
 
     /// Whether commands change nothing.

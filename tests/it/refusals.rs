@@ -192,6 +192,12 @@ fn an_encoded_body_is_415() {
             answer.assert_problem(415, "Content-Encoding");
         }
     }
+    // Where no body is taken at all, its form does not matter.
+    for (path, status) in [("/v1/keys", 405), ("/v1/nowhere", 404)] {
+        let gzip = [("Content-Encoding", "gzip")];
+        let answer = client.request("PUT", path, &gzip, b"body");
+        assert_eq!(answer.status, status, "{path}");
+    }
     for coding in ["Identity", ""] {
         let headers = [("Content-Encoding", coding)];
         let answer = client.request("PUT", "/v1/keys/a", &headers, b"body");
