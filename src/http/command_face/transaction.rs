@@ -4,9 +4,9 @@
 //! shared connection is as before behind it.
 
 use super::encode::{Encoding, Item};
-use super::{Context, Slot, add, answer, encoding, malformed, parse, plan};
+use super::{Context, Slot, add, encoding, malformed, parse, plan};
 use crate::command::Command;
-use crate::http::plan::Plan;
+use crate::http::plan::{Plan, check_multi};
 use crate::http::problem::Problem;
 use crate::http::request::Request;
 use crate::http::response::Response;
@@ -40,14 +40,8 @@ pub(in crate::http) fn transaction(
     commands.push(Command::new("EXEC"));
     let respond = move |outcomes: Vec<Outcome>| {
         let mut replies = outcomes.into_iter().collect::<Result<Vec<_>, _>>()?;
-        if let Some(Reply::Error(error)) = replies.first() {
-            if error.code() == "BUSY" {
-                // So is all that follows.
-                return Ok(answer(encoding, Reply::Error(error.clone())));
-            }
-            // Without it what followed was no transaction.
-            let detail = format!("MULTI failed; the commands may have run one by one: {error}");
-            return Err(Problem::new(502, detail));
+        if let Some(multi) = replies.first() {
+            check_multi(multi)?;
         }
         match replies.pop() {
             Some(Reply::Array(results)) => Ok(transacted(encoding, slots, results)),
