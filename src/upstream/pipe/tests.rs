@@ -14,7 +14,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::*;
 use crate::command::Command;
-use crate::upstream::packed::Packed;
+use crate::upstream::resp_encode::Packed;
 
 mod end;
 mod kept;

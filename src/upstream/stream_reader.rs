@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 
-use super::apart::AbortOnDrop;
 use super::cluster::slot_of;
-use super::lead::Lead;
-use super::packed::pipeline;
+use super::dedicated::AbortOnDrop;
+use super::failover::FailoverWatch;
+use super::resp_encode::pipeline;
 use super::{Engine, Shared, Upstream};
 use crate::command::Command;
 use crate::reply::Reply;
@@ -84,7 +84,7 @@ impl Hash for Reader {
 pub struct Reading {
     shared: Arc<Shared>,
     connection: MultiplexedConnection,
-    lead: Lead,
+    lead: FailoverWatch,
     _driver: AbortOnDrop,
 }
 
