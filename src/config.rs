@@ -14,7 +14,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::builder::Resettable;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use access::{AccessFlags, Token, TokenFile};
 pub use client_cache::CacheFlags;
@@ -27,7 +28,7 @@ pub use upstream::{
     Address, Certificates, Identity, Key, Password, Place, Sentinels, Server, Tls, UpstreamFlags,
     UpstreamUrl,
 };
-use values::{parse_count, parse_head_size, parse_log, parse_time};
+use values::{parse_address, parse_count, parse_head_size, parse_log, parse_time};
 
 /// Redis over HTTP: REST routes and Server-Sent Events in front of Redis.
 ///
@@ -69,12 +70,13 @@ pub enum Action {
 /// The flags as given, each with its environment variable and default.
 #[derive(Debug, Clone, Args)]
 pub struct Flags {
-    /// Address and port to listen on; port 0 takes a free one.
+    /// IP address and port to listen on; port 0 takes a free one.
     #[arg(
         long,
         env = "GATEWAY_LISTEN",
         value_name = "ADDR",
         default_value = "127.0.0.1:8080",
+        value_parser = parse_address,
         global = true
     )]
     pub listen: SocketAddr,
@@ -290,9 +292,12 @@ pub struct Config {
 }
 
 impl Default for Config {
-    /// What the program runs with when no flag is given.
+    /// What the program runs with when neither a flag nor a variable is given.
     fn default() -> Self {
-        let cli = Cli::parse_from(["redis-http-gateway"]);
+        // The environment is that of whoever uses the library: it may say something, or something wrong.
+        let command = Cli::command().mut_args(|arg| arg.env(Resettable::Reset));
+        let matches = command.get_matches_from(["redis-http-gateway"]);
+        let cli = Cli::from_arg_matches(&matches).expect("every default can be parsed");
         Self::from(&cli.flags)
     }
 }

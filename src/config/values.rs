@@ -1,5 +1,6 @@
-//! What sizes, numbers, times and log filters have to be like, and what is said where they are not.
+//! What addresses, sizes, numbers, times and log filters have to be like, and what is said where they are not.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytesize::ByteSize;
@@ -18,6 +19,12 @@ const LEVELS: &str = "off, error, warn, info, debug or trace is wanted, or modul
 /// The bounds of a head's size: a useful request fits, and one read takes it in.
 const SMALLEST_HEAD: ByteSize = ByteSize::b(256);
 const LARGEST_HEAD: ByteSize = ByteSize::kib(64);
+
+pub(super) fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        "an IP address and a port such as 127.0.0.1:8080 or [::1]:8080 is wanted".into()
+    })
+}
 
 pub(super) fn parse_head_size(text: &str) -> Result<ByteSize, String> {
     match text.parse() {

@@ -149,6 +149,22 @@ pub(super) fn reply(outcome: Option<Outcome>) -> Result<Reply, Problem> {
     }
 }
 
+/// Whether MULTI began a transaction, by its reply.
+///
+/// # Errors
+/// If not, what followed it was none, and may have run all the same; but not while a script keeps Redis busy, which refuses
+/// everything.
+pub(super) fn check_multi(reply: &Reply) -> Result<(), Problem> {
+    match reply {
+        Reply::Error(error) if error.code() == "BUSY" => Err(error.clone().into()),
+        Reply::Error(error) => {
+            let detail = format!("MULTI failed; the commands may have run one by one: {error}");
+            Err(Problem::new(502, detail))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// A reply of a shape that the command does not have.
 pub(super) fn unexpected(reply: &Reply) -> Problem {
     tracing::error!(

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use serde_json::error::Category;
 use tiny_http::StatusCode;
 
 use super::response::Response;
@@ -84,6 +85,14 @@ impl Problem {
     #[must_use]
     pub fn defect() -> Self {
         Self::new(500, "a defect of the gateway; it has been logged")
+    }
+}
+
+/// What to say of a JSON body that is not the one wanted; with the place, if it is no JSON at all.
+pub(super) fn not_json(wanted: &str, error: &serde_json::Error) -> String {
+    match error.classify() {
+        Category::Syntax | Category::Eof => format!("{wanted}, and this is no JSON: {error}"),
+        Category::Data | Category::Io => wanted.to_owned(),
     }
 }
 

@@ -27,6 +27,8 @@ use crate::config::Config;
 use crate::hub::Topic;
 use crate::upstream::{Outcome, Ticket, Upstream};
 
+const CACHING: &str = "Cache-Control";
+
 /// The routes, and what they need. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Service {
@@ -52,6 +54,8 @@ pub(super) struct Trim {
     cors: Cors,
     /// On the command face, a token that no other answer has.
     sync_token: Option<String>,
+    /// Whether a cache between could take it for the answer to later requests too.
+    can_be_kept: bool,
 }
 
 /// What a request is for.
@@ -152,6 +156,7 @@ impl Service {
             request_id: theirs.map_or_else(|| self.new_id(), str::to_owned),
             cors: self.shared.access.cors(request),
             sync_token: command_face.then(|| self.new_id()),
+            can_be_kept: matches!(request.method, Method::Get | Method::Head),
         }
     }
 
@@ -161,6 +166,7 @@ impl Service {
             request_id: self.new_id(),
             cors: Cors::None,
             sync_token: None,
+            can_be_kept: false,
         }
     }
 
@@ -205,8 +211,9 @@ impl Service {
     fn check(&self, request: &Request) -> Result<(Option<Grant>, Found), Problem> {
         // First of all: whoever is not known learns nothing of what is there.
         let grant = self.shared.access.identify(request)?;
+        let found = find(request)?;
         check_body(request)?;
-        Ok((grant, find(request)?))
+        Ok((grant, found))
     }
 
     /// Whether commands change nothing.
@@ -359,6 +366,13 @@ impl Trim {
         let response = match self.sync_token {
             Some(token) => response.header("upstash-sync-token", token),
             None => response,
+        };
+        let is_said = response.headers.iter().any(|(name, _)| *name == CACHING);
+        let response = if self.can_be_kept && !is_said {
+            // Where nothing is said, caches decide themselves for how long (RFC 9111, 4.2.2).
+            response.header(CACHING, "no-cache")
+        } else {
+            response
         };
         self.cors.apply(response)
     }

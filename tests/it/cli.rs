@@ -190,6 +190,16 @@ fn a_wrong_value_is_a_usage_error_that_names_the_flag() {
 }
 
 #[test]
+fn an_address_that_is_none_is_told_what_one_is() {
+    for value in ["localhost:8080", ":8080", "8080", "127.0.0.1"] {
+        let ended = run(&["--listen", value], &[]);
+        let said = text(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(2), "{value}: {said}");
+        assert!(said.contains("such as 127.0.0.1:8080"), "{value}: {said}");
+    }
+}
+
+#[test]
 fn what_is_no_flag_is_a_usage_error() {
     for args in [&["--lisen", "127.0.0.1:0"][..], &["serve"], &["--threads"]] {
         let ended = run(args, &[]);

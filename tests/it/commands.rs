@@ -197,12 +197,8 @@ fn a_transaction_is_all_or_nothing() {
         &json!([["SET", "a", 7], ["NOSUCH"]]),
     );
     assert_eq!(answer.status, 400);
-    assert!(
-        answer.json()["error"]
-            .as_str()
-            .unwrap()
-            .starts_with("EXECABORT")
-    );
+    let told = answer.json()["error"].as_str().unwrap().to_owned();
+    assert!(told.starts_with("EXECABORT"), "{told}");
     assert_eq!(redis.cli(&["GET", "a"]), "2");
     let answer = send(
         &gateway,
@@ -216,6 +212,23 @@ fn a_transaction_is_all_or_nothing() {
         send(&gateway, "/", &json!(["GET", "a"])).text(),
         r#"{"result":"2"}"#
     );
+}
+
+#[test]
+fn what_a_transaction_is_discarded_for_is_told() {
+    let (_redis, gateway) = start();
+    let commands = json!([
+        ["CLIENT", "SETINFO", "LIB-NAME", "x"],
+        ["GET", "a"],
+        ["GET"],
+        ["NOSUCH"]
+    ]);
+    let answer = send(&gateway, "/multi-exec", &commands);
+    assert_eq!(answer.status, 400);
+    let told = answer.json()["error"].as_str().unwrap().to_owned();
+    assert!(told.starts_with("EXECABORT"), "{told}");
+    let why = "Command 2 of the transaction: ERR wrong number of arguments for 'get' command";
+    assert!(told.ends_with(why), "{told}");
 }
 
 #[test]

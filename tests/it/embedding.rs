@@ -16,10 +16,11 @@ impl Drop for Serving {
     }
 }
 
-#[test]
-fn the_routes_answer_behind_a_plain_tiny_http_server() {
+/// Starts the example with these variables, and a client of it.
+fn serve(variables: &[(&str, &str)]) -> (Serving, Client) {
     let program = Command::new(example("tiny_http_server"))
         .arg("127.0.0.1:0")
+        .envs(variables.iter().copied())
         .stdout(Stdio::piped())
         .spawn();
     let mut program = Serving(program.unwrap());
@@ -30,7 +31,13 @@ fn the_routes_answer_behind_a_plain_tiny_http_server() {
         .trim_end()
         .strip_prefix("listening on http://")
         .unwrap();
-    let mut client = Client::connect(address.parse().unwrap());
+    let client = Client::connect(address.parse().unwrap());
+    (program, client)
+}
+
+#[test]
+fn the_routes_answer_behind_a_plain_tiny_http_server() {
+    let (_program, mut client) = serve(&[]);
     let put = client.request("PUT", "/v1/keys/greeting", &[], b"hello");
     assert_eq!(put.status, 204);
     let get = client.request("GET", "/v1/keys/greeting", &[], b"");
@@ -44,4 +51,12 @@ fn the_routes_answer_behind_a_plain_tiny_http_server() {
         .assert_problem(404, "no such key");
     let stream = client.request("GET", "/v1/channels/a/events", &[], b"");
     stream.assert_problem(501, "own server");
+}
+
+#[test]
+fn variables_of_the_program_are_not_for_the_library() {
+    let variables = [("GATEWAY_TOKEN", "s3cret"), ("GATEWAY_THREADS", "none")];
+    let (_program, mut client) = serve(&variables);
+    let index = client.request("GET", "/", &[], b"");
+    assert_eq!(index.status, 200);
 }

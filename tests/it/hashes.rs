@@ -238,3 +238,23 @@ fn the_methods_are_told() {
         Some("GET, HEAD, PATCH, DELETE, OPTIONS")
     );
 }
+
+#[test]
+fn what_was_no_transaction_is_not_called_undone() {
+    let redis = TestRedis::start();
+    let acl = ["ACL", "SETUSER", "app", "on", ">pw", "~*", "+@hash"];
+    redis.cli(&[&acl[..], &["+ping", "+command"]].concat());
+    redis.cli(&["HSET", "h", "old", "1"]);
+    let url = redis.url().replace("redis://", "redis://app:pw@");
+    let gateway = TestGateway::with(|config| config.upstream = url.parse().unwrap());
+    let body = json!({"new": 1, "old": null}).to_string();
+    let patched = gateway.request("PATCH", "/v1/hashes/h", body.as_bytes());
+    patched.assert_problem(502, "may have run one by one");
+    patched.assert_problem(502, "NOPERM");
+    assert_eq!(redis.cli(&["HKEYS", "h"]), "new");
+    let body = json!([["HDEL", "h", "new"]]).to_string();
+    let answer = gateway.post("/multi-exec", body.as_bytes());
+    assert_eq!(answer.status, 502);
+    let told = answer.json()["error"].as_str().unwrap().to_owned();
+    assert!(told.contains("may have run one by one"), "{told}");
+}

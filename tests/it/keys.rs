@@ -163,6 +163,33 @@ fn what_the_client_has_is_not_sent_again() {
 }
 
 #[test]
+fn a_cache_on_the_way_asks_each_time() {
+    let gateway = TestGateway::start();
+    gateway.put("/v1/keys/a", b"value");
+    let tag = gateway.get("/v1/keys/a").header("etag").unwrap().to_owned();
+    let mut client = gateway.connect();
+    for (path, status, expected) in [
+        ("/v1/keys/a", 200, "no-cache"),
+        ("/v1/keys/absent", 404, "no-cache"),
+        ("/v1/hashes/a", 501, "no-cache"),
+        ("/get/a", 200, "no-cache"),
+        ("/healthz", 200, "no-store"),
+    ] {
+        for method in ["GET", "HEAD"] {
+            let answer = client.request(method, path, &[], b"");
+            assert_eq!(answer.status, status, "{method} {path}");
+            let said = answer.header("cache-control");
+            assert_eq!(said, Some(expected), "{method} {path}");
+        }
+    }
+    let known = client.request("GET", "/v1/keys/a", &[("If-None-Match", &tag)], b"");
+    assert_eq!(
+        (known.status, known.header("cache-control")),
+        (304, Some("no-cache"))
+    );
+}
+
+#[test]
 fn a_get_can_ask_for_one_value_only() {
     let gateway = TestGateway::start();
     gateway.put("/v1/keys/a", b"value");

@@ -1,7 +1,7 @@
 //! What `/v1` and its neighbours refuse, with which status, and what they say about it: parameters, methods,
 //! media types, bodies, and what the embedded engine cannot do.
 
-use crate::env::TestGateway;
+use crate::env::{TestGateway, TestRedis};
 
 /// Every problem that tells of the embedded engine's limits tells the way out.
 const WAY_OUT: &str = "--upstream redis://";
@@ -192,6 +192,12 @@ fn an_encoded_body_is_415() {
             answer.assert_problem(415, "Content-Encoding");
         }
     }
+    // Where no body is taken at all, its form does not matter.
+    for (path, status) in [("/v1/keys", 405), ("/v1/nowhere", 404)] {
+        let gzip = [("Content-Encoding", "gzip")];
+        let answer = client.request("PUT", path, &gzip, b"body");
+        assert_eq!(answer.status, status, "{path}");
+    }
     for coding in ["Identity", ""] {
         let headers = [("Content-Encoding", coding)];
         let answer = client.request("PUT", "/v1/keys/a", &headers, b"body");
@@ -315,6 +321,27 @@ fn what_mini_redis_lacks_is_501_with_the_way_out() {
     let any = client.request("DELETE", "/v1/keys/a", &[("If-Match", "*")], b"");
     any.assert_problem(501, WAY_OUT);
     assert_eq!(gateway.get("/v1/keys/a").body, b"1");
+}
+
+#[test]
+fn where_a_body_breaks_the_rules_of_json_is_told() {
+    let redis = TestRedis::start();
+    let gateway = TestGateway::over(&redis);
+    for (path, body, place) in [
+        ("/", "[\"SET\",\"k\",\"a\nb\"]", "line 1 column 13"),
+        ("/pipeline", "[[\"GET\",\n\"k\"],]", "line 2 column 6"),
+        ("/v1/streams/s/entries", "{\"a\":1,\n}", "line 2 column 1"),
+    ] {
+        let answer = gateway.post(path, body.as_bytes());
+        assert_eq!(answer.status, 400, "{path}");
+        let told = answer.text();
+        assert!(told.contains(place), "{path}: {told}");
+    }
+    // What is JSON, but not the one wanted, is at fault as a whole.
+    for path in ["/", "/pipeline", "/v1/streams/s/entries"] {
+        let told = gateway.post(path, b"1").text().to_owned();
+        assert!(told.contains("must be") && !told.contains("line"), "{told}");
+    }
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod encode;
 mod local;
 mod parse;
 mod script;
+mod transaction;
 
 use bytes::Bytes;
 use tiny_http::Method;
@@ -31,6 +32,7 @@ use encode::{Encoding, Item};
 use script::Mend;
 
 pub(super) use script::Scripts;
+pub(super) use transaction::transaction;
 
 /// What the routes of this face need.
 #[derive(Debug, Clone, Copy)]
@@ -187,63 +189,6 @@ fn common_failure(outcomes: &[Outcome]) -> Option<Error> {
     let all: Vec<_> = failures.collect::<Option<_>>()?;
     let unknown = all.iter().find(|error| error.outcome_unknown());
     unknown.or(all.first()).map(|error| (*error).clone())
-}
-
-/// `POST /multi-exec`: several commands as a transaction.
-///
-/// MULTI, the commands and EXEC go out as one piece of one pipeline, so nothing comes between them, and the
-/// shared connection is as before behind it.
-pub(super) fn transaction(request: &Request, context: Context<'_>) -> Result<Plan, Problem> {
-    let encoding = encoding(request);
-    let mut commands = vec![Command::new("MULTI")];
-    let mut slots = Vec::new();
-    let mut class = Class::Pooled;
-    let parsed = parse::many_from_json(&request.body).map_err(malformed)?;
-    for (index, parsed) in parsed.into_iter().enumerate() {
-        let checked = parsed.map_err(malformed);
-        let slot = checked.and_then(|command| add(context, command, (&mut commands, &mut class)));
-        slots.push(slot.map_err(|mut problem| {
-            let detail = format!("command {index} of the transaction: {}", problem.detail);
-            problem.detail = detail.into();
-            problem
-        })?);
-    }
-    let items = move |results: Vec<Reply>| {
-        let mut results = results.into_iter();
-        let reply = |slot| match slot {
-            Slot::Here(reply) => Some(Ok(reply)),
-            Slot::Sent(mend) => results.next().map(|reply| Ok(mend.apply(reply))),
-        };
-        let items: Vec<Item> = slots.into_iter().map_while(reply).collect();
-        Response::new(200).body(encoding.media_type(), encoding.many(&items))
-    };
-    if commands.len() == 1 {
-        // Nothing to be sent.
-        return Ok(Plan::Answer(items(Vec::new())));
-    }
-    commands.push(Command::new("EXEC"));
-    let respond = move |outcomes: Vec<Outcome>| {
-        let mut replies = outcomes.into_iter().collect::<Result<Vec<_>, _>>()?;
-        if let Some(Reply::Error(error)) = replies.first() {
-            if error.code() == "BUSY" {
-                // So is all that follows.
-                return Ok(answer(encoding, Reply::Error(error.clone())));
-            }
-            // Without it what followed was no transaction.
-            let detail = format!("MULTI failed; the commands may have run one by one: {error}");
-            return Err(Problem::new(502, detail));
-        }
-        match replies.pop() {
-            Some(Reply::Array(results)) => Ok(items(results)),
-            // Never 2xx: the clients would look for results.
-            Some(reply @ Reply::Error(_)) => {
-                let body = encoding.one(&Ok(reply));
-                Ok(Response::new(400).body(encoding.media_type(), body))
-            }
-            _ => Err(Problem::new(400, "the transaction was discarded")),
-        }
-    };
-    Ok(plan(class, commands, Box::new(respond)))
 }
 
 /// `/subscribe/{channel}/…`: messages as the SDKs read them. The body and the query mean nothing.

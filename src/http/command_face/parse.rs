@@ -5,6 +5,7 @@ use serde_json::value::RawValue;
 
 use crate::command::Command;
 use crate::http::budget::SMALL;
+use crate::http::problem::not_json;
 use crate::http::query::{Query, decode_segment};
 
 /// Why there is no command in what a client sent.
@@ -19,8 +20,9 @@ const MAX_PARTS: usize = 250_000;
 ///
 /// Strings are taken as they are; numbers and booleans as their literal text, so that no digit is lost.
 pub(super) fn from_json(body: &Bytes) -> Result<Command, Malformed> {
-    let parts: Vec<&RawValue> = serde_json::from_slice(body)
-        .map_err(|_| r#"the body must be a JSON array such as ["SET","key","value"]"#.to_owned())?;
+    const WANTED: &str = r#"the body must be a JSON array such as ["SET","key","value"]"#;
+    let parts: Vec<&RawValue> =
+        serde_json::from_slice(body).map_err(|error| not_json(WANTED, &error))?;
     from_parts(&parts, body)
 }
 
@@ -28,7 +30,8 @@ pub(super) fn from_json(body: &Bytes) -> Result<Command, Malformed> {
 pub(super) fn many_from_json(body: &Bytes) -> Result<Vec<Result<Command, Malformed>>, Malformed> {
     const WANTED: &str =
         r#"the body must be a JSON array of arrays such as [["SET","key","value"],["GET","key"]]"#;
-    let commands: Vec<&RawValue> = serde_json::from_slice(body).map_err(|_| WANTED.to_owned())?;
+    let commands: Vec<&RawValue> =
+        serde_json::from_slice(body).map_err(|error| not_json(WANTED, &error))?;
     if commands.len() > MAX_COMMANDS {
         return Err(format!(
             "{MAX_COMMANDS} commands can be sent at once, not {}",

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::http::problem::Problem;
+use crate::http::problem::{Problem, not_json};
 
 /// The most fields in one JSON body. Redis has taken a million arguments in a command, and no more, for most
 /// of its life, and breaks off at one too many; a field may be two.
@@ -36,7 +36,8 @@ pub(crate) fn members<'a>(
     body: &'a [u8],
     wanted: &'static str,
 ) -> Result<Vec<(String, &'a RawValue)>, Problem> {
-    let Members(members) = serde_json::from_slice(body).map_err(|_| Problem::new(400, wanted))?;
+    let Members(members) = serde_json::from_slice(body)
+        .map_err(|error| Problem::new(400, not_json(wanted, &error)))?;
     if members.len() > MAX_FIELDS {
         let detail = format!("a request may name {MAX_FIELDS} fields at most");
         return Err(Problem::new(413, detail));

@@ -9,7 +9,7 @@ use super::values::{entity_tag, raw};
 use crate::command::Command;
 use crate::http::conditions::{Conditions, refuse_conditions};
 use crate::http::negotiate::{accepts, wants_json};
-use crate::http::plan::{Ask, Plan, reply, unexpected};
+use crate::http::plan::{Ask, Plan, check_multi, reply, unexpected};
 use crate::http::problem::Problem;
 use crate::http::query::Query;
 use crate::http::request::Request;
@@ -89,6 +89,9 @@ fn patch(request: &Request, key: &Bytes) -> Result<Plan, Problem> {
 }
 
 fn patched(outcomes: Vec<Outcome>) -> Result<Response, Problem> {
+    if let [Ok(multi), _, ..] = &outcomes[..] {
+        check_multi(multi)?;
+    }
     for outcome in outcomes {
         // Within the transaction an error is one of the results of EXEC.
         if let Reply::Array(results) = reply(Some(outcome))? {
