@@ -2,7 +2,8 @@
 //!
 //! The connection waits in the table like any other: no thread is held, and its hang-up is seen. A result that
 //! comes is left here, and the connection put up to be looked at. If the client hangs up first, this is
-//! dropped, and with it the command's connection to Redis.
+//! dropped, and with it the connection to Redis of a command that may block. Other commands are on their way over a
+//! shared connection all the same: they count, and hold their memory, until they have been answered.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -20,20 +21,19 @@ pub(super) struct Waiting {
     trim: Trim,
     respond: Respond,
     outcomes: Arc<Mutex<Option<Vec<Outcome>>>>,
-    _task: EndedOnDrop,
-    ticket: Ticket,
-    /// What a large body takes of the memory budget: the commands hold the body.
-    _body: Option<Reservation>,
+    _task: Option<EndedOnDrop>,
 }
 
 /// Ends the command with whoever waits for it.
 struct EndedOnDrop(AbortHandle);
 
 impl Waiting {
-    /// Starts the command. `arrived` is called, on a thread of the runtime, when there is an outcome.
+    /// Starts the commands, which end with this if they may block. `arrived` is called, on a thread of the runtime, when
+    /// there is an outcome.
     pub(super) fn start(
         (form, trim, respond): (Form, Trim, Respond),
-        held: (Ticket, Option<Reservation>),
+        (ticket, body): (Ticket, Option<Reservation>),
+        blocks: bool,
         commands: impl Future<Output = Vec<Outcome>> + Send + 'static,
         arrived: impl FnOnce() + Send + 'static,
         runtime: &Handle,
@@ -42,6 +42,9 @@ impl Waiting {
         let place = Arc::clone(&outcomes);
         let task = runtime.spawn(async move {
             let arrived_with = commands.await;
+            ticket.note(&arrived_with);
+            // Before anybody is told.
+            drop((ticket, body));
             *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(arrived_with);
             arrived();
         });
@@ -50,9 +53,7 @@ impl Waiting {
             trim,
             respond,
             outcomes,
-            _task: EndedOnDrop(task.abort_handle()),
-            ticket: held.0,
-            _body: held.1,
+            _task: blocks.then(|| EndedOnDrop(task.abort_handle())),
         }
     }
 
@@ -64,11 +65,7 @@ impl Waiting {
     /// The outcome, once it has come.
     pub(super) fn take_outcomes(&self) -> Option<Vec<Outcome>> {
         let mut outcomes = self.outcomes.lock().unwrap_or_else(PoisonError::into_inner);
-        let outcomes = outcomes.take();
-        if let Some(outcomes) = &outcomes {
-            self.ticket.note(outcomes);
-        }
-        outcomes
+        outcomes.take()
     }
 }
 

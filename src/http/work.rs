@@ -319,7 +319,7 @@ impl Work {
         // has merely said all it has to say.
         let blocks = apart.lane == Lane::Own;
         let parts = (form, trim, apart.respond);
-        let waiting = Waiting::start(parts, held, commands, arrived, &shared.runtime);
+        let waiting = Waiting::start(parts, held, blocks, commands, arrived, &shared.runtime);
         self.connection.wait_for(waiting, blocks);
         self.more = false;
         self.put_back(shared, now);
