@@ -36,17 +36,38 @@ pub(super) enum Connector {
 /// A connection for pipelines of commands.
 pub(super) struct Connected {
     pub(super) connection: MultiplexedConnection,
-    /// The task that moves its bytes: it ends when the connection does.
-    pub(super) driver: JoinHandle<()>,
+    pub(super) driver: Driver,
     pub(super) lead: Lead,
 }
 
 /// A connection that many share.
 pub(super) struct Piped {
     pub(super) pipe: Pipe,
-    /// The task that moves its bytes: it ends when the connection does.
-    pub(super) driver: JoinHandle<()>,
+    pub(super) driver: Driver,
     pub(super) lead: Lead,
+}
+
+/// The task that moves the bytes of a connection. It ends when the connection does; when this is dropped, both end,
+/// whatever is still to be answered.
+#[derive(Debug)]
+pub(super) struct Driver(JoinHandle<()>);
+
+impl Driver {
+    pub(super) fn start(driver: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self(tokio::spawn(driver))
+    }
+
+    /// Resolves when the connection has ended.
+    pub(super) async fn ended(&mut self) {
+        // However it ended.
+        let _ = (&mut self.0).await;
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl Connector {
@@ -76,7 +97,7 @@ impl Connector {
         let (pipe, driver) = Pipe::new(stream);
         Ok(Piped {
             pipe,
-            driver: tokio::spawn(driver),
+            driver: Driver::start(driver),
             lead,
         })
     }
@@ -123,7 +144,7 @@ impl Connector {
         let (connection, driver) = made.map_err(|error| self.without_secrets(error))?;
         Ok(Connected {
             connection,
-            driver: tokio::spawn(driver),
+            driver: Driver::start(driver),
             lead,
         })
     }
@@ -149,7 +170,7 @@ impl Connector {
         let handshake = self.handshake().set_protocol(ProtocolVersion::RESP3);
         let made = MultiplexedConnection::new_with_config(&handshake, stream, config).await;
         let (connection, driver) = made.map_err(|error| self.without_secrets(error))?;
-        let (sink, stream) = ShardedStream::new(connection, tokio::spawn(driver), pushes);
+        let (sink, stream) = ShardedStream::new(connection, Driver::start(driver), pushes);
         Ok((sink, stream, lead))
     }
 
