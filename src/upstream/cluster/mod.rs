@@ -40,7 +40,7 @@ pub(super) use ways::Way;
 /// How often a command is sent on at most.
 const ROUNDS: u32 = 6;
 
-/// How long to wait before the first further attempt, where a node says "later"; it doubles.
+/// How long to wait before a further attempt, where nodes say "later" or send on again and again; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_millis(25);
 
 /// How long a view that knows a node may be waited for.
@@ -201,7 +201,8 @@ impl Cluster {
             } else {
                 self.wish();
             }
-            if later {
+            // Nodes that send on for the third time do not agree yet on who has the slot.
+            if later || round > 1 {
                 tokio::time::sleep(FIRST_PAUSE * 2_u32.pow(round)).await;
             }
         };
