@@ -115,10 +115,14 @@ impl Connector {
 
     /// A connection over which the server pushes what it has to tell.
     pub(super) async fn tracking(&self, told: impl AsyncPushSender) -> RedisResult<Connected> {
-        let handshake = self.handshake().set_protocol(ProtocolVersion::RESP3);
-        let config = config().set_push_sender(told);
-        let connected = self.make(handshake, config).await?;
+        let connected = self.telling(told).await?;
         self.select(connected).await
+    }
+
+    /// The same in the first database.
+    async fn telling(&self, told: impl AsyncPushSender) -> RedisResult<Connected> {
+        let handshake = self.handshake().set_protocol(ProtocolVersion::RESP3);
+        self.make(handshake, config().set_push_sender(told)).await
     }
 
     /// The connection in the right database.
@@ -161,16 +165,13 @@ impl Connector {
     pub(super) async fn sharded_subscriber(
         &self,
     ) -> RedisResult<(ShardedSink, ShardedStream, Lead)> {
-        let (stream, lead) = self.open().await?;
         let (tell, pushes) = mpsc::unbounded_channel();
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(None)
-            .set_response_timeout(None)
-            .set_push_sender(tell);
-        let handshake = self.handshake().set_protocol(ProtocolVersion::RESP3);
-        let made = MultiplexedConnection::new_with_config(&handshake, stream, config).await;
-        let (connection, driver) = made.map_err(|error| self.without_secrets(error))?;
-        let (sink, stream) = ShardedStream::new(connection, Driver::start(driver), pushes);
+        let Connected {
+            connection,
+            driver,
+            lead,
+        } = self.telling(tell).await?;
+        let (sink, stream) = ShardedStream::new(connection, driver, pushes);
         Ok((sink, stream, lead))
     }
 
