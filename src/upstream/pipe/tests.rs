@@ -236,8 +236,8 @@ fn a_thread_reads_no_longer_than_it_wants_to_however_much_comes() {
         let (begin, begun) = mpsc::channel();
         thread::scope(|scope| {
             scope.spawn(move || {
-                let piece = b"+OK\r\n".repeat(COUNT / 100);
-                for _ in 0..100 {
+                let piece = b"+OK\r\n".repeat(COUNT / 1000);
+                for _ in 0..1000 {
                     // Nobody reads to the end.
                     let written = server.write_all(&piece);
                     if begin.send(()).is_err() || written.is_err() {
