@@ -5,7 +5,7 @@ use divan::{Bencher, black_box};
 use redis_http_gateway::bridge::Bridge;
 use redis_http_gateway::command::Command;
 use redis_http_gateway::config::Config;
-use redis_http_gateway::http::measured;
+use redis_http_gateway::http::bench;
 use redis_http_gateway::http::response::Response;
 use redis_http_gateway::http::service::Service;
 use redis_http_gateway::hub::{Format, Shape, Topic, measured_event};
@@ -29,15 +29,15 @@ Connection: keep-alive\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Site: none\r\n\r
 #[divan::bench(args = ["short", "long"])]
 fn head(bencher: Bencher<'_, '_>, which: &str) {
     let received = if which == "short" { SHORT } else { LONG };
-    assert!(measured::is_head(received));
-    bencher.bench(|| measured::is_head(black_box(received)));
+    assert!(bench::is_head(received));
+    bencher.bench(|| bench::is_head(black_box(received)));
 }
 
 #[divan::bench(args = ["/v1/keys/small", "/v1/keys/with%20escapes%2F", "/set/a/key/with/a/path/of/arguments"])]
 fn route(bencher: Bencher<'_, '_>, path: &'static str) {
     let path = Bytes::from_static(path.as_bytes());
-    assert!(measured::is_route(&path));
-    bencher.bench(|| measured::is_route(black_box(&path)));
+    assert!(bench::is_route(&path));
+    bencher.bench(|| bench::is_route(black_box(&path)));
 }
 
 fn a_response() -> Response {
@@ -57,7 +57,7 @@ fn response(bencher: Bencher<'_, '_>) {
         .with_inputs(|| response.clone())
         .bench_local_values(|response| {
             out.clear();
-            measured::write(response, &mut out);
+            bench::write(response, &mut out);
         });
 }
 
@@ -87,7 +87,7 @@ fn reply_to_json(bencher: Bencher<'_, '_>, which: &str) {
     };
     bencher
         .with_inputs(|| reply.clone())
-        .bench_values(measured::reply_to_json);
+        .bench_values(bench::reply_to_json);
 }
 
 #[divan::bench(args = ["raw", "json"])]
@@ -110,8 +110,8 @@ fn event(bencher: Bencher<'_, '_>, which: &str) {
 fn pack(bencher: Bencher<'_, '_>, count: usize) {
     let commands = vec![Command::new("GET").arg("small"); count];
     // *2, $3, GET, $5 and small, each with its line end.
-    assert_eq!(upstream::measured::pack(&commands), 24 * count);
-    bencher.bench(|| upstream::measured::pack(black_box(&commands)));
+    assert_eq!(upstream::bench::pack(&commands), 24 * count);
+    bencher.bench(|| upstream::bench::pack(black_box(&commands)));
 }
 
 /// Replies that have come together.
@@ -124,10 +124,10 @@ fn read_replies(bencher: Bencher<'_, '_>, which: &str) {
         _ => (format!("*100\r\n{}", string.repeat(100)), 1),
     };
     let received = || BytesMut::from(received.as_bytes());
-    assert_eq!(upstream::measured::read_replies(received()), count);
+    assert_eq!(upstream::bench::read_replies(received()), count);
     bencher
         .with_inputs(received)
-        .bench_values(upstream::measured::read_replies);
+        .bench_values(upstream::bench::read_replies);
 }
 
 /// All of a GET but its input and output.
@@ -143,7 +143,7 @@ fn whole_get(bencher: Bencher<'_, '_>) {
     let mut out = Vec::new();
     bencher.bench_local(|| {
         out.clear();
-        assert!(measured::serve(
+        assert!(bench::serve(
             &service,
             black_box(SHORT),
             reply.clone(),

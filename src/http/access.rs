@@ -3,7 +3,7 @@
 
 use tiny_http::Method;
 
-use super::lured;
+use super::csrf;
 use super::origin::{self, Cors, Guard};
 use super::plan::{Apart, Ask, Plan};
 use super::problem::Problem;
@@ -84,7 +84,7 @@ impl Access {
     ///
     /// Browsers send a GET for a link or an image without an Origin, and say where it comes from only to
     /// addresses that they trust, such as loopback.
-    pub(super) fn could_be_lured(&self, request: &Request) -> bool {
+    pub(super) fn could_be_forged(&self, request: &Request) -> bool {
         if !matches!(request.method, Method::Get | Method::Head) || self.is_meant(request) {
             return false;
         }
@@ -161,8 +161,8 @@ impl Permit<'_> {
     ///
     /// # Errors
     /// 403 that says how else it can be sent.
-    pub(super) fn check_lured(self, command: &Command) -> Result<(), Problem> {
-        if lured::is_harmless(command, self.reads(command)) {
+    pub(super) fn check_forged(self, command: &Command) -> Result<(), Problem> {
+        if csrf::is_harmless(command, self.reads(command)) {
             return Ok(());
         }
         let name = command.name();

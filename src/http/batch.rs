@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 
 use super::budget::{Reservation, SMALL};
 use super::connection::Next;
-use super::pace::PATIENCE;
+use super::connection_table::Ready;
+use super::event_loop::Shared;
+use super::latency::PATIENCE;
 use super::panics::guarded;
-use super::table::Ready;
-use super::turn::Shared;
 use super::work::{Rest, Work, size};
 use crate::bridge::run_or_leave;
 use crate::command::Command;
@@ -38,7 +38,7 @@ pub(super) struct Batch {
 /// last to be read, with nobody busy on them meanwhile. (Measured beside one for all: with Redis 5 ms away and 256 clients
 /// a twentieth more requests a second, with 1 ms and 16 clients a tenth, for a seventh more CPU time a request.)
 pub(super) fn serve(shared: &Arc<Shared>, ready: Vec<Ready>, scratch: &mut [u8], now: Instant) {
-    let portion = if shared.pace.is_far() {
+    let portion = if shared.latency.is_far() {
         (ready.len() / 4).clamp(4, 16)
     } else {
         ready.len()
@@ -190,7 +190,7 @@ impl<F: Future<Output = Sent> + Send + 'static> UnderWay<F> {
         } = self;
         let (shared, node) = (Arc::clone(&batch.shared), batch.node);
         let begin = Instant::now();
-        let patience = if shared.pace.is_near(node) {
+        let patience = if shared.latency.is_near(node) {
             by.saturating_duration_since(begin)
         } else {
             Duration::ZERO
@@ -198,16 +198,16 @@ impl<F: Future<Output = Sent> + Send + 'static> UnderWay<F> {
         let pump = |by, is_done: &mut dyn FnMut() -> bool| pump.run(by, is_done);
         let late = move |batch: Batch, sent| {
             let shared = Arc::clone(&batch.shared);
-            shared.pace.note(node, since.elapsed());
+            shared.latency.note(node, since.elapsed());
             shared.leave_finished(batch, sent);
         };
         match run_or_leave(&shared.runtime, sent, pump, batch, patience, late) {
             Some((batch, sent)) => {
                 // What was there before it was waited for did not take long.
-                shared.pace.note(node, begin.elapsed());
+                shared.latency.note(node, begin.elapsed());
                 batch.finish(sent);
             }
-            None if patience > Duration::ZERO => shared.pace.note_vain_wait(node),
+            None if patience > Duration::ZERO => shared.latency.note_vain_wait(node),
             None => {}
         }
     }

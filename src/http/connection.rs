@@ -15,11 +15,11 @@ use bytes::BytesMut;
 use tiny_http::Method;
 
 use super::budget::{Budget, Reservation};
-use super::entry::Entry;
+use super::connection_limit::Place;
+use super::exchange::Exchange;
 use super::head::{Framing, Head, HeadReader, Limits};
-use super::incoming::Incoming;
+use super::incoming_body::IncomingBody;
 use super::outbox::{Outbox, WRITE_BEHIND};
-use super::places::Place;
 use super::problem::Problem;
 use super::request::Request;
 use super::response::{Form, Response};
@@ -65,11 +65,11 @@ pub(super) struct Connection {
 
 enum Phase {
     Head(HeadReader),
-    Body(Box<Incoming>),
+    Body(Box<IncomingBody>),
     /// The commands of the last request went apart from those of others; whether they may block.
     Waiting(Box<Waiting>, bool),
     /// The last request made it a stream, which begins when all before has been sent.
-    Turning(Box<Entry>),
+    Turning(Box<Exchange>),
     /// Nothing more is taken up; what comes is thrown away until the client has closed.
     Lingering,
 }
@@ -213,7 +213,7 @@ impl Connection {
             return Some(self.refuse(request, problem));
         }
         self.invite = expects_continue && !is_here;
-        self.phase = Phase::Body(Box::new(Incoming::new(request, framing, keep_alive)));
+        self.phase = Phase::Body(Box::new(IncomingBody::new(request, framing, keep_alive)));
         None
     }
 

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::batch::Batch;
-use super::turn::Shared;
+use super::event_loop::Shared;
 use crate::upstream::Sent;
 
 /// The poller's thread has fallen behind when more than this are left for it.

@@ -4,13 +4,13 @@ use std::io::Write;
 use std::net::{Shutdown, TcpStream};
 
 use super::connection::Connection;
-use super::entry::{Answer, Endless, Entry};
+use super::event_loop::Shared;
+use super::exchange::{Answer, Endless, Exchange};
 use super::panics::respond_to;
 use super::plan::{Listen, Respond};
 use super::problem::Problem;
 use super::response::{Form, Response};
 use super::service::Trim;
-use super::turn::Shared;
 use crate::hub::{Crowded, Refusal, Refused, Seat, Shape, Subscription, Topic, Watch};
 use crate::reply::{Reply, ServerError};
 use crate::upstream::NoMonitor;
@@ -24,10 +24,10 @@ const TOO_MANY_OF_ONE: &str = "this address has as many event streams as one may
                                try again after this answer, so close another one and make a new one";
 
 /// Gives the connection of a slot to the hub, all answers before having been sent.
-pub(super) fn hand_over(shared: &Shared, key: usize, connection: Connection, entry: Entry) {
-    let Entry {
+pub(super) fn hand_over(shared: &Shared, key: usize, connection: Connection, exchange: Exchange) {
+    let Exchange {
         form, trim, answer, ..
-    } = entry;
+    } = exchange;
     let unwatched = shared.unwatch(connection.stream());
     shared.table.remove(key);
     let (Ok(()), Answer::Stream(stream)) = (unwatched, answer) else {

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use socket2::SockRef;
 
 use super::connection::Connection;
-use super::places::{Place, Places};
+use super::connection_limit::{Place, Places};
+use super::connection_table::ConnectionTable;
 use super::problem::Problem;
 use super::response::Form;
 use super::server::Capacity;
 use super::service::Service;
-use super::table::Table;
 
 /// Connections accepted before those that are ready have their turn.
 const AT_ONCE: usize = 64;
@@ -64,7 +64,7 @@ impl Listener {
     /// Accepts what waits, up to a number.
     pub(super) fn accept(
         &mut self,
-        table: &Table,
+        table: &ConnectionTable,
         service: &Service,
         now: Instant,
         arrivals: &mut Vec<Connection>,
@@ -106,7 +106,7 @@ impl Listener {
     fn seat(
         &self,
         stream: TcpStream,
-        table: &Table,
+        table: &ConnectionTable,
         service: &Service,
         now: Instant,
     ) -> Option<Connection> {

@@ -6,28 +6,30 @@
 
 mod access;
 mod batch;
+#[doc(hidden)]
+pub mod bench;
 mod body;
 mod budget;
 mod command_face;
 mod conditions;
 mod connection;
+mod connection_limit;
+mod connection_table;
+mod csrf;
 mod date;
-mod entry;
+mod event_loop;
+mod exchange;
 mod finished;
 mod handlers;
 mod handover;
 mod head;
-mod incoming;
+mod incoming_body;
+mod latency;
 pub(crate) mod listener;
-mod lured;
-#[doc(hidden)]
-pub mod measured;
 mod negotiate;
 mod origin;
 mod outbox;
-mod pace;
 mod panics;
-mod places;
 pub mod plan;
 pub mod problem;
 mod query;
@@ -36,7 +38,5 @@ pub mod response;
 pub mod router;
 pub mod server;
 pub mod service;
-mod table;
-mod turn;
 mod waiting;
 mod work;

@@ -2,11 +2,11 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use super::event_loop::Shared;
 use super::plan::Respond;
 use super::problem::Problem;
 use super::response::Response;
 use super::service::Trim;
-use super::turn::Shared;
 use crate::upstream::Outcome;
 
 /// Keeps a panic to the request that caused it.

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
+use super::event_loop::{Shared, take_turn};
 use super::service::Service;
-use super::turn::{Shared, take_turn};
 use crate::config::Config;
 use crate::hub::Hub;
 use crate::upstream::Upstream;

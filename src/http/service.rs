@@ -230,7 +230,7 @@ impl Service {
             upstream,
             scripts: &self.shared.scripts,
             permit,
-            could_be_lured: self.shared.access.could_be_lured(request),
+            could_be_forged: self.shared.access.could_be_forged(request),
         };
         let plan = match route {
             Route::Health => return Ok(operation::health()),

@@ -8,15 +8,15 @@ use tiny_http::Method;
 
 use super::budget::Reservation;
 use super::connection::{Connection, Next};
-use super::entry::{Answer, Entry, any_unknown, plan};
+use super::connection_table::Ready;
+use super::event_loop::Shared;
+use super::exchange::{Answer, Exchange, any_unknown, plan};
 use super::handover::hand_over;
 use super::panics::{respond_to, unwinding};
 use super::plan::{Apart, Lane, Step};
 use super::problem::Problem;
 use super::response::Form;
 use super::service::{Trim, send_apart};
-use super::table::Ready;
-use super::turn::Shared;
 use super::waiting::Waiting;
 use crate::command::Command;
 use crate::reply::Reply;
@@ -32,7 +32,7 @@ const LONG_BODY: usize = 16 * 1024;
 pub(super) struct Work {
     pub(super) key: usize,
     connection: Box<Connection>,
-    entries: Vec<Entry>,
+    exchanges: Vec<Exchange>,
     /// The request behind them, if it has to wait until they are answered.
     behind: Option<Behind>,
     /// Whether more whole requests may have been received.
@@ -42,7 +42,7 @@ pub(super) struct Work {
 /// A request that is not among others, and why.
 enum Behind {
     /// What it asks is not to run if nobody knows what became of what was asked before.
-    Asks(Box<Entry>, Vec<Command>),
+    Asks(Box<Exchange>, Vec<Command>),
     /// To read it takes a while.
     Long(Box<Next>),
 }
@@ -81,14 +81,14 @@ impl Work {
             key,
             connection,
             // Most bring one request.
-            entries: Vec::with_capacity(1),
+            exchanges: Vec::with_capacity(1),
             behind: None,
             more: false,
         };
         if let Some((waiting, outcomes)) = work.connection.take_done() {
-            let entry = Entry::done(*waiting, outcomes);
-            let last = !entry.form.keep_alive;
-            work.entries.push(entry);
+            let exchange = Exchange::done(*waiting, outcomes);
+            let last = !exchange.form.keep_alive;
+            work.exchanges.push(exchange);
             if last {
                 return Some(work);
             }
@@ -107,23 +107,23 @@ impl Work {
                 break;
             }
             let before = commands.len();
-            let entry = plan(&shared.service, next, commands);
+            let exchange = plan(&shared.service, next, commands);
             if before > first && !shared.service.only_read(&commands[before..]) {
                 let asked = commands.split_off(before);
-                work.behind = Some(Behind::Asks(Box::new(entry), asked));
+                work.behind = Some(Behind::Asks(Box::new(exchange), asked));
                 work.more = true;
                 break;
             }
-            let takes_over = matches!(entry.answer, Answer::Stream(_) | Answer::Apart(..));
+            let takes_over = matches!(exchange.answer, Answer::Stream(_) | Answer::Apart(..));
             // What is behind it is taken up when it has been answered.
-            let goes_on = matches!(entry.answer, Answer::Between(..));
+            let goes_on = matches!(exchange.answer, Answer::Between(..));
             work.more |= goes_on;
-            let last = !entry.form.keep_alive || takes_over || goes_on;
-            work.entries.push(entry);
+            let last = !exchange.form.keep_alive || takes_over || goes_on;
+            work.exchanges.push(exchange);
             if last {
                 break;
             }
-            if work.entries.len() == MAX_REQUESTS.min(work.connection.window()) {
+            if work.exchanges.len() == MAX_REQUESTS.min(work.connection.window()) {
                 work.more = true;
                 break;
             }
@@ -134,18 +134,18 @@ impl Work {
 
     /// How many commands it has in the batch.
     pub(super) fn commands(&self) -> usize {
-        self.entries.iter().map(Entry::commands).sum()
+        self.exchanges.iter().map(Exchange::commands).sum()
     }
 
     /// Outcomes that it has already.
     pub(super) fn come(&mut self) -> impl Iterator<Item = &mut Outcome> {
-        self.entries.iter_mut().flat_map(Entry::come)
+        self.exchanges.iter_mut().flat_map(Exchange::come)
     }
 
     /// Plans a request of it, and gives what that asks of Redis.
     pub(super) fn plan(&mut self, shared: &Shared, next: Next) -> Vec<Command> {
         let mut commands = Vec::new();
-        self.entries
+        self.exchanges
             .push(plan(&shared.service, next, &mut commands));
         commands
     }
@@ -161,15 +161,15 @@ impl Work {
     ) -> Option<Rest> {
         // Whether the connection has been given its last answer.
         let mut closed = false;
-        let mut entries = std::mem::take(&mut self.entries).into_iter().peekable();
+        let mut exchanges = std::mem::take(&mut self.exchanges).into_iter().peekable();
         let hold = |outcomes: &[Outcome]| held.as_ref().map(|held| held.split(size(outcomes)));
-        while let Some(entry) = entries.next() {
-            let Entry {
+        while let Some(exchange) = exchanges.next() {
+            let Exchange {
                 mut form,
                 trim,
                 answer,
                 body,
-            } = entry;
+            } = exchange;
             let (response, held) = match answer {
                 Answer::Here(response) => (response, None),
                 Answer::Come(come, respond) => {
@@ -201,7 +201,7 @@ impl Work {
                             }
                             Ok(ticket) => {
                                 let count = ask.commands.len();
-                                self.entries.push(Entry {
+                                self.exchanges.push(Exchange {
                                     form,
                                     trim,
                                     answer: Answer::Asked(count, ask.respond, ticket),
@@ -233,7 +233,7 @@ impl Work {
                     return None;
                 }
                 stream @ Answer::Stream(_) => {
-                    self.connection.turn(Entry {
+                    self.connection.turn(Exchange {
                         form,
                         trim,
                         answer: stream,
@@ -245,7 +245,7 @@ impl Work {
             if closed {
                 continue;
             }
-            form.keep_alive &= !(shared.is_stopping() && entries.peek().is_none());
+            form.keep_alive &= !(shared.is_stopping() && exchanges.peek().is_none());
             closed = !form.keep_alive;
             self.connection
                 .answer(response, trim, &form, &shared.budget, held);
@@ -272,8 +272,8 @@ impl Work {
             return None;
         }
         Some(match behind {
-            Behind::Asks(entry, commands) => {
-                self.entries.push(*entry);
+            Behind::Asks(exchange, commands) => {
+                self.exchanges.push(*exchange);
                 Rest::Ask(self, commands)
             }
             Behind::Long(next) => Rest::Plan(self, next),
@@ -283,8 +283,8 @@ impl Work {
     /// Sends what there is to send, and puts the connection back to rest.
     fn put_back(mut self, shared: &Shared, now: Instant) {
         let broken = self.connection.send(now).is_err();
-        if !broken && let Some(entry) = self.connection.take_turned() {
-            return hand_over(shared, self.key, *self.connection, entry);
+        if !broken && let Some(exchange) = self.connection.take_turned() {
+            return hand_over(shared, self.key, *self.connection, exchange);
         }
         let more = self.more || self.connection.has_more();
         if broken || (self.connection.is_over() && !more) {

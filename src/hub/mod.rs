@@ -9,7 +9,6 @@
 
 mod actor;
 mod admission;
-mod clock;
 mod closing;
 mod delivery;
 mod entries;
@@ -17,17 +16,18 @@ mod event;
 mod fanout;
 mod lane;
 mod monitor;
+mod noperm;
 mod opening;
-mod over;
 mod own_ids;
-mod refusing;
-mod renewal;
 mod replay;
+mod resubscribe;
 mod roster;
 mod source;
 mod sources;
 mod subscriber;
+mod timers;
 mod topic;
+mod until_gone;
 mod waits;
 mod writer;
 

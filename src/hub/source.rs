@@ -14,7 +14,9 @@ use tokio::time::Instant;
 use super::Topic;
 use super::waits::finished;
 use crate::config::Config;
-use crate::upstream::{Lead, Shard, ShardedSink, ShardedStream, Upstream, reconnect_pauses};
+use crate::upstream::{
+    FailoverWatch, Shard, ShardedSink, ShardedStream, Upstream, reconnect_pauses,
+};
 
 /// What happened upstream.
 #[derive(Debug)]
@@ -73,8 +75,8 @@ const SHORTEST_SILENCE: Duration = Duration::from_millis(100);
 enum Connection {
     None,
     /// On its way.
-    Opening(UnderWay<RedisResult<(Line, Lead)>>),
-    Up(Line, Lead),
+    Opening(UnderWay<RedisResult<(Line, FailoverWatch)>>),
+    Up(Line, FailoverWatch),
 }
 
 /// A connection's two directions.
@@ -250,7 +252,7 @@ impl Source {
     }
 }
 
-async fn line(upstream: &Upstream, home: &Home) -> RedisResult<(Line, Lead)> {
+async fn line(upstream: &Upstream, home: &Home) -> RedisResult<(Line, FailoverWatch)> {
     match home {
         Home::Common => {
             let (connection, lead) = upstream.subscriber().await?;
@@ -278,7 +280,7 @@ fn is_misplaced(error: &RedisError) -> bool {
 }
 
 enum ConnectionEvent {
-    Opened(RedisResult<(Line, Lead)>),
+    Opened(RedisResult<(Line, FailoverWatch)>),
     Message(Topic, Msg),
     Lost,
 }

@@ -103,7 +103,7 @@ impl Shared {
     /// Has the cache know of what these commands may write.
     fn begin_write(&self, commands: &[Command]) -> Option<cache::Write> {
         let cache = self.cache.as_ref()?;
-        cache.begin_write(self.learned.classes().written(commands))
+        cache.begin_write(self.command_table.classes().written(commands))
     }
 }
 

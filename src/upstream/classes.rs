@@ -9,11 +9,11 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 
+use super::command_lists::{BLOCKING, ENDING, INTRODUCING, MIXED, OPTIONALLY, REFUSED, SCRIPTS};
 use super::keys::KeyPlace;
-use super::lists::{BLOCKING, ENDING, INTRODUCING, MIXED, OPTIONALLY, REFUSED, SCRIPTS};
+use super::policies::RequestPolicy;
 use super::refusal::Refusal;
-use super::spread::Spread;
-use super::written::{Writing, Written};
+use super::write_set::{WriteSet, Writing};
 use crate::command::{Command, keyword};
 use crate::config::DANGEROUS;
 use crate::reply::Reply;
@@ -52,7 +52,7 @@ struct Flags {
     in_no_list: bool,
     has_subcommands: bool,
     key: KeyPlace,
-    spread: Spread,
+    request_policy: RequestPolicy,
     writing: Writing,
 }
 
@@ -96,7 +96,7 @@ impl Classes {
                 in_no_list: !is_mentioned(&name),
                 has_subcommands: matches!(entry.get(9), Some(Reply::Array(all)) if !all.is_empty()),
                 key: KeyPlace::from_entry(&name, entry),
-                spread: Spread::from_entry(&name, entry),
+                request_policy: RequestPolicy::from_entry(&name, entry),
                 writing: Writing::from_entry(&name, entry, has),
             };
             Some((name, flags))
@@ -167,18 +167,18 @@ impl Classes {
     }
 
     /// Whether a command concerns all nodes of a Cluster.
-    pub(super) fn spread(&self, command: &Command) -> Spread {
+    pub(super) fn request_policy(&self, command: &Command) -> RequestPolicy {
         match self.flags(command) {
-            Some(flags) => flags.spread,
-            None => Spread::unknown(command),
+            Some(flags) => flags.request_policy,
+            None => RequestPolicy::unknown(command),
         }
     }
 
     /// What commands may change.
-    pub(super) fn written(&self, commands: &[Command]) -> Written {
+    pub(super) fn written(&self, commands: &[Command]) -> WriteSet {
         let each = commands.iter().map(|command| {
             if let Some(key) = command.key_of_own_script() {
-                return Written::Keys(vec![key.clone()]);
+                return WriteSet::Keys(vec![key.clone()]);
             }
             let writing = match self.flags(command) {
                 Some(flags) => flags.writing,
@@ -186,7 +186,7 @@ impl Classes {
             };
             writing.of(command)
         });
-        Written::all(each)
+        WriteSet::all(each)
     }
 
     /// What the server says of a command, or of its subcommand where it says something of that.

@@ -8,11 +8,11 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::embedded::Embedded;
-use super::lead::Lead;
+use super::failover::FailoverWatch;
 use super::pipe::Pipe;
 use super::server::{RedisServer, tcp};
 use super::sharded::{ShardedSink, ShardedStream};
-use super::stream::{Stream, ask};
+use super::transport::{Stream, ask};
 use crate::command::Command;
 use crate::reply::{Reply, ServerError};
 
@@ -37,14 +37,14 @@ pub(super) enum Connector {
 pub(super) struct Connected {
     pub(super) connection: MultiplexedConnection,
     pub(super) driver: Driver,
-    pub(super) lead: Lead,
+    pub(super) lead: FailoverWatch,
 }
 
 /// A connection that many share.
 pub(super) struct Piped {
     pub(super) pipe: Pipe,
     pub(super) driver: Driver,
-    pub(super) lead: Lead,
+    pub(super) lead: FailoverWatch,
 }
 
 /// The task that moves the bytes of a connection. It ends when the connection does; when this is dropped, both end,
@@ -154,7 +154,7 @@ impl Connector {
     }
 
     /// A connection for subscriptions.
-    pub(super) async fn subscriber(&self) -> RedisResult<(PubSub, Lead)> {
+    pub(super) async fn subscriber(&self) -> RedisResult<(PubSub, FailoverWatch)> {
         let (stream, lead) = self.open().await?;
         let made = PubSub::new(&self.handshake(), stream).await;
         let connection = made.map_err(|error| self.without_secrets(error))?;
@@ -164,7 +164,7 @@ impl Connector {
     /// A connection for sharded channels.
     pub(super) async fn sharded_subscriber(
         &self,
-    ) -> RedisResult<(ShardedSink, ShardedStream, Lead)> {
+    ) -> RedisResult<(ShardedSink, ShardedStream, FailoverWatch)> {
         let (tell, pushes) = mpsc::unbounded_channel();
         let Connected {
             connection,
@@ -176,7 +176,7 @@ impl Connector {
     }
 
     /// A way to the server, to which the gateway has said who it is.
-    pub(super) async fn enter(&self) -> RedisResult<(Stream, Lead)> {
+    pub(super) async fn enter(&self) -> RedisResult<(Stream, FailoverWatch)> {
         let (mut stream, lead) = self.open().await?;
         if let Self::Redis(server) = self
             && let Some(login) = server.login()
@@ -232,11 +232,11 @@ impl Connector {
         }
     }
 
-    async fn open(&self) -> RedisResult<(Stream, Lead)> {
+    async fn open(&self) -> RedisResult<(Stream, FailoverWatch)> {
         match self {
             Self::Embedded(server) => {
                 let stream = Box::new(tcp(server.address()).await?);
-                Ok((stream, Lead::fixed()))
+                Ok((stream, FailoverWatch::fixed()))
             }
             Self::Redis(server) => {
                 let opened = server.open().await;

@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 
+use super::command_table::CommandTable;
 use super::connector::{BUSY, Connector, Driver, Piped, as_busy};
-use super::lead::Lead;
-use super::learned::Learned;
+use super::failover::FailoverWatch;
 use super::pipe::{Late, Pipe};
 use super::{Outcome, Packed, reconnect_pauses};
 use crate::command::Command;
@@ -76,11 +76,11 @@ pub(super) struct Complaints {
 }
 
 impl Link {
-    /// Starts the keeper. What the server says of its commands goes to `learned`, if it is to be asked.
+    /// Starts the keeper. What the server says of its commands goes to `command_table`, if it is to be asked.
     pub(super) fn start(
         connector: Connector,
         connect_timeout: Duration,
-        learned: Option<Arc<Learned>>,
+        command_table: Option<Arc<CommandTable>>,
     ) -> Self {
         let current = Arc::new(RwLock::new(Current::Nothing));
         // One complaint is enough; more of them are dropped.
@@ -89,7 +89,7 @@ impl Link {
         let keeper = Keeper {
             connector,
             connect_timeout,
-            learned,
+            command_table,
             current: Arc::clone(&current),
             complaints,
             tried: tell_tried,
@@ -144,7 +144,7 @@ impl Complaints {
 struct Keeper {
     connector: Connector,
     connect_timeout: Duration,
-    learned: Option<Arc<Learned>>,
+    command_table: Option<Arc<CommandTable>>,
     current: Arc<RwLock<Current>>,
     complaints: mpsc::Receiver<u64>,
     tried: watch::Sender<bool>,
@@ -254,11 +254,13 @@ impl Keeper {
 
     /// Asks the server what commands it has. One that does not tell is served all the same.
     async fn learn(&self, pipe: &Pipe) -> Result<(), Failure> {
-        if let (Some(learned), Some(question)) = (&self.learned, self.connector.command_table()) {
+        if let (Some(command_table), Some(question)) =
+            (&self.command_table, self.connector.command_table())
+        {
             match self.ask(pipe, &question).await? {
                 // What is known of it holds until it can be asked.
                 Reply::Error(error) if error.code() == BUSY => return Err(Failure::Busy(error)),
-                table => learned.learn(&table),
+                table => command_table.learn(&table),
             }
         }
         Ok(())
@@ -283,7 +285,12 @@ impl Keeper {
     }
 
     /// Waits until the connection is no longer to be used.
-    async fn until_broken(&mut self, driver: &mut Driver, lead: &mut Lead, number: u64) -> End {
+    async fn until_broken(
+        &mut self,
+        driver: &mut Driver,
+        lead: &mut FailoverWatch,
+        number: u64,
+    ) -> End {
         loop {
             tokio::select! {
                 () = driver.ended() => return End::Broken,

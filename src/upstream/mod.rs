@@ -5,35 +5,35 @@
 //! server is an address that the gateway itself serves. Nothing here knows HTTP.
 
 mod admission;
-mod apart;
+pub mod bench;
 mod bulky;
 mod cache;
 pub mod classes;
 mod cluster;
+mod command_lists;
+mod command_table;
 mod connector;
+mod dedicated;
 pub mod embedded;
+mod failover;
 mod keys;
-mod lead;
-mod learned;
 mod link;
-mod lists;
-pub mod measured;
 mod monitor;
 mod node;
-mod packed;
-mod pieces;
 mod pipe;
-mod reader;
+mod policies;
 mod refusal;
 mod resp;
+mod resp_encode;
 mod sending;
 mod sent;
 mod sentinel;
 mod server;
 mod sharded;
-mod spread;
-mod stream;
-mod written;
+mod stream_reader;
+mod transport;
+mod write_buffer;
+mod write_set;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -51,19 +51,19 @@ use cache::Cache;
 pub use cache::CacheStats;
 use classes::Classes;
 use cluster::Cluster;
+use command_table::CommandTable;
 use connector::Connector;
 use embedded::Embedded;
-pub use lead::Lead;
-use learned::Learned;
+pub use failover::FailoverWatch;
 pub use monitor::{Monitor, NoMonitor, Told};
 use node::{Limits, Node};
-use packed::Packed;
 pub(crate) use pipe::Pump;
-pub use reader::{Reader, Reading};
 pub use refusal::Refusal;
+use resp_encode::Packed;
 pub(crate) use sent::{Sent, Share, take_first};
 use server::RedisServer;
 pub use sharded::{Shard, ShardedSink, ShardedStream};
+pub use stream_reader::{Reader, Reading};
 
 /// What became of one command: Redis' reply (an error of Redis' own is one too), or why there is none.
 pub type Outcome = Result<Reply, Error>;
@@ -79,7 +79,7 @@ struct Shared {
     engine: Engine,
     /// `None` unless it is wanted.
     cache: Option<Cache>,
-    learned: Arc<Learned>,
+    command_table: Arc<CommandTable>,
     bulky: Bulky,
     /// Commands that hold a [`Ticket`]: of requests with few, and of those with many.
     under_way: [AtomicUsize; 2],
@@ -124,7 +124,7 @@ impl Upstream {
     /// When the embedded server finds no port to listen on, there are no certificates for TLS, or a client cache is
     /// asked for with something that is not one Redis server.
     pub async fn start(config: &Config) -> std::io::Result<Self> {
-        let learned = Learned::nothing(config.allow_command.clone());
+        let command_table = CommandTable::nothing(config.allow_command.clone());
         let limits = Limits {
             connect_timeout: config.connect_timeout,
             room: config.max_buffered,
@@ -132,18 +132,18 @@ impl Upstream {
         let engine = match &config.upstream {
             UpstreamUrl::Embedded => {
                 let connector = Connector::Embedded(Embedded::start().await?);
-                Engine::One(Arc::new(Node::start(connector, limits, &learned)))
+                Engine::One(Arc::new(Node::start(connector, limits, &command_table)))
             }
             UpstreamUrl::Redis(settings) => {
                 let server = RedisServer::new(*settings.clone(), config.connect_timeout)?;
                 match &settings.place {
                     Place::Cluster(seeds) => {
-                        let cluster = Cluster::start(server, seeds.clone(), limits, &learned);
+                        let cluster = Cluster::start(server, seeds.clone(), limits, &command_table);
                         Engine::Cluster(Arc::new(cluster))
                     }
                     Place::Tcp(_) | Place::Unix(_) | Place::Sentinel(_) => {
                         let connector = Connector::Redis(server);
-                        Engine::One(Arc::new(Node::start(connector, limits, &learned)))
+                        Engine::One(Arc::new(Node::start(connector, limits, &command_table)))
                     }
                 }
             }
@@ -166,7 +166,7 @@ impl Upstream {
         let shared = Shared {
             engine,
             cache,
-            learned,
+            command_table,
             bulky: Bulky::default(),
             under_way: Default::default(),
             max_commands: config.max_commands,
@@ -225,7 +225,7 @@ impl Upstream {
     /// What is known of the server's commands.
     #[must_use]
     pub fn classes(&self) -> Arc<Classes> {
-        self.shared.learned.classes()
+        self.shared.command_table.classes()
     }
 
     /// The command that makes one round trip and changes nothing.
@@ -241,7 +241,7 @@ impl Upstream {
     ///
     /// # Errors
     /// Why there is none, for the log.
-    pub async fn subscriber(&self) -> redis::RedisResult<(redis::aio::PubSub, Lead)> {
+    pub async fn subscriber(&self) -> redis::RedisResult<(redis::aio::PubSub, FailoverWatch)> {
         match &self.shared.engine {
             Engine::One(node) => node.connector().subscriber().await,
             Engine::Cluster(cluster) => cluster.subscriber().await,

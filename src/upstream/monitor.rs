@@ -12,8 +12,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::connector::Connector;
-use super::lead::Lead;
-use super::stream::Stream;
+use super::failover::FailoverWatch;
+use super::transport::Stream;
 use super::{Engine, Upstream, embedded};
 use crate::error::Error;
 use crate::reply::ServerError;
@@ -31,14 +31,14 @@ const CUT: &[u8] = b"...";
 pub struct Monitor {
     parts: Vec<Part>,
     /// When the servers are others.
-    lead: Lead,
+    lead: FailoverWatch,
     _permits: OwnedSemaphorePermit,
 }
 
 /// A connection to one server.
 struct Part {
     stream: Stream,
-    lead: Lead,
+    lead: FailoverWatch,
     lines: Lines,
 }
 
@@ -67,7 +67,7 @@ impl Upstream {
     /// number is bounded, together with that of the commands that block: one too many is [`Error::Full`] at once.
     pub fn monitor(&self) -> impl Future<Output = Result<Monitor, NoMonitor>> + Send + 'static {
         let (connectors, lead) = match &self.shared.engine {
-            Engine::One(node) => (vec![node.connector().clone()], Lead::fixed()),
+            Engine::One(node) => (vec![node.connector().clone()], FailoverWatch::fixed()),
             Engine::Cluster(cluster) => cluster.everywhere(),
         };
         let count = u32::try_from(connectors.len()).unwrap_or(u32::MAX);

@@ -4,8 +4,8 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::command_table::CommandTable;
 use super::connector::Connector;
-use super::learned::Learned;
 use super::link::{Link, Live};
 use super::pipe::{Late, Pump};
 use super::{NodeNumber, Outcome, Packed};
@@ -70,12 +70,17 @@ impl Connections {
 }
 
 impl Node {
-    /// Starts the tasks that keep the connections. What the server says of its commands goes to `learned`.
-    pub(super) fn start(connector: Connector, limits: Limits, learned: &Arc<Learned>) -> Self {
-        let link = |learned| Link::start(connector.clone(), limits.connect_timeout, learned);
+    /// Starts the tasks that keep the connections. What the server says of its commands goes to `command_table`.
+    pub(super) fn start(
+        connector: Connector,
+        limits: Limits,
+        command_table: &Arc<CommandTable>,
+    ) -> Self {
+        let link =
+            |command_table| Link::start(connector.clone(), limits.connect_timeout, command_table);
         Self {
             number: NodeNumber::next(),
-            common: link(Some(Arc::clone(learned))),
+            common: link(Some(Arc::clone(command_table))),
             guarded: match &connector {
                 Connector::Embedded(_) => None,
                 Connector::Redis(_) => Some(link(None)),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use futures_util::future::{Either, join_all};
 
-use super::cluster::{Cluster, Delivery};
+use super::cluster::{Cluster, Dispatch};
 use super::node::Line;
 use super::pipe::Pump;
 use super::sent::Sent;
@@ -47,9 +47,9 @@ impl Upstream {
         }
     }
 
-    fn delivery(&self, cluster: &Arc<Cluster>, line: Line, commands: &[Command]) -> Delivery {
+    fn delivery(&self, cluster: &Arc<Cluster>, line: Line, commands: &[Command]) -> Dispatch {
         let deadline = tokio::time::Instant::now() + self.shared.command_timeout;
-        Delivery::new(cluster, line, commands.to_vec(), deadline)
+        Dispatch::new(cluster, line, commands.to_vec(), deadline)
     }
 
     /// The same over the connection for scripts.
@@ -81,7 +81,7 @@ impl Upstream {
                 let (pump, begun) = delivery.begin();
                 // No thread waits here.
                 drop(pump);
-                Either::Right(begun.then(Delivery::finish))
+                Either::Right(begun.then(Dispatch::finish))
             }
         }
     }

@@ -6,7 +6,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use super::Outcome;
-use super::cluster::Delivery;
+use super::cluster::Dispatch;
 
 /// The commands of several clients, each of which takes its share, in order.
 #[derive(Debug)]
@@ -16,7 +16,7 @@ pub(crate) struct Sent(State);
 enum State {
     Done(VecDeque<Outcome>),
     /// Some are still on their way.
-    Part(Delivery),
+    Part(Dispatch),
 }
 
 /// One client's share.
@@ -34,7 +34,7 @@ impl Sent {
     }
 
     /// Perhaps not all of them.
-    pub(super) fn part(delivery: Delivery) -> Self {
+    pub(super) fn part(delivery: Dispatch) -> Self {
         if delivery.is_open() {
             Self(State::Part(delivery))
         } else {

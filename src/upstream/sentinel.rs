@@ -10,9 +10,9 @@ use redis::{ErrorKind, RedisError, RedisResult, Value};
 use tokio::sync::watch;
 
 use super::connector::BUSY;
-use super::lead::Lead;
+use super::failover::FailoverWatch;
 use super::server::{RedisServer, login};
-use super::stream::{Stream, ask};
+use super::transport::{Stream, ask};
 use crate::config::{Address, Sentinels};
 
 /// How often a Sentinel is asked whether the master has moved.
@@ -42,7 +42,10 @@ impl Sentinel {
     }
 
     /// A way to the master.
-    pub(super) async fn open_master(&self, server: &RedisServer) -> RedisResult<(Stream, Lead)> {
+    pub(super) async fn open_master(
+        &self,
+        server: &RedisServer,
+    ) -> RedisResult<(Stream, FailoverWatch)> {
         let count = self.group.addresses.len();
         let first = self.first.load(Ordering::Relaxed);
         let mut failure = None;
@@ -72,7 +75,7 @@ impl Sentinel {
         &self,
         sentinel: &Address,
         server: &RedisServer,
-    ) -> RedisResult<(Stream, Lead)> {
+    ) -> RedisResult<(Stream, FailoverWatch)> {
         let asked = async {
             let mut stream = self.greet(sentinel, server).await?;
             self.ask(&mut stream, server).await
@@ -123,9 +126,9 @@ impl Sentinel {
     }
 
     /// What tells when the master is no longer here.
-    fn lead(&self, here: Address) -> Lead {
+    fn lead(&self, here: Address) -> FailoverWatch {
         let mut master = self.master.subscribe();
-        Lead::until(async move {
+        FailoverWatch::until(async move {
             let elsewhere =
                 |master: &Option<Address>| master.as_ref().is_some_and(|at| *at != here);
             if master.wait_for(elsewhere).await.is_err() {

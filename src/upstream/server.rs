@@ -11,9 +11,9 @@ use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-use super::lead::Lead;
+use super::failover::FailoverWatch;
 use super::sentinel::Sentinel;
-use super::stream::Stream;
+use super::transport::Stream;
 use crate::config::{Address, Password, Place, Server, Tls};
 
 /// How long a TCP connection may be silent before the kernel asks whether the other end is still there, and
@@ -99,7 +99,7 @@ impl RedisServer {
     }
 
     /// A way to the server.
-    pub(super) async fn open(&self) -> RedisResult<(Stream, Lead)> {
+    pub(super) async fn open(&self) -> RedisResult<(Stream, FailoverWatch)> {
         let stream: Stream = match (&self.settings.place, &self.sentinel) {
             (_, Some(sentinel)) => return sentinel.open_master(self).await,
             (Place::Tcp(address), None) => self.reach(address).await?,
@@ -109,7 +109,7 @@ impl RedisServer {
                 return Err((ErrorKind::InvalidClientConfig, "not one server").into());
             }
         };
-        Ok((stream, Lead::fixed()))
+        Ok((stream, FailoverWatch::fixed()))
     }
 
     /// A way to an address, as safe as the settings want it.

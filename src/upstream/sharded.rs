@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use super::connector::Driver;
 use super::embedded;
-use super::lead::Lead;
+use super::failover::FailoverWatch;
 use super::{Engine, Upstream};
 use crate::config::Address;
 use crate::error::Error;
@@ -50,7 +50,7 @@ impl Upstream {
     pub async fn sharded_subscriber(
         &self,
         shard: &Shard,
-    ) -> RedisResult<(ShardedSink, ShardedStream, Lead)> {
+    ) -> RedisResult<(ShardedSink, ShardedStream, FailoverWatch)> {
         match &self.shared.engine {
             Engine::One(node) => node.connector().sharded_subscriber().await,
             Engine::Cluster(cluster) => cluster.sharded_subscriber(shard).await,

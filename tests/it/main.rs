@@ -40,6 +40,8 @@ mod compose;
 mod conditions;
 /// Many connections at once, and more than there may be.
 mod crowds;
+/// What a link or an image could have a browser do.
+mod csrf;
 /// What a client may take its time with, and until when.
 mod deadlines;
 /// The embedded engine dies and comes back; a Redis that is away.
@@ -72,8 +74,6 @@ mod lifecycle;
 mod limits;
 /// Commands that the gateway answers itself.
 mod local_commands;
-/// What a link or an image could have a browser do.
-mod lured;
 /// `/monitor`: every command that anybody sends, as an event stream.
 mod monitor;
 /// Slow clients and those beside them; the gateway when nobody asks.

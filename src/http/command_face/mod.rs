@@ -39,14 +39,14 @@ pub(super) struct Context<'a> {
     pub(super) scripts: &'a Scripts,
     pub(super) permit: Permit<'a>,
     /// Whether a page of another site, or a link, could have had a browser send the request.
-    pub(super) could_be_lured: bool,
+    pub(super) could_be_forged: bool,
 }
 
 impl Context<'_> {
     /// Lets a command through, or not, by how it came.
     fn check_intent(&self, command: &Command) -> Result<(), Problem> {
-        if self.could_be_lured {
-            self.permit.check_lured(command)?;
+        if self.could_be_forged {
+            self.permit.check_forged(command)?;
         }
         Ok(())
     }

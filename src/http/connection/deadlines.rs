@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use super::{Connection, Next, Phase, is_head};
 use crate::config::Config;
+use crate::http::connection_table::Spare;
 use crate::http::problem::Problem;
-use crate::http::table::Spare;
 
 /// How long, after the last answer, to go on reading what the client still sends. To close earlier would
 /// reset the connection, and the answer might never be seen.

@@ -1,23 +1,23 @@
 //! What a connection's last request makes it wait for: commands that went apart, or to become a stream.
 
 use super::{Connection, HeadReader, Phase};
-use crate::http::entry::Entry;
+use crate::http::exchange::Exchange;
 use crate::http::waiting::Waiting;
 use crate::upstream::Outcome;
 
 impl Connection {
     /// Has the connection become a stream by this request when all before has been sent, whatever it said of its end.
-    pub(in super::super) fn turn(&mut self, entry: Entry) {
-        self.phase = Phase::Turning(Box::new(entry));
+    pub(in super::super) fn turn(&mut self, exchange: Exchange) {
+        self.phase = Phase::Turning(Box::new(exchange));
     }
 
     /// The request by which it becomes a stream now.
-    pub(in super::super) fn take_turned(&mut self) -> Option<Entry> {
+    pub(in super::super) fn take_turned(&mut self) -> Option<Exchange> {
         if !(self.all_sent() && matches!(self.phase, Phase::Turning(_))) {
             return None;
         }
         match std::mem::replace(&mut self.phase, Phase::Head(HeadReader::default())) {
-            Phase::Turning(entry) => Some(*entry),
+            Phase::Turning(exchange) => Some(*exchange),
             other => {
                 self.phase = other;
                 None

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use super::looks::{Look, look_at, read_state, state_of};
-use super::state::{Presence, State};
+use super::xinfo::{Presence, State};
 use super::{Entry, EntryId, FIRST_AT_ONCE, Loss, PAGE, Reason, at_once, parse_all};
 use crate::command::Command;
 use crate::hub::SubscriberId;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::EntryId;
-use super::state::{Presence, State};
+use super::xinfo::{Presence, State};
 use crate::command::Command;
 use crate::hub::SubscriberId;
 use crate::hub::fanout::ChannelKey;

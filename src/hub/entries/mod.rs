@@ -8,10 +8,10 @@ pub(super) mod encode;
 mod id;
 mod looks;
 mod news;
-mod state;
 mod tail;
 mod tails;
 mod watched;
+mod xinfo;
 mod xread;
 
 use bytes::Bytes;

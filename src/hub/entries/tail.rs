@@ -14,9 +14,9 @@ use tokio::time::Instant;
 
 use super::looks::{Check, Look, Seen, look_at};
 use super::news::{News, What};
-use super::state::{Presence, State};
 use super::tails::{Request, Settings};
 use super::watched::{Finding, Watched};
+use super::xinfo::{Presence, State};
 use super::xread::{Turn, Xread};
 use super::{EntryId, FIRST_AT_ONCE, READ_AT_ONCE, at_once, parse_stream};
 use crate::command::Command;

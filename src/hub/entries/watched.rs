@@ -4,7 +4,7 @@
 //! count, less what was read of it, is lost. If less was added than was read, it is another stream of that name: only
 //! what the look has counted is set against it, and ids grow, so that is never what was added after the look.
 
-use super::state::{Presence, State};
+use super::xinfo::{Presence, State};
 use super::{Entry, EntryId, Loss, Reason};
 use crate::hub::fanout::ChannelKey;
 

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use tokio::sync::{Notify, mpsc};
 
 use super::node::Node;
-use super::written::Written;
+use super::write_set::WriteSet;
 use crate::command::Command;
 use crate::reply::Reply;
 use store::{Fill, Found, Store};
@@ -92,8 +92,8 @@ impl Cache {
     }
 
     /// Notes a write that is about to be sent. It is under way until what this returns is dropped.
-    pub(super) fn begin_write(&self, written: Written) -> Option<Write> {
-        if matches!(written, Written::Nothing) {
+    pub(super) fn begin_write(&self, written: WriteSet) -> Option<Write> {
+        if matches!(written, WriteSet::Nothing) {
             return None;
         }
         self.store.begin_write(&written);
@@ -119,7 +119,7 @@ impl std::fmt::Debug for Cache {
 /// A write that is under way.
 pub(super) struct Write {
     store: Arc<Store>,
-    written: Written,
+    written: WriteSet,
 }
 
 impl std::fmt::Debug for Write {

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::super::node::Connections;
-use super::super::written::Written;
+use super::super::write_set::WriteSet;
 use super::CacheStats;
 use crate::reply::Reply;
 
@@ -184,17 +184,17 @@ impl Store {
     }
 
     /// A write is about to be sent.
-    pub(super) fn begin_write(&self, written: &Written) {
+    pub(super) fn begin_write(&self, written: &WriteSet) {
         match written {
-            Written::Nothing => {}
-            Written::Keys(keys) => {
+            WriteSet::Nothing => {}
+            WriteSet::Keys(keys) => {
                 let mut state = self.lock();
                 for key in keys {
                     state.drop_key(key);
                     *state.written.entry(key.clone()).or_default() += 1;
                 }
             }
-            Written::Anything => {
+            WriteSet::Anything => {
                 let mut state = self.lock();
                 state.writes_of_anything += 1;
                 let dropped = state.drop_all();
@@ -205,11 +205,11 @@ impl Store {
     }
 
     /// It has been replied to, or will not be.
-    pub(super) fn end_write(&self, written: &Written) {
+    pub(super) fn end_write(&self, written: &WriteSet) {
         let mut state = self.lock();
         match written {
-            Written::Nothing => {}
-            Written::Keys(keys) => {
+            WriteSet::Nothing => {}
+            WriteSet::Keys(keys) => {
                 for key in keys {
                     if let Some(count) = state.written.get_mut(key) {
                         *count -= 1;
@@ -219,7 +219,7 @@ impl Store {
                     }
                 }
             }
-            Written::Anything => state.writes_of_anything -= 1,
+            WriteSet::Anything => state.writes_of_anything -= 1,
         }
     }
 

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use super::super::connector::Connected;
 use super::super::node::{Connections, Line, Node};
-use super::super::packed::pipeline;
+use super::super::resp_encode::pipeline;
 use super::super::{Packed, reconnect_pauses};
 use super::store::{BOUND, Fill, LONGEST_STAY, Store};
 use crate::command::Command;

@@ -5,14 +5,14 @@
 //! command is sent again only where a node says that it did not run it (`redirect`), and only to nodes that
 //! belong to the Cluster by its own account.
 
-mod delivery;
-mod errand;
+mod dedicated;
+mod dispatch;
 mod redirect;
-mod scout;
+mod routing;
 mod slot;
+mod slot_map;
 mod topology;
-mod view;
-mod ways;
+mod topology_refresh;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use super::learned::Learned;
+use super::command_table::CommandTable;
 use super::node::{Limits, Node};
 use super::server::RedisServer;
 use super::{NodeNumber, Outcome};
@@ -29,13 +29,13 @@ use crate::command::Command;
 use crate::config::Address;
 use crate::error::Error;
 use crate::reply::{Reply, ServerError};
-pub(super) use delivery::Delivery;
-use errand::{Errand, To, errands};
+pub(super) use dedicated::Way;
+pub(super) use dispatch::Dispatch;
 use redirect::{Redirect, Target};
-use scout::Scout;
+use routing::{Errand, To, errands};
 pub(super) use slot::slot_of;
-use view::{Member, View};
-pub(super) use ways::Way;
+use slot_map::{Member, SlotMap};
+use topology_refresh::TopologyRefresh;
 
 /// How often a command is sent on at most.
 const ROUNDS: u32 = 6;
@@ -49,8 +49,8 @@ const NEWS: Duration = Duration::from_secs(1);
 /// A Cluster.
 #[derive(Debug)]
 pub(super) struct Cluster {
-    learned: Arc<Learned>,
-    view: watch::Receiver<Arc<View>>,
+    command_table: Arc<CommandTable>,
+    view: watch::Receiver<Arc<SlotMap>>,
     /// How often the Cluster has been looked at.
     looks: watch::Receiver<u64>,
     /// Asks for a look.
@@ -63,17 +63,17 @@ impl Cluster {
         server: Arc<RedisServer>,
         seeds: Vec<Address>,
         limits: Limits,
-        learned: &Arc<Learned>,
+        command_table: &Arc<CommandTable>,
     ) -> Self {
         let (tell_view, view) = watch::channel(Arc::default());
         let (tell_looks, looks) = watch::channel(0);
         // One wish is enough; more of them are dropped.
         let (wishes, heard) = mpsc::channel(1);
-        let scout = Scout {
+        let scout = TopologyRefresh {
             server,
             seeds,
             limits,
-            learned: Arc::clone(learned),
+            command_table: Arc::clone(command_table),
             view: tell_view,
             wishes: heard,
             nodes: HashMap::new(),
@@ -81,7 +81,7 @@ impl Cluster {
         };
         tokio::spawn(scout.run(tell_looks));
         Self {
-            learned: Arc::clone(learned),
+            command_table: Arc::clone(command_table),
             view,
             looks,
             wishes,
@@ -94,7 +94,7 @@ impl Cluster {
         let _ = self.looks.clone().wait_for(|looks| *looks > 0).await;
     }
 
-    fn view(&self) -> Arc<View> {
+    fn view(&self) -> Arc<SlotMap> {
         Arc::clone(&self.view.borrow())
     }
 
@@ -125,7 +125,7 @@ impl Cluster {
     /// The one node that all of these commands go to; `None` if there is no such node.
     pub(super) fn only_node(&self, commands: &[Command]) -> Option<NodeNumber> {
         let view = self.view();
-        let errands = errands(commands, &self.learned.classes());
+        let errands = errands(commands, &self.command_table.classes());
         let mut numbers = errands.iter().map(|errand| {
             let member = errand.member(&view, commands)?;
             Some(member.node.number)
@@ -139,7 +139,7 @@ impl Cluster {
     fn destination(
         &self,
         errand: &Errand,
-        view: &View,
+        view: &SlotMap,
         commands: &[Command],
     ) -> Result<(Member, bool), Outcome> {
         // As a node would say.
@@ -162,7 +162,7 @@ impl Cluster {
         &self,
         redirect: Option<&Redirect>,
         own: Option<&'a Member>,
-        view: &'a View,
+        view: &'a SlotMap,
     ) -> Option<(&'a Member, bool)> {
         match redirect {
             None | Some(Redirect::Later) => Some((own?, false)),
@@ -173,7 +173,7 @@ impl Cluster {
 
     /// The node that another one named, if it belongs to the Cluster. Nobody else is sent anything: a script
     /// can reply what it likes.
-    fn named<'a>(&self, target: &Target, view: &'a View) -> Option<&'a Member> {
+    fn named<'a>(&self, target: &Target, view: &'a SlotMap) -> Option<&'a Member> {
         let owner = &view.owner(target.slot)?.address;
         view.at(&target.seen_from(owner))
     }

@@ -9,9 +9,9 @@
 mod poller;
 mod pump;
 mod socket;
-mod stream;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -25,10 +25,10 @@ use futures_util::future::Either;
 use tokio::sync::{Notify, oneshot};
 
 use super::Outcome;
-use super::packed::Packed;
-use super::pieces::Pieces;
 use super::resp::{Malformed, Reader};
-use super::stream::Stream;
+use super::resp_encode::Packed;
+use super::transport::Stream;
+use super::write_buffer::WriteBuffer;
 use crate::error::Error;
 use crate::reply::Reply;
 pub(crate) use pump::Pump;
@@ -75,7 +75,7 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     /// To be written.
-    out: Pieces,
+    out: WriteBuffer,
     /// Whether somebody is writing what was taken out of `out`.
     writing: bool,
     /// Who waits for replies, in order.
@@ -129,7 +129,7 @@ impl Pipe {
         };
         let driver = match direct {
             Some(socket) => Either::Left(socket::drive(shared, socket)),
-            None => Either::Right(stream::drive(shared, stream)),
+            None => Either::Right(tls::drive(shared, stream)),
         };
         (Self { end: Arc::new(end) }, driver)
     }
@@ -207,7 +207,7 @@ impl Pipe {
 }
 
 /// Writes what the socket takes at once.
-fn write(mut socket: &socket2::Socket, out: &Pieces) -> io::Result<usize> {
+fn write(mut socket: &socket2::Socket, out: &WriteBuffer) -> io::Result<usize> {
     let mut slices = [IoSlice::new(&[]); SLICES];
     match out.chunks_vectored(&mut slices) {
         // That is the rule, and costs less.
@@ -279,7 +279,7 @@ impl Shared {
 
     /// Waits for what senders have left to be written, and takes it; whoever gets it is writing. `None` when nobody needs
     /// the connection any more.
-    async fn next_out(&self) -> Option<Pieces> {
+    async fn next_out(&self) -> Option<WriteBuffer> {
         loop {
             {
                 let mut state = self.lock();

@@ -15,7 +15,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::*;
 use crate::command::Command;
-use crate::upstream::packed::Packed;
+use crate::upstream::resp_encode::Packed;
 
 mod end;
 mod kept;
@@ -228,7 +228,7 @@ fn a_thread_reads_no_longer_than_it_wants_to_however_much_comes() {
     } in each_kind()
     {
         let packed = Packed {
-            pieces: Pieces::default(),
+            pieces: WriteBuffer::default(),
             count: COUNT,
         };
         let sent = pipe.send(packed, Instant::now() + LONG, usize::MAX);

@@ -46,8 +46,8 @@ fn put(store: &Store, key: &str, text: &str, now: Instant) {
     store.fill(&fill, value(text), now + LONGEST_STAY);
 }
 
-fn keys(keys: &[&'static str]) -> Written {
-    Written::Keys(
+fn keys(keys: &[&'static str]) -> WriteSet {
+    WriteSet::Keys(
         keys.iter()
             .map(|key| Bytes::from_static(key.as_bytes()))
             .collect(),
@@ -95,7 +95,7 @@ fn a_fill_that_an_invalidation_overtook_is_not_stored() {
 
 #[test]
 fn what_is_being_written_is_neither_given_away_nor_filled() {
-    for written in [keys(&["other", "k", "k"]), Written::Anything] {
+    for written in [keys(&["other", "k", "k"]), WriteSet::Anything] {
         let (store, now) = open();
         put(&store, "k", "old", now);
         let early = begin(&store, "other", now);
@@ -117,7 +117,7 @@ fn what_is_being_written_is_neither_given_away_nor_filled() {
     let (store, now) = open();
     put(&store, "k", "1", now);
     store.begin_write(&keys(&["other"]));
-    store.begin_write(&Written::Nothing);
+    store.begin_write(&WriteSet::Nothing);
     assert_eq!(known(&store, "k", now), value("1"));
 }
 

@@ -19,13 +19,13 @@ use tokio::runtime::Handle;
 use super::batch::serve;
 use super::budget::Budget;
 use super::connection::{Connection, LINGER, Next, Signal};
+use super::connection_table::{ConnectionTable, Ready};
 use super::finished::Finished;
 use super::head::Limits;
+use super::latency::Latency;
 use super::listener::Listener;
-use super::pace::Pace;
 use super::server::Capacity;
 use super::service::Service;
-use super::table::{Ready, Table};
 use crate::config::Config;
 use crate::hub::Hub;
 use crate::upstream::Upstream;
@@ -52,18 +52,18 @@ pub(super) struct Shared {
     pub(super) runtime: Handle,
     pub(super) pool: ThreadPool,
     pub(super) finished: Finished,
-    pub(super) table: Table,
-    pub(super) pace: Pace,
+    pub(super) table: ConnectionTable,
+    pub(super) latency: Latency,
     registry: Registry,
     waker: Waker,
-    turn: Mutex<Turn>,
+    turn: Mutex<EventLoop>,
     stage: AtomicU8,
     /// Whether the turn is over for good, and who waits for it.
     over: (Mutex<bool>, Condvar),
 }
 
 /// What belongs to the thread that has the turn.
-struct Turn {
+struct EventLoop {
     poll: Poll,
     events: Events,
     /// `None` once the server is stopping.
@@ -115,11 +115,11 @@ impl Shared {
             runtime,
             pool,
             finished: Finished::default(),
-            table: Table::default(),
-            pace: Pace::default(),
+            table: ConnectionTable::default(),
+            latency: Latency::default(),
             registry,
             waker,
-            turn: Mutex::new(Turn {
+            turn: Mutex::new(EventLoop {
                 poll,
                 events: Events::with_capacity(1024),
                 listener: Some(listener),
@@ -211,7 +211,7 @@ impl Drop for Succession<'_> {
     }
 }
 
-impl Turn {
+impl EventLoop {
     /// Waits for what is ready and serves it. False when the server has stopped.
     fn once(&mut self, shared: &Arc<Shared>) -> bool {
         let timeout = self.timeout(shared);

@@ -9,15 +9,15 @@ use futures_util::future::join_all;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
+use super::slot_map::SlotMap;
 use super::topology::Topology;
-use super::view::View;
 use crate::command::Command;
 use crate::config::Address;
 use crate::reply::Reply;
+use crate::upstream::command_table::CommandTable;
 use crate::upstream::connector::Connector;
-use crate::upstream::learned::Learned;
 use crate::upstream::node::{Limits, Node};
-use crate::upstream::packed::pipeline;
+use crate::upstream::resp_encode::pipeline;
 use crate::upstream::server::RedisServer;
 
 /// How long until the next question without a cause.
@@ -29,14 +29,14 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// How long new nodes have to connect before they are known to all.
 const SETTLING: Duration = Duration::from_millis(500);
 
-pub(super) struct Scout {
+pub(super) struct TopologyRefresh {
     /// The way to the nodes, without their addresses.
     pub(super) server: Arc<RedisServer>,
     /// Where the Cluster was said to be.
     pub(super) seeds: Vec<Address>,
     pub(super) limits: Limits,
-    pub(super) learned: Arc<Learned>,
-    pub(super) view: watch::Sender<Arc<View>>,
+    pub(super) command_table: Arc<CommandTable>,
+    pub(super) view: watch::Sender<Arc<SlotMap>>,
     /// Wishes to look at once. It is closed when nobody needs the view any more.
     pub(super) wishes: mpsc::Receiver<()>,
     pub(super) nodes: HashMap<Address, Arc<Node>>,
@@ -44,7 +44,7 @@ pub(super) struct Scout {
     pub(super) first: usize,
 }
 
-impl Scout {
+impl TopologyRefresh {
     /// Runs until nobody needs the view any more. Each round counts as one more look, even a vain one.
     pub(super) async fn run(mut self, looks: watch::Sender<u64>) {
         loop {
@@ -135,7 +135,7 @@ impl Scout {
             let address = &master.address;
             if !self.nodes.contains_key(address) {
                 let connector = self.connector(address);
-                let node = Node::start(connector, self.limits, &self.learned);
+                let node = Node::start(connector, self.limits, &self.command_table);
                 let node = Arc::new(node);
                 self.nodes.insert(address.clone(), Arc::clone(&node));
                 new.push(node);
@@ -150,7 +150,7 @@ impl Scout {
         };
         let tried = join_all(new.iter().map(|node| node.tried()));
         let _ = timeout(limit, tried).await;
-        let view = View::new(topology, |address| Arc::clone(&self.nodes[address]));
+        let view = SlotMap::new(topology, |address| Arc::clone(&self.nodes[address]));
         self.view.send_replace(Arc::new(view));
     }
 }

@@ -4,14 +4,14 @@ use tokio::time::Instant;
 
 use super::redirect::Redirect;
 use super::slot::slot_of;
-use super::view::{Member, View};
-use super::{Cluster, NEWS, ROUNDS, errand};
+use super::slot_map::{Member, SlotMap};
+use super::{Cluster, NEWS, ROUNDS, routing};
 use crate::command::Command;
 use crate::config::Address;
 use crate::error::Error;
 use crate::reply::Reply;
 use crate::upstream::connector::{Connected, Connector};
-use crate::upstream::lead::Lead;
+use crate::upstream::failover::FailoverWatch;
 use crate::upstream::sharded::{Shard, ShardedSink, ShardedStream};
 
 /// A way to a connection of one's own.
@@ -29,7 +29,7 @@ impl Cluster {
     /// [`Error::Unreachable`] while nobody knows where it is.
     pub(in crate::upstream) fn way(&self, command: &Command) -> Result<Way, Error> {
         let view = self.view();
-        let slot = errand::slot(command, &self.learned.classes());
+        let slot = routing::slot(command, &self.command_table.classes());
         let member = match slot {
             Some(slot) => view.owner(slot),
             None => view.any(),
@@ -52,7 +52,7 @@ impl Cluster {
         round: u32,
     ) -> Option<Way> {
         let redirect = Redirect::of(reply)?;
-        let slot = errand::slot(command, &self.learned.classes())?;
+        let slot = routing::slot(command, &self.command_table.classes())?;
         if round == ROUNDS || !redirect.is_about(slot) {
             return None;
         }
@@ -75,7 +75,7 @@ impl Cluster {
     /// Why there is none, for the log.
     pub(in crate::upstream) async fn subscriber(
         &self,
-    ) -> redis::RedisResult<(redis::aio::PubSub, Lead)> {
+    ) -> redis::RedisResult<(redis::aio::PubSub, FailoverWatch)> {
         let view = self.view();
         let live: Vec<_> = view.masters().iter().filter(|m| m.node.is_live()).collect();
         let Some(member) = fastrand::choice(live) else {
@@ -99,7 +99,7 @@ impl Cluster {
             return Err(self.lacks("no node of the Cluster serves the slot"));
         };
         let address = member.address.clone();
-        let serves = move |view: &View| view.owner(slot).is_some_and(|m| m.address == address);
+        let serves = move |view: &SlotMap| view.owner(slot).is_some_and(|m| m.address == address);
         let lead = self.until(move |view| !serves(view));
         let connected = member.node.connector().connect().await?;
         Ok(Connected { lead, ..connected })
@@ -129,7 +129,7 @@ impl Cluster {
     pub(in crate::upstream) async fn sharded_subscriber(
         &self,
         shard: &Shard,
-    ) -> redis::RedisResult<(ShardedSink, ShardedStream, Lead)> {
+    ) -> redis::RedisResult<(ShardedSink, ShardedStream, FailoverWatch)> {
         let view = self.view();
         let is_meant = |member: &&Member| Some(&member.address) == shard.0.as_ref();
         let Some(member) = view.masters().iter().find(is_meant) else {
@@ -141,13 +141,13 @@ impl Cluster {
     }
 
     /// The ways to all nodes that have slots, and what tells when these are others.
-    pub(in crate::upstream) fn everywhere(&self) -> (Vec<Connector>, Lead) {
+    pub(in crate::upstream) fn everywhere(&self) -> (Vec<Connector>, FailoverWatch) {
         let view = self.view();
         if view.masters().is_empty() {
             self.wish();
         }
         let connectors = view.masters().iter().map(|m| m.node.connector().clone());
-        let addresses = |view: &View| {
+        let addresses = |view: &SlotMap| {
             let mut all: Vec<_> = view
                 .masters()
                 .iter()
@@ -168,14 +168,14 @@ impl Cluster {
     }
 
     /// What tells when the node at this address has no slots any more.
-    fn lead(&self, address: Address) -> Lead {
+    fn lead(&self, address: Address) -> FailoverWatch {
         self.until(move |view| !view.is_master(&address))
     }
 
     /// What tells when something holds of the Cluster.
-    fn until(&self, holds: impl Fn(&View) -> bool + Send + Sync + 'static) -> Lead {
+    fn until(&self, holds: impl Fn(&SlotMap) -> bool + Send + Sync + 'static) -> FailoverWatch {
         let mut view = self.view.clone();
-        Lead::until(async move {
+        FailoverWatch::until(async move {
             if view.wait_for(|view| holds(view)).await.is_err() {
                 // Nobody looks any more.
                 std::future::pending().await

@@ -9,13 +9,13 @@ use super::outbox::no_memory;
 use super::problem::Problem;
 use super::request::Request;
 
-pub(super) struct Incoming {
+pub(super) struct IncomingBody {
     pub(super) request: Request,
     pub(super) keep_alive: bool,
     reader: BodyReader,
 }
 
-impl Incoming {
+impl IncomingBody {
     pub(super) fn new(request: Request, framing: Framing, keep_alive: bool) -> Self {
         Self {
             request,

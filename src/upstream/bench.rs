@@ -3,8 +3,8 @@
 
 use bytes::{Buf, BytesMut};
 
-use super::packed::Packed;
 use super::resp::Reader;
+use super::resp_encode::Packed;
 use crate::command::Command;
 
 /// Packs commands into one pipeline; gives how many bytes it has.

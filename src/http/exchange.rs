@@ -13,7 +13,7 @@ use crate::command::Command;
 use crate::upstream::{Outcome, Ticket};
 
 /// One request.
-pub(super) struct Entry {
+pub(super) struct Exchange {
     pub(super) form: Form,
     pub(super) trim: Trim,
     pub(super) answer: Answer,
@@ -42,7 +42,7 @@ pub(super) enum Endless {
 }
 
 /// The first half of a request's way. What it asks of Redis is appended to the batch's commands.
-pub(super) fn plan(service: &Service, next: Next, commands: &mut Vec<Command>) -> Entry {
+pub(super) fn plan(service: &Service, next: Next, commands: &mut Vec<Command>) -> Exchange {
     match next {
         Next::Request(mut request, form) => {
             let trim = service.trim(&request);
@@ -65,7 +65,7 @@ pub(super) fn plan(service: &Service, next: Next, commands: &mut Vec<Command>) -
                 Ok(Admitted::Watch(watch)) => Answer::Stream(Endless::Watch(watch)),
                 Err(problem) => Answer::Here(trim.problem(problem)),
             };
-            Entry {
+            Exchange {
                 form,
                 trim,
                 answer,
@@ -73,7 +73,7 @@ pub(super) fn plan(service: &Service, next: Next, commands: &mut Vec<Command>) -
             }
         }
         Next::Refused(request, form, problem) => refused(service, &request, form, problem),
-        Next::Fault(form, problem) => Entry {
+        Next::Fault(form, problem) => Exchange {
             form,
             trim: service.bare_trim(),
             answer: Answer::Here(problem.into()),
@@ -82,10 +82,10 @@ pub(super) fn plan(service: &Service, next: Next, commands: &mut Vec<Command>) -
     }
 }
 
-fn refused(service: &Service, request: &Request, form: Form, problem: Problem) -> Entry {
+fn refused(service: &Service, request: &Request, form: Form, problem: Problem) -> Exchange {
     let trim = service.trim(request);
     let answer = Answer::Here(trim.problem(problem));
-    Entry {
+    Exchange {
         form,
         trim,
         answer,
@@ -99,7 +99,7 @@ pub(super) fn any_unknown(outcomes: &[Outcome]) -> bool {
     outcomes.iter().any(unknown)
 }
 
-impl Entry {
+impl Exchange {
     /// The answer to a request whose commands went apart and are done.
     pub(super) fn done(waiting: Waiting, outcomes: Vec<Outcome>) -> Self {
         let (mut form, trim, respond) = waiting.into_parts();

@@ -10,8 +10,8 @@ use redis::aio::MultiplexedConnection;
 
 use super::cluster::slot_of;
 use super::connector::Driver;
-use super::lead::Lead;
-use super::packed::pipeline;
+use super::failover::FailoverWatch;
+use super::resp_encode::pipeline;
 use super::{Engine, Shared, Upstream};
 use crate::command::Command;
 use crate::reply::Reply;
@@ -84,7 +84,7 @@ impl Hash for Reader {
 pub struct Reading {
     shared: Arc<Shared>,
     connection: MultiplexedConnection,
-    lead: Lead,
+    lead: FailoverWatch,
     _driver: Driver,
 }
 

@@ -5,14 +5,14 @@ use bytes::Bytes;
 
 use super::redirect::Redirect;
 use super::slot::slot_of;
-use super::view::{Member, View};
+use super::slot_map::{Member, SlotMap};
 use crate::command::Command;
 use crate::error::Error;
 use crate::reply::Reply;
 use crate::upstream::Outcome;
 use crate::upstream::classes::Classes;
-use crate::upstream::lists::SCRIPTS;
-use crate::upstream::spread::{Gather, Spread};
+use crate::upstream::command_lists::SCRIPTS;
+use crate::upstream::policies::{RequestPolicy, ResponsePolicy};
 
 /// One command, or a transaction from MULTI to EXEC, which only one node can run.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ pub(super) enum To {
     /// Any.
     Any,
     /// All, and their replies are gathered.
-    All(Gather),
+    All(ResponsePolicy),
     /// The one that its cursor leads to: SCAN.
     Cursor,
     /// None: its keys are in different slots.
@@ -78,10 +78,10 @@ pub(super) fn slot(command: &Command, classes: &Classes) -> Option<u16> {
 }
 
 fn command(command: &Command, classes: &Classes) -> To {
-    match classes.spread(command) {
-        Spread::All(gather) => To::All(gather),
-        Spread::Cursor => To::Cursor,
-        Spread::One => slot(command, classes).map_or(To::Any, To::Slot),
+    match classes.request_policy(command) {
+        RequestPolicy::All(policy) => To::All(policy),
+        RequestPolicy::Cursor => To::Cursor,
+        RequestPolicy::One => slot(command, classes).map_or(To::Any, To::Slot),
     }
 }
 
@@ -96,7 +96,7 @@ fn transaction(commands: &[Command], classes: &Classes) -> To {
 
 impl Errand {
     /// The node that it goes to, if it is for one; where it was redirected to does not count.
-    pub(super) fn member<'a>(&self, view: &'a View, commands: &[Command]) -> Option<&'a Member> {
+    pub(super) fn member<'a>(&self, view: &'a SlotMap, commands: &[Command]) -> Option<&'a Member> {
         match self.to {
             To::Slot(slot) => view.owner(slot),
             To::Any => view.any(),
@@ -109,7 +109,7 @@ impl Errand {
     }
 
     /// The commands as the node has to be sent them.
-    pub(super) fn worded(&self, view: &View, commands: &[Command]) -> Vec<Command> {
+    pub(super) fn worded(&self, view: &SlotMap, commands: &[Command]) -> Vec<Command> {
         let mut worded = commands[self.places.clone()].to_vec();
         if self.to == To::Cursor
             && let Some(command) = worded.first_mut()
@@ -151,13 +151,13 @@ impl Errand {
     }
 
     /// One outcome for each of its commands.
-    pub(super) fn outcomes(self, view: &View, commands: &[Command]) -> Vec<Outcome> {
+    pub(super) fn outcomes(self, view: &SlotMap, commands: &[Command]) -> Vec<Outcome> {
         match self.to {
             To::Slot(_) if self.is_script => vec![script_outcome(self.replies)],
             To::Slot(_) | To::Any | To::Nowhere => self.replies,
-            To::All(gather) => {
+            To::All(policy) => {
                 let replies: Result<Vec<_>, _> = self.replies.into_iter().collect();
-                vec![replies.map(|replies| gather.gather(replies))]
+                vec![replies.map(|replies| policy.gather(replies))]
             }
             To::Cursor => {
                 let cursor = Cursor::of(&commands[self.places.start], view);
@@ -196,7 +196,7 @@ struct Cursor {
 
 impl Cursor {
     /// The cursor in a SCAN. `None` if it has none, or there are no nodes: then Redis says what is wrong.
-    fn of(command: &Command, view: &View) -> Option<Self> {
+    fn of(command: &Command, view: &SlotMap) -> Option<Self> {
         let cursor = std::str::from_utf8(command.args().first()?).ok()?;
         let cursor: u128 = cursor.parse().ok()?;
         let nodes = view.masters().len();

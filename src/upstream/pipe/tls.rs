@@ -7,7 +7,7 @@ use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 
 use super::super::resp::Reader;
-use super::super::stream::Stream;
+use super::super::transport::Stream;
 use super::{EndedOnDrop, READ_SIZE, Shared, keep_time, log};
 
 /// Moves the bytes; ends when the connection has ended, or nobody needs it any more.

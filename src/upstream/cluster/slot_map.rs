@@ -10,7 +10,7 @@ use crate::upstream::node::Node;
 
 /// The Cluster as it is known at a moment.
 #[derive(Debug, Default)]
-pub(super) struct View {
+pub(super) struct SlotMap {
     /// Those that have slots, in the order of their first ones.
     masters: Vec<Member>,
     /// First and last slot of each range, and which master has it; in order.
@@ -26,7 +26,7 @@ pub(super) struct Member {
     pub(super) node: Arc<Node>,
 }
 
-impl View {
+impl SlotMap {
     /// What the Cluster told, with the connections to its nodes.
     pub(super) fn new(topology: &Topology, node: impl Fn(&Address) -> Arc<Node>) -> Self {
         let mut view = Self::default();

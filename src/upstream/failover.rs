@@ -3,7 +3,7 @@
 use std::pin::Pin;
 
 /// What tells so.
-pub struct Lead(State);
+pub struct FailoverWatch(State);
 
 enum State {
     /// A server that does not move.
@@ -12,7 +12,7 @@ enum State {
     Moved,
 }
 
-impl Lead {
+impl FailoverWatch {
     /// Of a connection to a server that does not move.
     pub(super) fn fixed() -> Self {
         Self(State::Fixed)
@@ -36,13 +36,13 @@ impl Lead {
     }
 }
 
-impl std::fmt::Debug for Lead {
+impl std::fmt::Debug for FailoverWatch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let state = match &self.0 {
             State::Fixed => "Fixed",
             State::Until(_) => "Until",
             State::Moved => "Moved",
         };
-        f.debug_tuple("Lead").field(&state).finish()
+        f.debug_tuple("FailoverWatch").field(&state).finish()
     }
 }

@@ -8,8 +8,8 @@ use futures_util::FutureExt;
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
-use super::errand::{Errand, To, errands};
-use super::view::{Member, View};
+use super::routing::{Errand, To, errands};
+use super::slot_map::{Member, SlotMap};
 use super::{Cluster, ROUNDS};
 use crate::command::Command;
 use crate::error::Error;
@@ -19,7 +19,7 @@ use crate::upstream::{Outcome, Packed};
 
 /// Commands on their way.
 #[derive(Debug)]
-pub(in crate::upstream) struct Delivery {
+pub(in crate::upstream) struct Dispatch {
     cluster: Arc<Cluster>,
     line: Line,
     commands: Vec<Command>,
@@ -30,7 +30,7 @@ pub(in crate::upstream) struct Delivery {
     /// How many of the commands have been taken away.
     taken: usize,
     /// The view by which cursors are read, whatever comes later.
-    first_view: Arc<View>,
+    first_view: Arc<SlotMap>,
     round: u32,
     deadline: Instant,
 }
@@ -48,7 +48,7 @@ struct Received {
     replies: Vec<Outcome>,
 }
 
-impl Delivery {
+impl Dispatch {
     /// Nothing is sent yet.
     pub(in crate::upstream) fn new(
         cluster: &Arc<Cluster>,
@@ -60,7 +60,7 @@ impl Delivery {
             cluster: Arc::clone(cluster),
             line,
             outcomes: vec![Err(Error::Unreachable); commands.len()],
-            open: errands(&commands, &cluster.learned.classes()),
+            open: errands(&commands, &cluster.command_table.classes()),
             commands,
             taken: 0,
             first_view: cluster.view(),
@@ -115,7 +115,10 @@ impl Delivery {
     }
 
     /// Sends what is open once, and takes up the replies.
-    fn round(mut self, view: &View) -> (Pump, impl Future<Output = Self> + Send + 'static + use<>) {
+    fn round(
+        mut self,
+        view: &SlotMap,
+    ) -> (Pump, impl Future<Output = Self> + Send + 'static + use<>) {
         let (pump, replies) = self.send(view);
         let taken_up = async move {
             let replies = replies.await;
@@ -156,7 +159,7 @@ impl Delivery {
     /// Sends every open errand once.
     fn send(
         &mut self,
-        view: &View,
+        view: &SlotMap,
     ) -> (
         Pump,
         impl Future<Output = Vec<Received>> + Send + 'static + use<>,
@@ -183,7 +186,7 @@ impl Delivery {
     }
 
     /// What each node is to be sent. Errands that no node can be sent have their replies.
-    fn parcels(&mut self, view: &View) -> Vec<Parcel> {
+    fn parcels(&mut self, view: &SlotMap) -> Vec<Parcel> {
         let mut parcels = Vec::new();
         for (at, errand) in self.open.iter_mut().enumerate() {
             errand.replies.clear();

@@ -7,7 +7,7 @@ use crate::reply::Reply;
 
 /// What commands may change.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Written {
+pub(super) enum WriteSet {
     /// Nothing.
     Nothing,
     /// These keys; they may be named more than once.
@@ -90,10 +90,10 @@ impl Writing {
     }
 
     /// What a command of this kind may change.
-    pub(super) fn of(self, command: &Command) -> Written {
+    pub(super) fn of(self, command: &Command) -> WriteSet {
         match self {
-            Self::Nothing => Written::Nothing,
-            Self::Anything => Written::Anything,
+            Self::Nothing => WriteSet::Nothing,
+            Self::Anything => WriteSet::Anything,
             Self::Range { first, last, step } => {
                 let parts = command.parts();
                 let count = i64::try_from(parts.len()).unwrap_or(i64::MAX);
@@ -102,13 +102,13 @@ impl Writing {
                 let end = usize::try_from(last + 1).unwrap_or_default();
                 let step = usize::try_from(step).unwrap_or(1).max(1);
                 let keys = parts.get(first..end.min(parts.len())).unwrap_or_default();
-                Written::Keys(keys.iter().step_by(step).cloned().collect())
+                WriteSet::Keys(keys.iter().step_by(step).cloned().collect())
             }
         }
     }
 }
 
-impl Written {
+impl WriteSet {
     /// What all of these come to.
     pub(super) fn all(each: impl Iterator<Item = Self>) -> Self {
         let mut all = Self::Nothing;
@@ -141,15 +141,15 @@ mod tests {
         [&[Reply::Nil, Reply::Nil, Reply::Nil], &numbers[..]].concat()
     }
 
-    fn written(name: &str, flags: &[&str], entry: &[Reply], line: &str) -> Written {
+    fn written(name: &str, flags: &[&str], entry: &[Reply], line: &str) -> WriteSet {
         let has = |flag: &[u8]| flags.iter().any(|has| has.as_bytes() == flag);
         let parts = line.split(' ').map(|part| part.to_owned().into()).collect();
         let command = Command::from_parts(parts).expect("a name");
         Writing::from_entry(name, entry, has).of(&command)
     }
 
-    fn keys(keys: &[&'static str]) -> Written {
-        Written::Keys(
+    fn keys(keys: &[&'static str]) -> WriteSet {
+        WriteSet::Keys(
             keys.iter()
                 .map(|key| Bytes::from_static(key.as_bytes()))
                 .collect(),
@@ -176,15 +176,15 @@ mod tests {
     fn what_does_not_tell_may_have_changed_anything() {
         let none = entry(0, 0, 0);
         let of = |name, flags: &[&str], entry: &[Reply]| written(name, flags, entry, "X k");
-        assert_eq!(of("FLUSHALL", &["write"], &none), Written::Anything);
-        assert_eq!(of("EVAL", &["movablekeys"], &none), Written::Anything);
+        assert_eq!(of("FLUSHALL", &["write"], &none), WriteSet::Anything);
+        assert_eq!(of("EVAL", &["movablekeys"], &none), WriteSet::Anything);
         let sort = entry(1, 1, 1);
         assert_eq!(
             of("SORT", &["write", "movablekeys"], &sort),
-            Written::Anything
+            WriteSet::Anything
         );
-        assert_eq!(of("MODULE.X", &[], &sort), Written::Anything);
-        assert_eq!(of("X", &["write"], &[]), Written::Anything);
+        assert_eq!(of("MODULE.X", &[], &sort), WriteSet::Anything);
+        assert_eq!(of("X", &["write"], &[]), WriteSet::Anything);
         assert_eq!(Writing::unknown("SET"), Writing::Anything);
     }
 
@@ -192,18 +192,18 @@ mod tests {
     fn what_only_reads_changes_nothing() {
         let at = entry(1, 1, 1);
         let of = |name, flags: &[&str]| written(name, flags, &at, "X k");
-        assert_eq!(of("STRLEN", &["readonly"]), Written::Nothing);
-        assert_eq!(of("CLIENT|LIST", &[]), Written::Nothing);
+        assert_eq!(of("STRLEN", &["readonly"]), WriteSet::Nothing);
+        assert_eq!(of("CLIENT|LIST", &[]), WriteSet::Nothing);
         assert_eq!(of("PFCOUNT", &["readonly"]), keys(&["k"]));
         assert_eq!(Writing::unknown("GET"), Writing::Nothing);
     }
 
     #[test]
     fn what_several_change_is_all_that_each_changes() {
-        let all = |each: &[&Written]| Written::all(each.iter().map(|one| (*one).clone()));
+        let all = |each: &[&WriteSet]| WriteSet::all(each.iter().map(|one| (*one).clone()));
         let (a, b) = (&keys(&["a"]), &keys(&["b"]));
-        assert_eq!(all(&[a, &Written::Nothing, b]), keys(&["a", "b"]));
-        assert_eq!(all(&[a, &Written::Anything, b]), Written::Anything);
-        assert_eq!(all(&[]), Written::Nothing);
+        assert_eq!(all(&[a, &WriteSet::Nothing, b]), keys(&["a", "b"]));
+        assert_eq!(all(&[a, &WriteSet::Anything, b]), WriteSet::Anything);
+        assert_eq!(all(&[]), WriteSet::Nothing);
     }
 }

@@ -10,13 +10,13 @@ const LARGE: usize = 64 * 1024;
 
 /// The bytes, in order.
 #[derive(Debug, Default)]
-pub(super) struct Pieces {
+pub(super) struct WriteBuffer {
     /// Those before the last one.
     before: VecDeque<Bytes>,
     last: BytesMut,
 }
 
-impl Pieces {
+impl WriteBuffer {
     /// None yet; room for so many that are small.
     pub(super) fn with_capacity(small: usize) -> Self {
         Self {
@@ -70,7 +70,7 @@ impl Pieces {
     }
 }
 
-impl Buf for Pieces {
+impl Buf for WriteBuffer {
     fn remaining(&self) -> usize {
         let before = self.before.iter().map(Bytes::len).sum::<usize>();
         before + self.last.len()
@@ -114,7 +114,7 @@ mod tests {
     }
 
     /// All the bytes, taken so many at once.
-    fn all(mut pieces: Pieces, step: usize) -> Vec<u8> {
+    fn all(mut pieces: WriteBuffer, step: usize) -> Vec<u8> {
         let mut all = Vec::new();
         while !pieces.is_empty() {
             let mut slices = [IoSlice::new(&[]); 2];
@@ -131,8 +131,8 @@ mod tests {
         all
     }
 
-    fn mixed() -> Pieces {
-        let mut pieces = Pieces::with_capacity(16);
+    fn mixed() -> WriteBuffer {
+        let mut pieces = WriteBuffer::with_capacity(16);
         pieces.copy(b"abc");
         pieces.add(&large(b'1'));
         pieces.add(&large(b'2'));
@@ -152,7 +152,7 @@ mod tests {
     #[test]
     fn what_is_large_is_not_copied() {
         let one = large(b'1');
-        let mut pieces = Pieces::default();
+        let mut pieces = WriteBuffer::default();
         pieces.copy(b"abc");
         pieces.add(&one);
         pieces.advance(3);
@@ -162,12 +162,12 @@ mod tests {
     #[test]
     fn one_goes_behind_another() {
         let whole = all(mixed(), 1000);
-        let mut small = Pieces::default();
+        let mut small = WriteBuffer::default();
         small.copy(b"xyz");
         for (first, second, expected) in [
             (mixed(), mixed(), [&whole[..], &whole].concat()),
-            (Pieces::default(), mixed(), whole.clone()),
-            (mixed(), Pieces::default(), whole.clone()),
+            (WriteBuffer::default(), mixed(), whole.clone()),
+            (mixed(), WriteBuffer::default(), whole.clone()),
             (mixed(), small, [&whole[..], b"xyz"].concat()),
         ] {
             let mut both = first;

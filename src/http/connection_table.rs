@@ -22,7 +22,7 @@ pub(super) struct Ready {
 
 /// The slots. Locked for moments only, never across a system call.
 #[derive(Default)]
-pub(super) struct Table {
+pub(super) struct ConnectionTable {
     inner: Mutex<Inner>,
 }
 
@@ -53,7 +53,7 @@ pub(super) enum Spare {
     Beginning(Instant),
 }
 
-impl Table {
+impl ConnectionTable {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }

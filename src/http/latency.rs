@@ -14,7 +14,7 @@ const SERVERS: usize = 16;
 
 /// The time that pipelines took lately.
 #[derive(Debug, Default)]
-pub(super) struct Pace {
+pub(super) struct Latency {
     all: Average,
     /// To each server; those whose places are the same share one.
     servers: [Average; SERVERS],
@@ -26,7 +26,7 @@ pub(super) struct Pace {
 #[derive(Debug, Default)]
 struct Average(AtomicU64);
 
-impl Pace {
+impl Latency {
     /// Notes how long a pipeline took to a server, or to several (`None`).
     pub(super) fn note(&self, server: Option<NodeNumber>, took: Duration) {
         self.all.note(took);
@@ -75,28 +75,28 @@ mod tests {
 
     #[test]
     fn a_slow_redis_is_not_waited_for_and_a_quick_one_is_again() {
-        let pace = Pace::default();
+        let latency = Latency::default();
         let one = Some(NodeNumber::next());
-        assert!(pace.is_near(one) && !pace.is_far());
+        assert!(latency.is_near(one) && !latency.is_far());
         for _ in 0..10 {
-            pace.note(one, Duration::from_millis(5));
+            latency.note(one, Duration::from_millis(5));
         }
-        assert!(!pace.is_near(one) && pace.is_far());
+        assert!(!latency.is_near(one) && latency.is_far());
         for _ in 0..30 {
-            pace.note(one, Duration::from_micros(100));
+            latency.note(one, Duration::from_micros(100));
         }
-        assert!(pace.is_near(one) && !pace.is_far());
+        assert!(latency.is_near(one) && !latency.is_far());
     }
 
     #[test]
     fn a_server_that_hangs_is_soon_not_waited_for_and_others_are() {
-        let pace = Pace::default();
+        let latency = Latency::default();
         let (hangs, answers) = (Some(NodeNumber::next()), Some(NodeNumber::next()));
         for _ in 0..10 {
-            pace.note_vain_wait(hangs);
-            pace.note(answers, Duration::from_micros(100));
+            latency.note_vain_wait(hangs);
+            latency.note(answers, Duration::from_micros(100));
         }
-        assert!(!pace.is_near(hangs));
-        assert!(pace.is_near(answers) && !pace.is_far());
+        assert!(!latency.is_near(hangs));
+        assert!(latency.is_near(answers) && !latency.is_far());
     }
 }

@@ -9,10 +9,10 @@ use std::time::Duration;
 use futures_util::future::{Either, join_all};
 
 use super::cluster::{Cluster, Way};
+use super::command_lists::ENDING;
 use super::connector::{Connector, as_busy};
-use super::lists::ENDING;
-use super::packed::pipeline;
-use super::spread::{Gather, Spread};
+use super::policies::{RequestPolicy, ResponsePolicy};
+use super::resp_encode::pipeline;
 use super::{Engine, Outcome, Upstream};
 use crate::command::Command;
 use crate::error::Error;
@@ -34,13 +34,15 @@ impl Upstream {
             let _permit = permit.map_err(|_| Error::Full)?;
             match &upstream.shared.engine {
                 Engine::One(node) => upstream.send_by(node.connector(), false, &command).await,
-                Engine::Cluster(cluster) => match upstream.classes().spread(&command) {
-                    Spread::All(gather) => {
+                Engine::Cluster(cluster) => match upstream.classes().request_policy(&command) {
+                    RequestPolicy::All(policy) => {
                         let (connectors, _) = cluster.everywhere();
                         let send = |connector| upstream.send_by(connector, false, &command);
-                        gathered(gather, join_all(connectors.iter().map(send)).await)
+                        gathered(policy, join_all(connectors.iter().map(send)).await)
                     }
-                    Spread::One | Spread::Cursor => upstream.send_on(cluster, &command).await,
+                    RequestPolicy::One | RequestPolicy::Cursor => {
+                        upstream.send_on(cluster, &command).await
+                    }
                 },
             }
         }
@@ -108,11 +110,11 @@ impl Upstream {
 
 /// What the outcomes of all nodes of a Cluster come to. A refusal is not the last word while there are nodes that could
 /// not be asked.
-fn gathered(gather: Gather, outcomes: Vec<Outcome>) -> Outcome {
+fn gathered(policy: ResponsePolicy, outcomes: Vec<Outcome>) -> Outcome {
     let (replies, failures): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(Result::is_ok);
     let replies: Vec<_> = replies.into_iter().flatten().collect();
     let none = replies.is_empty();
-    let reply = gather.gather(replies);
+    let reply = policy.gather(replies);
     match failures.into_iter().next() {
         Some(failure) if none || matches!(reply, Reply::Error(_)) => failure,
         None if none => Err(Error::Unreachable),

@@ -2,12 +2,12 @@
 
 use bytes::Bytes;
 
-use super::pieces::Pieces;
+use super::write_buffer::WriteBuffer;
 use crate::command::Command;
 
 /// A pipeline that is ready to be sent, and how many replies it will have.
 pub(super) struct Packed {
-    pub(super) pieces: Pieces,
+    pub(super) pieces: WriteBuffer,
     pub(super) count: usize,
 }
 
@@ -18,7 +18,7 @@ impl Packed {
     /// These commands, in order.
     pub(super) fn all(commands: &[Command]) -> Self {
         let copied = |part: &Bytes| {
-            if Pieces::copies(part.len()) {
+            if WriteBuffer::copies(part.len()) {
                 part.len()
             } else {
                 0
@@ -26,7 +26,7 @@ impl Packed {
         };
         let parts = commands.iter().flat_map(Command::parts);
         let size: usize = parts.map(|part| copied(part) + FRAME).sum();
-        let mut pieces = Pieces::with_capacity(size + commands.len() * FRAME);
+        let mut pieces = WriteBuffer::with_capacity(size + commands.len() * FRAME);
         for command in commands {
             put(&mut pieces, b'*', command.parts().len());
             for part in command.parts() {
@@ -45,7 +45,7 @@ impl Packed {
     }
 }
 
-fn put(pieces: &mut Pieces, kind: u8, number: usize) {
+fn put(pieces: &mut WriteBuffer, kind: u8, number: usize) {
     pieces.copy(&[kind]);
     pieces.copy(itoa::Buffer::new().format(number).as_bytes());
     pieces.copy(b"\r\n");

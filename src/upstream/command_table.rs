@@ -7,13 +7,13 @@ use crate::reply::Reply;
 
 /// The server's commands as it told of them last.
 #[derive(Debug)]
-pub(super) struct Learned {
+pub(super) struct CommandTable {
     /// Commands that are allowed although they are dangerous.
     allowed: Vec<String>,
     classes: RwLock<Arc<Classes>>,
 }
 
-impl Learned {
+impl CommandTable {
     /// Nothing, as long as no server has told.
     pub(super) fn nothing(allowed: Vec<String>) -> Arc<Self> {
         let classes = RwLock::new(Arc::new(Classes::unknown(allowed.clone())));

@@ -8,19 +8,19 @@ use crate::reply::Reply;
 
 /// Whether a command goes to one node or to all, and what the replies of all come to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum Spread {
+pub(super) enum RequestPolicy {
     /// To one.
     #[default]
     One,
     /// To all, and the replies are gathered.
-    All(Gather),
+    All(ResponsePolicy),
     /// To one after the other, as its cursor says: SCAN.
     Cursor,
 }
 
 /// How the replies of all nodes become one. Whatever the way, an error of one is the whole's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Gather {
+pub(super) enum ResponsePolicy {
     /// All are the same.
     First,
     /// A success is enough.
@@ -36,22 +36,28 @@ pub(super) enum Gather {
 }
 
 /// What is known without asking.
-const KNOWN: &[(&str, Spread)] = &[
+const KNOWN: &[(&str, RequestPolicy)] = &[
     // Its purpose is to see whether there is an answer.
-    ("PING", Spread::One),
-    ("SCAN", Spread::Cursor),
-    ("DBSIZE", Spread::All(Gather::Sum)),
-    ("FLUSHALL", Spread::All(Gather::First)),
-    ("FLUSHDB", Spread::All(Gather::First)),
-    ("FUNCTION|KILL", Spread::All(Gather::OneSucceeded)),
-    ("KEYS", Spread::All(Gather::Joined)),
-    ("SCRIPT|EXISTS", Spread::All(Gather::Least)),
-    ("SCRIPT|FLUSH", Spread::All(Gather::First)),
-    ("SCRIPT|KILL", Spread::All(Gather::OneSucceeded)),
-    ("SCRIPT|LOAD", Spread::All(Gather::First)),
+    ("PING", RequestPolicy::One),
+    ("SCAN", RequestPolicy::Cursor),
+    ("DBSIZE", RequestPolicy::All(ResponsePolicy::Sum)),
+    ("FLUSHALL", RequestPolicy::All(ResponsePolicy::First)),
+    ("FLUSHDB", RequestPolicy::All(ResponsePolicy::First)),
+    (
+        "FUNCTION|KILL",
+        RequestPolicy::All(ResponsePolicy::OneSucceeded),
+    ),
+    ("KEYS", RequestPolicy::All(ResponsePolicy::Joined)),
+    ("SCRIPT|EXISTS", RequestPolicy::All(ResponsePolicy::Least)),
+    ("SCRIPT|FLUSH", RequestPolicy::All(ResponsePolicy::First)),
+    (
+        "SCRIPT|KILL",
+        RequestPolicy::All(ResponsePolicy::OneSucceeded),
+    ),
+    ("SCRIPT|LOAD", RequestPolicy::All(ResponsePolicy::First)),
 ];
 
-impl Spread {
+impl RequestPolicy {
     /// What an entry of a reply to COMMAND says; the name is in capitals, with its subcommand behind a `|`.
     pub(super) fn from_entry(name: &str, entry: &[Reply]) -> Self {
         if let Some((_, known)) = KNOWN.iter().find(|(known, _)| *known == name) {
@@ -70,12 +76,12 @@ impl Spread {
         };
         match (tip("request_policy:"), tip("response_policy:")) {
             (Some("all_nodes" | "all_shards"), how) => match how {
-                None => Self::All(Gather::Joined),
-                Some("all_succeeded") => Self::All(Gather::First),
-                Some("one_succeeded") => Self::All(Gather::OneSucceeded),
-                Some("agg_sum") => Self::All(Gather::Sum),
-                Some("agg_min" | "agg_logical_and") => Self::All(Gather::Least),
-                Some("agg_max" | "agg_logical_or") => Self::All(Gather::Greatest),
+                None => Self::All(ResponsePolicy::Joined),
+                Some("all_succeeded") => Self::All(ResponsePolicy::First),
+                Some("one_succeeded") => Self::All(ResponsePolicy::OneSucceeded),
+                Some("agg_sum") => Self::All(ResponsePolicy::Sum),
+                Some("agg_min" | "agg_logical_and") => Self::All(ResponsePolicy::Least),
+                Some("agg_max" | "agg_logical_or") => Self::All(ResponsePolicy::Greatest),
                 // What they come to only their reader can know: one node's reply is plainer.
                 Some(_) => Self::One,
             },
@@ -88,11 +94,11 @@ impl Spread {
         let with_subcommand = format!("{}|{}", command.name(), command.subcommand());
         let names = [command.name(), &with_subcommand];
         let known = KNOWN.iter().find(|(known, _)| names.contains(known));
-        known.map_or(Self::One, |(_, spread)| *spread)
+        known.map_or(Self::One, |(_, policy)| *policy)
     }
 }
 
-impl Gather {
+impl ResponsePolicy {
     /// The one reply that the replies of all nodes come to.
     pub(super) fn gather(self, replies: Vec<Reply>) -> Reply {
         let is_error = |reply: &Reply| matches!(reply, Reply::Error(_));
@@ -151,36 +157,40 @@ mod tests {
         let error = || Reply::Error(ServerError::new("ERR", "no"));
         let ok = || Reply::Status("OK".into());
         for (how, replies, one) in [
-            (Gather::First, vec![ok(), ok()], ok()),
-            (Gather::First, vec![ok(), error()], error()),
-            (Gather::OneSucceeded, vec![error(), ok()], ok()),
-            (Gather::OneSucceeded, vec![error(), error()], error()),
+            (ResponsePolicy::First, vec![ok(), ok()], ok()),
+            (ResponsePolicy::First, vec![ok(), error()], error()),
+            (ResponsePolicy::OneSucceeded, vec![error(), ok()], ok()),
             (
-                Gather::Sum,
+                ResponsePolicy::OneSucceeded,
+                vec![error(), error()],
+                error(),
+            ),
+            (
+                ResponsePolicy::Sum,
                 vec![Reply::Int(1), Reply::Int(2)],
                 Reply::Int(3),
             ),
             (
-                Gather::Least,
+                ResponsePolicy::Least,
                 vec![ints([1, 0]), ints([1, 1])],
                 ints([1, 0]),
             ),
             (
-                Gather::Greatest,
+                ResponsePolicy::Greatest,
                 vec![ints([1, 0]), ints([0, 0])],
                 ints([1, 0]),
             ),
             (
-                Gather::Joined,
+                ResponsePolicy::Joined,
                 vec![ints([1]), ints([]), ints([2])],
                 ints([1, 2]),
             ),
             (
-                Gather::Joined,
+                ResponsePolicy::Joined,
                 vec![Reply::Nil, Reply::Int(1)],
                 Reply::Int(1),
             ),
-            (Gather::Joined, vec![], Reply::Nil),
+            (ResponsePolicy::Joined, vec![], Reply::Nil),
         ] {
             assert_eq!(how.gather(replies), one, "{how:?}");
         }
@@ -196,16 +206,25 @@ mod tests {
         };
         let all = entry(&["request_policy:all_shards", "response_policy:agg_sum"]);
         assert_eq!(
-            Spread::from_entry("SLOWLOG|LEN", &all),
-            Spread::All(Gather::Sum)
+            RequestPolicy::from_entry("SLOWLOG|LEN", &all),
+            RequestPolicy::All(ResponsePolicy::Sum)
         );
-        assert_eq!(Spread::from_entry("PING", &all), Spread::One);
-        assert_eq!(Spread::from_entry("SCAN", &[]), Spread::Cursor);
+        assert_eq!(RequestPolicy::from_entry("PING", &all), RequestPolicy::One);
+        assert_eq!(
+            RequestPolicy::from_entry("SCAN", &[]),
+            RequestPolicy::Cursor
+        );
         let special = entry(&["request_policy:all_shards", "response_policy:special"]);
-        assert_eq!(Spread::from_entry("INFO", &special), Spread::One);
+        assert_eq!(
+            RequestPolicy::from_entry("INFO", &special),
+            RequestPolicy::One
+        );
         let split = entry(&["request_policy:multi_shard", "response_policy:agg_sum"]);
-        assert_eq!(Spread::from_entry("DEL", &split), Spread::One);
+        assert_eq!(RequestPolicy::from_entry("DEL", &split), RequestPolicy::One);
         let load = Command::new("SCRIPT").arg("load").arg("return 1");
-        assert_eq!(Spread::unknown(&load), Spread::All(Gather::First));
+        assert_eq!(
+            RequestPolicy::unknown(&load),
+            RequestPolicy::All(ResponsePolicy::First)
+        );
     }
 }
