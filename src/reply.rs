@@ -90,8 +90,7 @@ impl From<redis::Value> for Reply {
                 error.code(),
                 error.details().unwrap_or_default(),
             )),
-            // RESP3 only. No connection of the gateway asks for it; should a server send it all the
-            // same, it is flattened as RESP2 would have.
+            // RESP3 only, which the client cache's connection speaks: as RESP2 would have it.
             Value::Map(pairs) => Self::Array(
                 pairs
                     .into_iter()

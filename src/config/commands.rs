@@ -1,7 +1,8 @@
 //! Settings of which commands are served although they are dangerous.
 
 /// Commands that stop the server, take it over or take part of it away from others, or tell its secrets. (RESTORE: what
-/// it is given can bring a server down, which by default does not look at it first.)
+/// it is given can bring a server down, which by default does not look at it first. The modules that come with Redis 8 call
+/// theirs readonly: SEARCH.CLUSTERSET says to which hosts searches go, and with what passwords.)
 pub const DANGEROUS: &[&str] = &[
     "ACL DELUSER",
     "ACL GETUSER",
@@ -36,6 +37,8 @@ pub const DANGEROUS: &[&str] = &[
     "CONFIG SET",
     "DEBUG",
     "FAILOVER",
+    "FT.CONFIG SET",
+    "FT.DEBUG",
     "MIGRATE",
     "MODULE LOAD",
     "MODULE LOADEX",
@@ -46,8 +49,14 @@ pub const DANGEROUS: &[&str] = &[
     "RESTORE",
     "RESTORE-ASKING",
     "SAVE",
+    "SEARCH.CLUSTERSET",
     "SHUTDOWN",
     "SLAVEOF",
+    "TIMESERIES.CLUSTERSET",
+    "TIMESERIES.CLUSTERSETFROMSHARD",
+    "TIMESERIES.INNERCOMMUNICATION",
+    "_FT.CONFIG",
+    "_FT.DEBUG",
 ];
 
 pub(super) fn parse_command(text: &str) -> Result<String, String> {

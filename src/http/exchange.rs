@@ -24,7 +24,7 @@ pub(super) struct Asker {
     pub(super) form: Form,
     pub(super) trim: Trim,
     /// What a large body takes of the memory budget: the commands hold the body.
-    _body: Option<Reservation>,
+    pub(super) body: Option<Reservation>,
 }
 
 /// How its answer comes about.
@@ -82,8 +82,8 @@ pub(super) fn plan(service: &Service, next: Next, commands: &mut Vec<Command>) -
                 Ok(Admitted::Watch(watch)) => Answer::Stream(Endless::Watch(watch)),
                 Err(problem) => Answer::Here(trim.problem(problem)),
             };
-            let _body = request.reservation;
-            let asker = Asker { form, trim, _body };
+            let body = request.reservation;
+            let asker = Asker { form, trim, body };
             Exchange { asker, answer }
         }
         Next::Refused(request, form, problem) => {
@@ -107,7 +107,7 @@ impl Exchange {
             asker: Asker {
                 form,
                 trim,
-                _body: None,
+                body: None,
             },
             answer: Answer::Here(response),
         }

@@ -2,7 +2,8 @@
 //!
 //! The connection waits in the table like any other: no thread is held, and its hang-up is seen. A result that
 //! comes is left here, and the connection put up to be looked at. If the client hangs up first, this is
-//! dropped, and with it the command's connection to Redis.
+//! dropped, and with it the connection to Redis of a command that may block. Other commands are on their way over a
+//! shared connection all the same: they count, and hold their memory, until they have been answered.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -17,27 +18,32 @@ pub(super) struct Waiting {
     pub(super) asker: Asker,
     respond: Respond,
     outcomes: Arc<Mutex<Option<Vec<Outcome>>>>,
-    _task: EndedOnDrop,
-    ticket: Ticket,
+    _task: Option<EndedOnDrop>,
 }
 
 /// Ends the command with whoever waits for it.
 struct EndedOnDrop(AbortHandle);
 
 impl Waiting {
-    /// Starts the command. `arrived` is called, on a thread of the runtime, when there is an outcome.
+    /// Starts the commands, which end with this if they may block. `arrived` is called, on a thread of the runtime, when
+    /// there is an outcome.
     pub(super) fn start(
-        asker: Asker,
+        mut asker: Asker,
         respond: Respond,
         ticket: Ticket,
+        blocks: bool,
         commands: impl Future<Output = Vec<Outcome>> + Send + 'static,
         arrived: impl FnOnce() + Send + 'static,
         runtime: &Handle,
     ) -> Self {
         let outcomes = Arc::new(Mutex::new(None));
         let place = Arc::clone(&outcomes);
+        let body = asker.body.take();
         let task = runtime.spawn(async move {
             let arrived_with = commands.await;
+            ticket.note(&arrived_with);
+            // Before anybody is told.
+            drop((ticket, body));
             *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(arrived_with);
             arrived();
         });
@@ -45,8 +51,7 @@ impl Waiting {
             asker,
             respond,
             outcomes,
-            _task: EndedOnDrop(task.abort_handle()),
-            ticket,
+            _task: blocks.then(|| EndedOnDrop(task.abort_handle())),
         }
     }
 
@@ -58,11 +63,7 @@ impl Waiting {
     /// The outcome, once it has come.
     pub(super) fn take_outcomes(&self) -> Option<Vec<Outcome>> {
         let mut outcomes = self.outcomes.lock().unwrap_or_else(PoisonError::into_inner);
-        let outcomes = outcomes.take();
-        if let Some(outcomes) = &outcomes {
-            self.ticket.note(outcomes);
-        }
-        outcomes
+        outcomes.take()
     }
 }
 

@@ -36,17 +36,38 @@ pub(super) enum Connector {
 /// A connection for pipelines of commands.
 pub(super) struct Connected {
     pub(super) connection: MultiplexedConnection,
-    /// The task that moves its bytes: it ends when the connection does.
-    pub(super) driver: JoinHandle<()>,
+    pub(super) driver: Driver,
     pub(super) lead: FailoverWatch,
 }
 
 /// A connection that many share.
 pub(super) struct Piped {
     pub(super) pipe: Pipe,
-    /// The task that moves its bytes: it ends when the connection does.
-    pub(super) driver: JoinHandle<()>,
+    pub(super) driver: Driver,
     pub(super) lead: FailoverWatch,
+}
+
+/// The task that moves the bytes of a connection. It ends when the connection does; when this is dropped, both end,
+/// whatever is still to be answered.
+#[derive(Debug)]
+pub(super) struct Driver(JoinHandle<()>);
+
+impl Driver {
+    pub(super) fn start(driver: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self(tokio::spawn(driver))
+    }
+
+    /// Resolves when the connection has ended.
+    pub(super) async fn ended(&mut self) {
+        // However it ended.
+        let _ = (&mut self.0).await;
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl Connector {
@@ -76,7 +97,7 @@ impl Connector {
         let (pipe, driver) = Pipe::new(stream);
         Ok(Piped {
             pipe,
-            driver: tokio::spawn(driver),
+            driver: Driver::start(driver),
             lead,
         })
     }
@@ -94,10 +115,14 @@ impl Connector {
 
     /// A connection over which the server pushes what it has to tell.
     pub(super) async fn tracking(&self, told: impl AsyncPushSender) -> RedisResult<Connected> {
-        let handshake = self.handshake().set_protocol(ProtocolVersion::RESP3);
-        let config = config().set_push_sender(told);
-        let connected = self.make(handshake, config).await?;
+        let connected = self.telling(told).await?;
         self.select(connected).await
+    }
+
+    /// The same in the first database.
+    async fn telling(&self, told: impl AsyncPushSender) -> RedisResult<Connected> {
+        let handshake = self.handshake().set_protocol(ProtocolVersion::RESP3);
+        self.make(handshake, config().set_push_sender(told)).await
     }
 
     /// The connection in the right database.
@@ -123,7 +148,7 @@ impl Connector {
         let (connection, driver) = made.map_err(|error| self.without_secrets(error))?;
         Ok(Connected {
             connection,
-            driver: tokio::spawn(driver),
+            driver: Driver::start(driver),
             lead,
         })
     }
@@ -140,16 +165,13 @@ impl Connector {
     pub(super) async fn sharded_subscriber(
         &self,
     ) -> RedisResult<(ShardedSink, ShardedStream, FailoverWatch)> {
-        let (stream, lead) = self.open().await?;
         let (tell, pushes) = mpsc::unbounded_channel();
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(None)
-            .set_response_timeout(None)
-            .set_push_sender(tell);
-        let handshake = self.handshake().set_protocol(ProtocolVersion::RESP3);
-        let made = MultiplexedConnection::new_with_config(&handshake, stream, config).await;
-        let (connection, driver) = made.map_err(|error| self.without_secrets(error))?;
-        let (sink, stream) = ShardedStream::new(connection, tokio::spawn(driver), pushes);
+        let Connected {
+            connection,
+            driver,
+            lead,
+        } = self.telling(tell).await?;
+        let (sink, stream) = ShardedStream::new(connection, driver, pushes);
         Ok((sink, stream, lead))
     }
 

@@ -83,8 +83,6 @@ impl Upstream {
             }
             Err(_) => return Err(Error::Unreachable),
         };
-        // However this ends, the connection ends with it.
-        let _guard = AbortOnDrop(connected.driver);
         let before = asking.then(|| Command::new("ASKING"));
         let commands: Vec<_> = before.into_iter().chain([command.clone()]).collect();
         let (pipeline, count) = (pipeline(&commands), commands.len());
@@ -121,14 +119,5 @@ fn gathered(policy: ResponsePolicy, outcomes: Vec<Outcome>) -> Outcome {
         Some(failure) if none || matches!(reply, Reply::Error(_)) => failure,
         None if none => Err(Error::Unreachable),
         _ => Ok(reply),
-    }
-}
-
-/// Ends a connection's task, and with it the connection, with whoever has it.
-pub(super) struct AbortOnDrop(pub(super) tokio::task::JoinHandle<()>);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }

@@ -10,10 +10,9 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
 
 use super::command_table::CommandTable;
-use super::connector::{BUSY, Connector, Piped, as_busy};
+use super::connector::{BUSY, Connector, Driver, Piped, as_busy};
 use super::failover::FailoverWatch;
 use super::pipe::{Late, Pipe};
 use super::{Outcome, Packed, reconnect_pauses};
@@ -221,12 +220,7 @@ impl Keeper {
         let end = self.until_broken(&mut driver, &mut lead, number).await;
         self.publish(Current::Nothing);
         if end != End::Broken {
-            let late = driver.abort_handle();
-            tokio::spawn(async move {
-                if tokio::time::timeout(GRACE, driver).await.is_err() {
-                    late.abort();
-                }
-            });
+            tokio::spawn(async move { tokio::time::timeout(GRACE, driver.ended()).await });
         }
         end
     }
@@ -293,13 +287,13 @@ impl Keeper {
     /// Waits until the connection is no longer to be used.
     async fn until_broken(
         &mut self,
-        driver: &mut JoinHandle<()>,
+        driver: &mut Driver,
         lead: &mut FailoverWatch,
         number: u64,
     ) -> End {
         loop {
             tokio::select! {
-                _ = &mut *driver => return End::Broken,
+                () = driver.ended() => return End::Broken,
                 () = lead.moved() => return End::Replaced,
                 complaint = self.complaints.recv() => match complaint {
                     Some(suspect) if suspect == number => return End::Replaced,

@@ -9,8 +9,8 @@ use std::collections::HashMap;
 use redis::aio::MultiplexedConnection;
 use redis::{Msg, PushInfo, PushKind, RedisResult, Value};
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 
+use super::connector::Driver;
 use super::embedded;
 use super::failover::FailoverWatch;
 use super::{Engine, Upstream};
@@ -76,7 +76,7 @@ pub struct ShardedStream {
     pushes: mpsc::UnboundedReceiver<PushInfo>,
     /// How often the server has yet to confirm that it will tell no more of a channel.
     leaving: HashMap<Vec<u8>, usize>,
-    driver: JoinHandle<()>,
+    _driver: Driver,
 }
 
 impl ShardedSink {
@@ -113,13 +113,13 @@ impl ShardedSink {
 impl ShardedStream {
     pub(super) fn new(
         connection: MultiplexedConnection,
-        driver: JoinHandle<()>,
+        driver: Driver,
         pushes: mpsc::UnboundedReceiver<PushInfo>,
     ) -> (ShardedSink, Self) {
         let stream = Self {
             pushes,
             leaving: HashMap::new(),
-            driver,
+            _driver: driver,
         };
         (ShardedSink { connection }, stream)
     }
@@ -162,12 +162,6 @@ impl ShardedStream {
     }
 }
 
-impl Drop for ShardedStream {
-    fn drop(&mut self) {
-        self.driver.abort();
-    }
-}
-
 impl std::fmt::Debug for ShardedStream {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ShardedStream").finish_non_exhaustive()
@@ -192,7 +186,7 @@ mod tests {
         let mut stream = ShardedStream {
             pushes,
             leaving: HashMap::new(),
-            driver: tokio::spawn(std::future::pending()),
+            _driver: Driver::start(std::future::pending()),
         };
         for _ in 0..2 {
             stream.expect_to_leave(b"a");

@@ -9,7 +9,7 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 
 use super::cluster::slot_of;
-use super::dedicated::AbortOnDrop;
+use super::connector::Driver;
 use super::failover::FailoverWatch;
 use super::resp_encode::pipeline;
 use super::{Engine, Shared, Upstream};
@@ -61,7 +61,7 @@ impl Reader {
             shared: Arc::clone(&self.shared),
             connection: connected.connection,
             lead: connected.lead,
-            _driver: AbortOnDrop(connected.driver),
+            _driver: connected.driver,
         })
     }
 }
@@ -85,7 +85,7 @@ pub struct Reading {
     shared: Arc<Shared>,
     connection: MultiplexedConnection,
     lead: FailoverWatch,
-    _driver: AbortOnDrop,
+    _driver: Driver,
 }
 
 impl Reading {

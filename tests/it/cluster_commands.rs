@@ -304,3 +304,26 @@ fn what_has_to_be_tried_again_until_time_is_up_has_not_run() {
         assert_eq!(send(&gateway, &["GET", key])["result"], "v");
     }
 }
+
+#[test]
+fn nodes_that_send_on_to_each_other_are_given_time_to_agree() {
+    let (cluster, gateway) = start();
+    let [key, ..] = KEYS;
+    let (from, to) = (cluster.master(0), cluster.master(1));
+    let slot = cluster.slot(key).to_string();
+    let set = |node: &TestRedis, what: &str, other: &TestRedis| {
+        let id = other.cli(&["CLUSTER", "MYID"]);
+        let set = ["CLUSTER", "SETSLOT", &slot, what, &id];
+        assert_eq!(node.cli(&set), "OK");
+    };
+    // The other one does not know of it, and sends back.
+    set(from, "MIGRATING", to);
+    std::thread::scope(|scope| {
+        let asked = scope.spawn(|| send(&gateway, &["INCR", key]));
+        wait_until("the other one has been asked", || {
+            to.cli(&["INFO", "commandstats"]).contains("cmdstat_asking")
+        });
+        set(to, "IMPORTING", from);
+        assert_eq!(asked.join().unwrap(), json!({"result": 1}));
+    });
+}

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::env::{Client, Program, TestRedis};
+use super::env::{Client, Program, TestGateway, TestRedis, wait_until};
 
 fn start(redis: &TestRedis, args: &[&str]) -> Program {
     let url = redis.url();
@@ -168,4 +168,30 @@ fn a_pipeline_of_what_cannot_be_sent_is_refused_as_a_whole() {
     let answers = post(1000).json();
     assert_eq!(answers[0]["result"], "OK");
     assert_eq!(answers[1000]["error"], "ERR command 1000 is not an array");
+}
+
+#[test]
+fn what_is_under_way_counts_until_redis_has_answered_though_its_client_is_gone() {
+    let redis = TestRedis::start();
+    let gateway = TestGateway::with(|config| {
+        config.upstream = redis.url().parse().unwrap();
+        config.max_commands = 1;
+    });
+    redis.signal("STOP");
+    let mut gone = gateway.connect();
+    let script =
+        "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 21\r\n\r\n[\"EVAL\",\"return 1\",0]";
+    let before = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    gone.send(format!("{before}{script}").as_bytes());
+    // By the answer to the first the second is under way.
+    assert_eq!(gone.receive().status, 200);
+    let socket = socket2::SockRef::from(gone.stream());
+    socket.set_linger(Some(Duration::ZERO)).unwrap();
+    drop(gone);
+    let another = || gateway.post("/", br#"["EVAL","return 2",0]"#);
+    let refused = another();
+    assert_eq!(refused.status, 503, "{refused:?}");
+    assert!(refused.text().contains("too many commands"), "{refused:?}");
+    redis.signal("CONT");
+    wait_until("it has been answered", || another().status == 200);
 }

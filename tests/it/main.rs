@@ -62,8 +62,9 @@ mod far;
 mod faults;
 /// Request lines and header fields as a picky client sends them.
 mod framing;
-/// `/v1/hashes` over a real Redis.
+/// Clients that want much, and what the others get beside them.
 mod greed;
+/// `/v1/hashes` over a real Redis.
 mod hashes;
 /// `/v1/keys`: values, conditions, negotiation.
 mod keys;

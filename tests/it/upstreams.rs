@@ -1,11 +1,15 @@
 //! The ways to a Redis server: TLS, passwords, Unix sockets, Sentinels.
 
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::env::{
-    EventStream, Program, TestAuthority, TestFolder, TestGateway, TestGroup, TestRedis, wait_until,
+    EventStream, PATIENCE, Program, SHARED_CONNECTIONS, TestAuthority, TestFolder, TestGateway,
+    TestGroup, TestRedis, wait_until,
 };
 
 /// A request to the program that needs Redis to be answered.
@@ -275,6 +279,35 @@ fn a_subscriber_connection_that_went_dead_is_noticed() {
     assert_eq!(gap.name, "gap");
     redis.cli(&["PUBLISH", "c", "after"]);
     assert_eq!(stream.event().data, "after");
+}
+
+#[test]
+fn a_connection_that_does_not_come_about_is_closed() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (tell, closed) = mpsc::channel();
+    thread::spawn(move || {
+        for mut client in listener.incoming().flatten() {
+            let tell = tell.clone();
+            thread::spawn(move || {
+                let mut piece = [0; 4096];
+                while let Ok(length @ 1..) = client.read(&mut piece) {
+                    // What it is asked behind the introduction it does not answer.
+                    if piece[..length].windows(7).any(|word| word == b"SETINFO") {
+                        client.write_all(b"+OK\r\n").unwrap();
+                    }
+                }
+                let _ = tell.send(());
+            });
+        }
+    });
+    let _gateway = TestGateway::with(|config| {
+        config.upstream = format!("redis://{address}").parse().unwrap();
+        config.connect_timeout = Duration::from_millis(200);
+    });
+    for _ in 0..SHARED_CONNECTIONS {
+        closed.recv_timeout(PATIENCE).unwrap();
+    }
 }
 
 #[test]

@@ -165,7 +165,7 @@ impl Work {
         // has merely said all it has to say.
         let blocks = apart.lane == Lane::Own;
         let (respond, runtime) = (apart.respond, &shared.runtime);
-        let waiting = Waiting::start(asker, respond, ticket, commands, arrived, runtime);
+        let waiting = Waiting::start(asker, respond, ticket, blocks, commands, arrived, runtime);
         self.connection.wait_for(waiting, blocks);
         self.more = false;
         self.put_back(shared, now);

@@ -125,16 +125,15 @@ impl Tracking {
     }
 
     /// Fills, and sees to it that the server has told everything, for as long as the connection is good.
-    async fn keep(&mut self, connected: Connected, connections: Connections) -> End {
-        let mut connected = EndedOnDrop(connected);
+    async fn keep(&mut self, mut connected: Connected, connections: Connections) -> End {
         let mut fills = Vec::with_capacity(MOST_AT_ONCE);
         let mut resting = false;
         let mut beat = tokio::time::interval(BEAT);
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let to_ask = tokio::select! {
-                _ = &mut connected.0.driver => return End::Over,
-                () = connected.0.lead.moved() => return End::Over,
+                () = connected.driver.ended() => return End::Over,
+                () = connected.lead.moved() => return End::Over,
                 count = self.to_fill.recv_many(&mut fills, MOST_AT_ONCE) => match count {
                     0 => return End::Unwanted,
                     _ => true,
@@ -148,7 +147,7 @@ impl Tracking {
             // Whoever asks next wakes this task.
             resting = !to_ask;
             if to_ask {
-                let asked = self.ask(&mut connected.0, &mut fills);
+                let asked = self.ask(&mut connected, &mut fills);
                 if !matches!(timeout(self.command_timeout, asked).await, Ok(Ok(()))) {
                     return End::Over;
                 }
@@ -207,15 +206,6 @@ impl Tracking {
             }
         };
         timeout(pause, unwanted).await.is_ok()
-    }
-}
-
-/// Ends the connection with whoever keeps it.
-struct EndedOnDrop(Connected);
-
-impl Drop for EndedOnDrop {
-    fn drop(&mut self) {
-        self.0.driver.abort();
     }
 }
 

@@ -48,6 +48,9 @@ fn what_is_dangerous_has_to_be_allowed() {
     assert!(matches!(class("Cluster Forget x"), Class::Refused(_)));
     assert!(matches!(class("MIGRATE h 1 k 0 1"), Class::Refused(_)));
     assert!(matches!(class("pfselftest"), Class::Refused(_)));
+    assert!(matches!(class("search.clusterset x"), Class::Refused(_)));
+    assert!(matches!(class("ft.config set x y"), Class::Refused(_)));
+    assert_eq!(class("ft.config get x"), Class::Pooled);
     assert_eq!(class("CLUSTER SLOTS"), Class::Pooled);
     assert_eq!(class("client setinfo LIB-NAME x"), Class::Local);
     assert_eq!(class("config set maxmemory 1"), Class::Pooled);

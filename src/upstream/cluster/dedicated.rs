@@ -56,10 +56,12 @@ impl Cluster {
         if round == ROUNDS || !redirect.is_about(slot) {
             return None;
         }
-        self.get_ready(std::iter::once(&redirect), round, Instant::now() + NEWS)
+        let waited = self
+            .get_ready(std::iter::once(&redirect), round, Instant::now() + NEWS)
             .await;
         let view = self.view();
-        let (member, asking) = self.led(Some(&redirect), view.owner(slot), &view)?;
+        let good = Some(&redirect).filter(|redirect| !(waited && redirect.is_ask()));
+        let (member, asking) = self.led(good, view.owner(slot), &view)?;
         Some(Way {
             connector: member.node.connector().clone(),
             asking,

@@ -136,9 +136,12 @@ impl Dispatch {
                 .iter()
                 .filter_map(|errand| errand.redirect.as_ref());
             let round = self.round - 1;
-            self.cluster
-                .get_ready(redirects, round, self.deadline)
-                .await;
+            let ready = self.cluster.get_ready(redirects, round, self.deadline);
+            if ready.await {
+                for errand in &mut self.open {
+                    errand.redirect.take_if(|redirect| redirect.is_ask());
+                }
+            }
             if Instant::now() >= self.deadline {
                 // What was said last stands: nothing has run.
                 self.settle(true);

@@ -40,7 +40,7 @@ use topology_refresh::TopologyRefresh;
 /// How often a command is sent on at most.
 const ROUNDS: u32 = 6;
 
-/// How long to wait before the first further attempt, where a node says "later"; it doubles.
+/// How long to wait before a further attempt, where nodes say "later" or send on again and again; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_millis(25);
 
 /// How long a view that knows a node may be waited for.
@@ -178,22 +178,30 @@ impl Cluster {
         view.at(&target.seen_from(owner))
     }
 
-    /// Waits until it makes sense to follow redirections.
+    /// Waits until it makes sense to follow redirections. True if that took a while: an ASK holds for the moment, so the
+    /// node that said it has to be asked again then. (Sent behind it later, a command could make a key anew at a node to
+    /// which the key is only on its way.)
     async fn get_ready<'a>(
         &self,
         redirects: impl Iterator<Item = &'a Redirect>,
         round: u32,
         deadline: Instant,
-    ) {
-        let (mut later, mut unknown) = (false, false);
+    ) -> bool {
+        let (mut at_once, mut later, mut unknown) = (false, false, false);
         let view = self.view();
         for redirect in redirects {
             match redirect {
                 Redirect::Later => later = true,
-                Redirect::Moved(target) | Redirect::Ask(target) => {
-                    unknown |= self.named(target, &view).is_none();
-                }
+                // Two nodes that send on to each other do not agree yet on who has the slot.
+                Redirect::Moved(_) if round > 0 => later = true,
+                Redirect::Moved(target) => unknown |= self.named(target, &view).is_none(),
+                Redirect::Ask(target) if self.named(target, &view).is_none() => unknown = true,
+                Redirect::Ask(_) => at_once = true,
             }
+        }
+        if at_once && !unknown {
+            self.wish();
+            return false;
         }
         let ready = async {
             if unknown {
@@ -207,6 +215,7 @@ impl Cluster {
         };
         // An error means that time is up, which the caller sees.
         let _ = tokio::time::timeout_at(deadline, ready).await;
+        unknown || later
     }
 
     /// The nodes that have slots, and where they are.

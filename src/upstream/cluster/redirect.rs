@@ -38,6 +38,11 @@ impl Redirect {
         }
     }
 
+    /// Whether it holds for the moment only.
+    pub(super) fn is_ask(&self) -> bool {
+        matches!(self, Self::Ask(_))
+    }
+
     /// Whether it can be meant for a command of this slot.
     pub(super) fn is_about(&self, slot: u16) -> bool {
         match self {

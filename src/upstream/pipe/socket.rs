@@ -135,7 +135,7 @@ impl Socket {
             if left.is_zero() {
                 return;
             }
-            let read = { self.wait(left) }.and_then(|()| self.read(&mut input, shared));
+            let read = { self.wait(left) }.and_then(|()| self.read(&mut input, shared, by));
             if let Err(error) = read {
                 turn.failed = Some(error);
                 return;
@@ -152,15 +152,15 @@ impl Socket {
         }
     }
 
-    /// Reads what is there, and hands it out.
-    fn read(&self, input: &mut Input, shared: &Shared) -> io::Result<()> {
+    /// Reads what is there, and hands it out; no more when it is this late.
+    fn read(&self, input: &mut Input, shared: &Shared, by: Instant) -> io::Result<()> {
         loop {
             match (&self.stream).read(&mut input.scratch) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(count) => {
                     input.received.extend_from_slice(&input.scratch[..count]);
                     input.hand_out(shared)?;
-                    if count < input.scratch.len() {
+                    if count < input.scratch.len() || Instant::now() >= by {
                         return Ok(());
                     }
                 }

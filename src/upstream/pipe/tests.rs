@@ -5,6 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
+use std::sync::mpsc;
 use std::task::{Context, Wake, Waker};
 use std::thread;
 use std::time::Duration;
@@ -212,6 +213,50 @@ fn what_a_thread_does_not_wait_for_is_read_by_the_driver() {
             let replies = soon(&runtime, replies).expect("the connection lives");
             assert_eq!(text(replies), "late");
             server.shutdown(std::net::Shutdown::Both).expect("a socket");
+        });
+    }
+}
+
+#[test]
+fn a_thread_reads_no_longer_than_it_wants_to_however_much_comes() {
+    const COUNT: usize = 2_000_000;
+    for Ends {
+        runtime,
+        pipe,
+        driver,
+        mut server,
+    } in each_kind()
+    {
+        let packed = Packed {
+            pieces: WriteBuffer::default(),
+            count: COUNT,
+        };
+        let sent = pipe.send(packed, Instant::now() + LONG, usize::MAX);
+        let (_replies, pump) = sent.expect("a connection");
+        let (begin, begun) = mpsc::channel();
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                let piece = b"+OK\r\n".repeat(COUNT / 1000);
+                for _ in 0..1000 {
+                    // Nobody reads to the end.
+                    let written = server.write_all(&piece);
+                    if begin.send(()).is_err() || written.is_err() {
+                        return;
+                    }
+                }
+            });
+            let mut waits = true;
+            pump.run(Instant::now() + Duration::from_millis(5), &mut || {
+                if std::mem::take(&mut waits) {
+                    begun.recv().expect("it is written");
+                }
+                false
+            });
+            let missing = pipe.end.shared.lock().waiting.front().map(|w| w.missing);
+            assert!(missing.is_some_and(|missing| missing > 0), "{missing:?}");
+            // Or who writes would wait.
+            drop((begun, driver, pipe));
+            runtime.shutdown_background();
         });
     }
 }
