@@ -147,18 +147,28 @@ impl Actor {
                     self.deliver_entry(&topic, entry);
                 }
             }
-            What::Gone => self.gone(&topic),
+            What::Gone(loss) => {
+                self.gone(&topic);
+                if let Some(loss) = loss {
+                    self.elsewhere(&topic, &loss);
+                }
+            }
             What::Checked(id, is_gone) => self.checked(id, is_gone),
             What::Lost(loss) => self.lost_entries(&topic, &loss),
-            What::Elsewhere(loss) => {
-                // What is kept is of before.
-                self.memory.forget(&channel.replay);
-                channel.replay = Replay::default();
-                channel.ends_at(loss.up_to);
-                self.lost_entries(&topic, &loss);
-                self.go_on_elsewhere(&topic, &loss);
-            }
+            What::Elsewhere(loss) => self.elsewhere(&topic, &loss),
         }
+    }
+
+    /// A Redis stream was begun anew, or set back.
+    fn elsewhere(&mut self, topic: &Topic, loss: &Loss) {
+        if let Some(channel) = self.channels.get_mut(topic) {
+            // What is kept is of before.
+            self.memory.forget(&channel.replay);
+            channel.replay = Replay::default();
+            channel.ends_at(loss.up_to);
+        }
+        self.lost_entries(topic, loss);
+        self.go_on_elsewhere(topic, loss);
     }
 
     fn deliver_entry(&mut self, topic: &Topic, entry: Entry) {

@@ -137,7 +137,7 @@ async fn a_gap_comes_before_the_end() {
     hub.news(What::Checked(id, false));
     let held = hub.hold_up();
     hub.entries(1..=20, LARGE);
-    hub.news(What::Gone);
+    hub.news(What::Gone(None));
     drop(held);
     let mut taken = 0;
     while hub.actor.stats.dropped.load(Ordering::Relaxed) + taken < 20 {

@@ -28,8 +28,9 @@ pub(in crate::hub) enum What {
     Lost(Loss),
     /// It was begun anew or set back, and is read from the end of this loss on.
     Elsewhere(Loss),
-    /// It was there, and is gone.
-    Gone,
+    /// It was there, and is gone; what comes is read from the end of this loss on. Told at once: who begins to listen when
+    /// others have been told of the end has lost nothing.
+    Gone(Option<Loss>),
     /// For somebody who asked: whether it is gone.
     Checked(SubscriberId, bool),
 }

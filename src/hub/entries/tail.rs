@@ -345,16 +345,20 @@ impl Tail {
         let has_gone = watched.has_gone(state, asked_at);
         let finding = watched.look(state, asked_at);
         let is_clear = finding != Finding::Unclear;
-        if has_gone {
-            self.tell(key, channel, What::Gone).await;
-        }
         match finding {
+            // It had no entries.
+            Finding::Nothing if has_gone => self.tell(key, channel, What::Gone(None)).await,
             Finding::Nothing => {}
             Finding::Unclear => self.look_again(key, AFTER_ERROR),
             Finding::Lost(loss) => self.tell(key, channel, What::Lost(loss)).await,
             Finding::Elsewhere(loss) => {
                 self.xread.lacks();
-                self.tell(key, channel, What::Elsewhere(loss)).await;
+                let what = if has_gone {
+                    What::Gone(Some(loss))
+                } else {
+                    What::Elsewhere(loss)
+                };
+                self.tell(key, channel, what).await;
             }
         }
         let watched = self.watched.get(key);
