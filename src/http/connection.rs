@@ -147,10 +147,9 @@ impl Connection {
     /// How much may be held unparsed.
     fn wanted(&self) -> usize {
         match &self.phase {
-            Phase::Body(incoming) => READ_AHEAD.max(incoming.wanted()),
-            Phase::Head(_) | Phase::Waiting(..) | Phase::Turning(_) | Phase::Lingering => {
-                READ_AHEAD
-            }
+            // What is held back does not count as memory of the body yet.
+            Phase::Body(incoming) if !self.held_back => READ_AHEAD.max(incoming.wanted()),
+            _ => READ_AHEAD,
         }
     }
 
