@@ -147,10 +147,9 @@ impl Connection {
     /// How much may be held unparsed.
     fn wanted(&self) -> usize {
         match &self.phase {
-            Phase::Body(incoming) => READ_AHEAD.max(incoming.wanted()),
-            Phase::Head(_) | Phase::Waiting(..) | Phase::Turning(_) | Phase::Lingering => {
-                READ_AHEAD
-            }
+            // What is held back does not count as memory of the body yet.
+            Phase::Body(incoming) if !self.held_back => READ_AHEAD.max(incoming.wanted()),
+            _ => READ_AHEAD,
         }
     }
 
@@ -204,7 +203,7 @@ impl Connection {
             return Some(self.refuse(request, problem));
         }
         let length = match framing {
-            Framing::Length(0) => return Some(self.whole(request, keep_alive)),
+            Framing::Length(0) => return Some(whole(request, keep_alive)),
             Framing::Length(length) => Some(length),
             Framing::Chunked => None,
         };
@@ -227,21 +226,13 @@ impl Connection {
             Err(problem) => Some(self.refuse(incoming.request, problem)),
             Ok(true) => {
                 self.invite = false;
-                Some(self.whole(incoming.request, incoming.keep_alive))
+                Some(whole(incoming.request, incoming.keep_alive))
             }
             Ok(false) => {
                 self.phase = Phase::Body(incoming);
                 None
             }
         }
-    }
-
-    fn whole(&mut self, request: Request, keep_alive: bool) -> Next {
-        if !keep_alive {
-            self.phase = Phase::Lingering;
-        }
-        let form = form_of(&request, keep_alive);
-        Next::Request(request, form)
     }
 
     fn refuse(&mut self, request: Request, problem: Problem) -> Next {
@@ -343,6 +334,11 @@ impl Connection {
     pub(super) fn into_parts(self) -> (TcpStream, Place) {
         (self.stream, self.place)
     }
+}
+
+fn whole(request: Request, keep_alive: bool) -> Next {
+    let form = form_of(&request, keep_alive);
+    Next::Request(request, form)
 }
 
 /// Whether a head that may be unfinished or faulty is that of a HEAD: its answer has no body in any case.

@@ -123,7 +123,7 @@ impl Work {
             if last {
                 break;
             }
-            if self.exchanges.len() == MAX_REQUESTS.min(self.connection.window()) {
+            if self.exchanges.len() >= MAX_REQUESTS.min(self.connection.window()) {
                 self.more = true;
                 break;
             }

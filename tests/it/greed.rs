@@ -1,9 +1,10 @@
 //! Clients that want much: the others go on, and what they are given takes no more memory than there is for it.
 
+use std::io::{ErrorKind, Write};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::env::{Client, Program, TestGateway, TestRedis, wait_until};
+use super::env::{Client, PATIENCE, Program, TestGateway, TestRedis, wait_until};
 
 fn start(redis: &TestRedis, args: &[&str]) -> Program {
     let url = redis.url();
@@ -130,6 +131,65 @@ fn many_small_answers_that_nobody_takes_are_no_more_than_there_is_memory_for() {
         204
     );
     assert!(began.elapsed() < Duration::from_secs(2));
+}
+
+#[test]
+fn behind_a_command_that_blocks_no_more_is_taken_up_than_elsewhere() {
+    let redis = TestRedis::start();
+    redis.cli(&["SETRANGE", "larger", "199999", "x"]);
+    redis.cli(&["SETRANGE", "large", "99999", "x"]);
+    let program = start(&redis, &["--max-buffered", "8MiB"]);
+    let mut client = program.connect();
+    // From here on its answers are known to be large.
+    assert_eq!(
+        client.request("GET", "/v1/keys/larger", &[], b"").status,
+        200
+    );
+    client.send_request("POST", "/", &[], br#"["BLPOP","list","0"]"#);
+    let get = "GET /v1/keys/large HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    client.send(get.repeat(200).as_bytes());
+    redis.cli(&["RPUSH", "list", "1"]);
+    assert_eq!(client.receive().status, 200);
+    for n in 0..200 {
+        let answer = client.receive();
+        assert_eq!(answer.status, 200, "{n}: {}", answer.text());
+        assert_eq!(answer.body.len(), 100_000);
+    }
+}
+
+#[test]
+fn who_takes_no_answers_cannot_have_a_body_held_either() {
+    let redis = TestRedis::start();
+    redis.cli(&["SETRANGE", "large", "99999", "x"]);
+    let program = start(&redis, &[]);
+    let mut client = program.connect();
+    let body = vec![b'v'; 10 * 1024 * 1024];
+    let get = "GET /v1/keys/large HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(30);
+    let length = body.len();
+    let put =
+        format!("PUT /v1/keys/k HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n");
+    client.send((get + &put).as_bytes());
+    let mut sender = client.stream().try_clone().unwrap();
+    let a_while = Some(Duration::from_secs(1));
+    sender.set_write_timeout(a_while).unwrap();
+    let mut sent = 0;
+    let stalled = loop {
+        match sender.write(&body[sent..]) {
+            Ok(0) => panic!("all of it has been taken"),
+            Ok(count) => sent += count,
+            Err(error) => break error.kind(),
+        }
+    };
+    assert_eq!(stalled, ErrorKind::WouldBlock);
+    let sending = thread::spawn(move || {
+        sender.set_write_timeout(Some(PATIENCE)).unwrap();
+        sender.write_all(&body[sent..]).unwrap();
+    });
+    for _ in 0..30 {
+        assert_eq!(client.receive().status, 200);
+    }
+    assert_eq!(client.receive().status, 204);
+    sending.join().unwrap();
 }
 
 #[test]

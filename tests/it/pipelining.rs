@@ -108,6 +108,35 @@ fn a_fault_in_the_middle_ends_a_pipeline_behind_the_answers_before_it() {
 }
 
 #[test]
+fn the_last_request_of_a_connection_is_answered_whatever_is_before_it() {
+    let redis = TestRedis::start();
+    let gateway = TestGateway::over(&redis);
+    let long = format!(r#"["SET","key","{}"]"#, "v".repeat(64 * 1024));
+    for (method, path, body, status) in [
+        ("GET", "/v1/keys/key", "", 200),
+        ("PUT", "/v1/keys/key", "2", 204),
+        ("POST", "/", long.as_str(), 200),
+        ("POST", "/", r#"["BLPOP","none","0.1"]"#, 200),
+        ("GET", "/healthz", "", 200),
+    ] {
+        for before in [put("/v1/keys/key", "1"), get("/v1/keys/key")] {
+            gateway.put("/v1/keys/key", b"0");
+            let mut client = gateway.connect();
+            let length = body.len();
+            let last = format!(
+                "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+            );
+            client.send((before + &last).as_bytes());
+            assert!(client.receive().status < 300);
+            let answer = client.receive();
+            assert_eq!(answer.status, status, "{method} {path}: {answer:?}");
+            assert_eq!(answer.header("connection"), Some("close"));
+            assert_eq!(client.rest(), b"");
+        }
+    }
+}
+
+#[test]
 fn a_client_that_has_ended_its_side_still_gets_its_answers() {
     let gateway = patient_gateway();
     let value = vec![b'v'; 1024 * 1024];

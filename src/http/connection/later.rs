@@ -46,12 +46,7 @@ impl Connection {
             return None;
         };
         let outcomes = waiting.take_outcomes()?;
-        let next = if waiting.asker.form.keep_alive {
-            Phase::Head(HeadReader::default())
-        } else {
-            Phase::Lingering
-        };
-        match std::mem::replace(&mut self.phase, next) {
+        match std::mem::replace(&mut self.phase, Phase::Head(HeadReader::default())) {
             Phase::Waiting(waiting, _) => Some((waiting, outcomes)),
             other => {
                 self.phase = other;

@@ -114,7 +114,7 @@ impl Work {
     /// Takes up the request behind those that have been answered.
     fn go_on(mut self, shared: &Shared, behind: Behind, now: Instant) -> Option<Rest> {
         if self.connection.send(now).is_err() {
-            shared.table.remove(self.key);
+            self.end(shared);
             return None;
         }
         Some(match behind {
@@ -134,8 +134,7 @@ impl Work {
         }
         let more = self.more || self.connection.has_more();
         if broken || (self.connection.is_over() && !more) {
-            shared.table.remove(self.key);
-            return;
+            return self.end(shared);
         }
         let deadline = self.connection.deadline(&shared.config);
         if shared
@@ -144,6 +143,13 @@ impl Work {
         {
             shared.wake();
         }
+    }
+
+    /// Closes the connection and, only then, frees its slot: what the poller still has to say of it is not to be taken
+    /// for word of the next one there.
+    fn end(self, shared: &Shared) {
+        drop(self.connection);
+        shared.table.remove(self.key);
     }
 
     /// Sends commands apart from those of others, and lets the connection wait for them.
