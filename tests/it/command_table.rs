@@ -90,7 +90,6 @@ fn assert_untouched(redis: &TestRedis, gateway: &TestGateway, id: &Value) {
         "db=0",
         "sub=0",
         "psub=0",
-        "multi=-1",
         "resp=2",
         "flags=N",
         "name=",

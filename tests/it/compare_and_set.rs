@@ -135,6 +135,24 @@ fn another_type_is_in_the_way() {
 }
 
 #[test]
+fn an_answer_does_not_wait_for_the_second_round_behind_it() {
+    let (redis, gateway) = start();
+    let mut client = gateway.connect();
+    gateway.put(PATH, b"old");
+    let tag = tag(&mut client, PATH);
+    redis.cli(&["CLIENT", "PAUSE", "60000", "WRITE"]);
+    let pipeline = format!(
+        "GET {PATH} HTTP/1.1\r\nHost: localhost\r\n\r\n\
+         PUT {PATH} HTTP/1.1\r\nHost: localhost\r\nIf-Match: {tag}\r\nContent-Length: 3\r\n\r\nnew"
+    );
+    client.send(pipeline.as_bytes());
+    assert_eq!(client.receive().text(), "old");
+    redis.cli(&["CLIENT", "UNPAUSE"]);
+    assert_eq!(client.receive().status, 204);
+    assert_eq!(redis.cli(&["GET", "k"]), "new");
+}
+
+#[test]
 fn a_write_between_the_rounds_is_not_lost() {
     let (redis, gateway) = start();
     let mut client = gateway.connect();

@@ -92,9 +92,9 @@ impl Work {
         Some(Rest::Send(Answered(self, now)))
     }
 
-    /// Asks what a request needs besides before there is an answer to it; the rest of the connection waits for that.
+    /// Asks what a request needs besides before there is an answer to it; what is behind it waits for that.
     fn ask_again(
-        mut self,
+        self,
         shared: &Arc<Shared>,
         asker: Asker,
         ask: Ask,
@@ -107,11 +107,11 @@ impl Work {
         }
         let source = Source::Batch(ask.commands.len(), ticket);
         let answer = Answer::Of(source, Half::Respond(ask.respond));
-        self.exchanges.push(Exchange { asker, answer });
-        Some(Rest::Ask(self, ask.commands))
+        let behind = Behind::Asks(Box::new(Exchange { asker, answer }), ask.commands);
+        self.go_on(shared, behind, now)
     }
 
-    /// Takes up the request behind those that have been answered.
+    /// Takes up the request behind those that have been answered, which do not wait for it.
     fn go_on(mut self, shared: &Shared, behind: Behind, now: Instant) -> Option<Rest> {
         if self.connection.send(now).is_err() {
             self.end(shared);
