@@ -36,6 +36,8 @@ pub(super) struct Subscriber {
     taken: usize,
     /// Bytes in the queue that have not been taken.
     waiting: usize,
+    /// How many of them it had missed before.
+    missed: usize,
     /// Whether the kernel took no more at the last attempt; the poller tells when it will.
     pub(super) blocked: bool,
     /// Whether this is on the list of those to be written to.
@@ -80,6 +82,7 @@ impl Subscriber {
             queue: VecDeque::new(),
             taken: 0,
             waiting: 0,
+            missed: 0,
             blocked: false,
             listed: false,
             ending: false,
@@ -113,6 +116,12 @@ impl Subscriber {
         self.push_bytes(events.bytes(self.chunked));
     }
 
+    /// Appends events that it has missed, which are no backlog.
+    pub(super) fn push_missed(&mut self, events: &Encoded) {
+        self.missed += events.bytes(self.chunked).len();
+        self.push(events);
+    }
+
     /// Appends the end of the body; the connection ends behind it.
     pub(super) fn end(&mut self) {
         self.open();
@@ -132,9 +141,9 @@ impl Subscriber {
         self.ending = true;
     }
 
-    /// How much waits.
-    pub(super) fn waiting(&self) -> usize {
-        self.waiting
+    /// How much waits besides what it has missed.
+    pub(super) fn backlog(&self) -> usize {
+        self.waiting.saturating_sub(self.missed)
     }
 
     fn push_bytes(&mut self, bytes: Bytes) {
@@ -188,6 +197,8 @@ impl Subscriber {
 
     fn advance(&mut self, written: usize) {
         self.waiting -= written;
+        // It is in front.
+        self.missed = self.missed.saturating_sub(written);
         self.taken += written;
         while let Some(first) = self.queue.front() {
             if self.taken < first.len() {

@@ -153,7 +153,7 @@ impl Worker {
                     audience.members.push((place, id));
                 }
                 self.subscribers[place].channels = channels;
-                self.push_all(place, &opening);
+                self.push_missed(place, &opening);
             }
             Order::Deliver(channel, shapes) => {
                 self.deliver(channel, &shapes);
@@ -161,7 +161,7 @@ impl Worker {
             }
             Order::Send(id, events) => {
                 if let Some(&place) = self.places.get(&id) {
-                    self.push_all(place, &events);
+                    self.push_missed(place, &events);
                 }
             }
             Order::Page(id, events, gone_out) => {
@@ -179,7 +179,7 @@ impl Worker {
             Order::End(id, events) => {
                 if let Some(&place) = self.places.get(&id) {
                     self.subscribers[place].open();
-                    self.push_all(place, &events);
+                    self.push_missed(place, &events);
                     self.end(place);
                 }
             }
@@ -252,30 +252,36 @@ impl Worker {
 
     /// Has events sent to a subscriber, or disconnects it if too much waits for it.
     pub(super) fn push(&mut self, place: usize, events: &Encoded) {
-        self.push_all(place, std::slice::from_ref(events));
-    }
-
-    /// The same for events that go together, however many they are.
-    fn push_all(&mut self, place: usize, events: &[Encoded]) {
         let subscriber = &mut self.subscribers[place];
         if subscriber.ending {
             return;
         }
-        let length: usize = events.iter().map(Encoded::len).sum();
-        let limit = self.rules.subscriber_buffer.max(length + 1024);
-        events.iter().for_each(|events| subscriber.push(events));
-        if subscriber.waiting() > limit && !subscriber.blocked {
+        let limit = self.rules.subscriber_buffer.max(events.len() + 1024);
+        subscriber.push(events);
+        if subscriber.backlog() > limit && !subscriber.blocked {
             // It was not asked to take anything since the last orders came.
             self.send(place, Instant::now());
         }
         let Some(subscriber) = self.subscribers.get(place) else {
             return;
         };
-        if subscriber.waiting() > limit {
+        if subscriber.backlog() > limit {
             tracing::debug!(id = subscriber.id, "a subscriber is too slow");
             self.stats.evicted.fetch_add(1, Ordering::Relaxed);
             self.drop_subscriber(place);
             return;
+        }
+        self.list(place);
+    }
+
+    /// Has what a subscriber has missed sent to it, however much that is.
+    fn push_missed(&mut self, place: usize, events: &[Encoded]) {
+        let subscriber = &mut self.subscribers[place];
+        if subscriber.ending {
+            return;
+        }
+        for events in events {
+            subscriber.push_missed(events);
         }
         self.list(place);
     }
