@@ -29,9 +29,10 @@ impl Actor {
                 continue;
             }
             if subscriber.open && subscriber.own.is_none() {
-                let topics = subscriber.gap.as_ref().map(|gap| gap.topics.clone());
-                self.begin_here(&topics.unwrap_or_default());
-                self.tell_of_gap(id);
+                if let Some(gap) = subscriber.gap.take() {
+                    self.begin_here(&gap.topics);
+                    self.tell_of_gap(id, &gap);
+                }
             } else {
                 self.open(id);
             }
@@ -74,18 +75,15 @@ impl Actor {
         }
     }
 
-    /// Tells a stream of what it may have missed, if it has not been told.
-    pub(super) fn tell_of_gap(&mut self, id: SubscriberId) {
-        let Some(subscriber) = self.subscribers.get_mut(&id) else {
-            return;
-        };
-        let Some(gap) = subscriber.gap.take() else {
+    /// Tells a stream of what it may have missed.
+    pub(super) fn tell_of_gap(&self, id: SubscriberId, gap: &Gap) {
+        let Some(subscriber) = self.subscribers.get(&id) else {
             return;
         };
         let shape = subscriber.shape;
         if shape.format == Format::Upstash {
-            let topics = subscriber.topics.clone();
-            let confirmed = event::opening(self.position(0), shape, &topics, self.retry);
+            let topics = &subscriber.topics;
+            let confirmed = event::opening(self.position(0), shape, topics, self.retry);
             self.fanout.order(Order::Send(id, vec![confirmed]));
         }
         let here = self.position(self.sequence);

@@ -27,6 +27,7 @@ impl Actor {
         subscriber.open = true;
         subscriber.refusal = None;
         let stands = subscriber.missing == 0;
+        let gap = subscriber.gap.take_if(|_| stands);
         let resume = subscriber.resume.take();
         let (shape, topics) = (subscriber.shape, subscriber.topics.clone());
         let retry = self.retry.mul_f32(1.0 + fastrand::f32() / 2.0);
@@ -43,10 +44,10 @@ impl Actor {
             let missed = self.missed(shape, &topics, last);
             self.fanout.order(Order::Send(id, missed));
         }
-        if stands {
-            self.tell_of_gap(id);
-        } else {
+        if !stands {
             self.count_missing(id);
+        } else if let Some(gap) = gap {
+            self.tell_of_gap(id, &gap);
         }
     }
 
