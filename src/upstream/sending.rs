@@ -40,14 +40,14 @@ impl Upstream {
                 (pump, Either::Left(outcomes.map(Sent::done)))
             }
             Engine::Cluster(cluster) => {
-                let delivery = self.delivery(cluster, Line::Common, commands);
-                let (pump, begun) = delivery.begin();
+                let dispatch = self.dispatch(cluster, Line::Common, commands);
+                let (pump, begun) = dispatch.begin();
                 (pump, Either::Right(begun.map(Sent::part)))
             }
         }
     }
 
-    fn delivery(&self, cluster: &Arc<Cluster>, line: Line, commands: &[Command]) -> Dispatch {
+    fn dispatch(&self, cluster: &Arc<Cluster>, line: Line, commands: &[Command]) -> Dispatch {
         let deadline = tokio::time::Instant::now() + self.shared.command_timeout;
         Dispatch::new(cluster, line, commands.to_vec(), deadline)
     }
@@ -77,8 +77,8 @@ impl Upstream {
         match &self.shared.engine {
             Engine::One(node) => Either::Left(node.send(line, Packed::all(commands), limit)),
             Engine::Cluster(cluster) => {
-                let delivery = self.delivery(cluster, line, commands);
-                let (pump, begun) = delivery.begin();
+                let dispatch = self.dispatch(cluster, line, commands);
+                let (pump, begun) = dispatch.begin();
                 // No thread waits here.
                 drop(pump);
                 Either::Right(begun.then(Dispatch::finish))

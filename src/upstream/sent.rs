@@ -34,11 +34,11 @@ impl Sent {
     }
 
     /// Perhaps not all of them.
-    pub(super) fn part(delivery: Dispatch) -> Self {
-        if delivery.is_open() {
-            Self(State::Part(delivery))
+    pub(super) fn part(dispatch: Dispatch) -> Self {
+        if dispatch.is_open() {
+            Self(State::Part(dispatch))
         } else {
-            Self::done(delivery.outcomes())
+            Self::done(dispatch.outcomes())
         }
     }
 
@@ -46,8 +46,8 @@ impl Sent {
     pub(crate) fn share(&mut self, count: usize) -> Share {
         match &mut self.0 {
             State::Done(outcomes) => Share::Done(take_first(outcomes, count)),
-            State::Part(delivery) => {
-                let own = delivery.take_next(count);
+            State::Part(dispatch) => {
+                let own = dispatch.take_next(count);
                 if own.is_open() {
                     Share::Open(own.finish().map(Self::done).boxed())
                 } else {

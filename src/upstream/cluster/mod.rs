@@ -69,7 +69,7 @@ impl Cluster {
         let (tell_looks, looks) = watch::channel(0);
         // One wish is enough; more of them are dropped.
         let (wishes, heard) = mpsc::channel(1);
-        let scout = TopologyRefresh {
+        let refresh = TopologyRefresh {
             server,
             seeds,
             limits,
@@ -79,7 +79,7 @@ impl Cluster {
             nodes: HashMap::new(),
             first: 0,
         };
-        tokio::spawn(scout.run(tell_looks));
+        tokio::spawn(refresh.run(tell_looks));
         Self {
             command_table: Arc::clone(command_table),
             view,
