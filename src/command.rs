@@ -93,6 +93,13 @@ impl Command {
         self.arg(digits)
     }
 
+    /// A test's command, with spaces between its parts.
+    #[cfg(test)]
+    pub(crate) fn of_line(line: &str) -> Self {
+        let parts = line.split(' ').map(|part| part.to_owned().into()).collect();
+        Self::from_parts(parts).expect("a name")
+    }
+
     /// The command's name in capitals.
     #[must_use]
     pub fn name(&self) -> &str {

@@ -84,8 +84,7 @@ mod tests {
     use super::*;
 
     fn is_harmless(line: &str, readonly: bool) -> bool {
-        let parts = line.split(' ').map(|part| part.to_owned().into()).collect();
-        super::is_harmless(&Command::from_parts(parts).expect("a name"), readonly)
+        super::is_harmless(&Command::of_line(line), readonly)
     }
 
     #[test]

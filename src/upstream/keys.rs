@@ -166,13 +166,8 @@ fn text(reply: &Reply) -> Option<&[u8]> {
 mod tests {
     use super::*;
 
-    fn command(line: &str) -> Command {
-        let parts = line.split(' ').map(|part| part.to_owned().into()).collect();
-        Command::from_parts(parts).expect("a name")
-    }
-
     fn key(place: &KeyPlace, line: &str) -> Option<String> {
-        let command = command(line);
+        let command = Command::of_line(line);
         let key = place.first_key(&command)?;
         Some(String::from_utf8_lossy(key).into_owned())
     }
@@ -230,7 +225,7 @@ mod tests {
             "OBJECT ENCODING k",
             "XREAD COUNT 1 STREAMS k 0",
         ] {
-            let place = KeyPlace::unknown(command(line).name());
+            let place = KeyPlace::unknown(Command::of_line(line).name());
             assert_eq!(key(&place, line).as_deref(), Some("k"), "{line}");
         }
     }

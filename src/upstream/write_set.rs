@@ -132,6 +132,13 @@ fn is_harmless(name: &str) -> bool {
     HARMLESS.contains(&name)
 }
 
+/// A test's keys.
+#[cfg(test)]
+pub(super) fn keys(keys: &[&'static str]) -> WriteSet {
+    let keys = keys.iter().map(|key| Bytes::from_static(key.as_bytes()));
+    WriteSet::Keys(keys.collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -143,17 +150,7 @@ mod tests {
 
     fn written(name: &str, flags: &[&str], entry: &[Reply], line: &str) -> WriteSet {
         let has = |flag: &[u8]| flags.iter().any(|has| has.as_bytes() == flag);
-        let parts = line.split(' ').map(|part| part.to_owned().into()).collect();
-        let command = Command::from_parts(parts).expect("a name");
-        Writing::from_entry(name, entry, has).of(&command)
-    }
-
-    fn keys(keys: &[&'static str]) -> WriteSet {
-        WriteSet::Keys(
-            keys.iter()
-                .map(|key| Bytes::from_static(key.as_bytes()))
-                .collect(),
-        )
+        Writing::from_entry(name, entry, has).of(&Command::of_line(line))
     }
 
     #[test]

@@ -3,10 +3,8 @@
 use super::*;
 
 fn class(line: &str) -> Class {
-    let parts = line.split(' ').map(|part| part.to_owned().into()).collect();
-    let command = Command::from_parts(parts).expect("a name");
     let allowed = vec!["CONFIG SET".to_owned()];
-    Classes::unknown(allowed).of(&command)
+    Classes::unknown(allowed).of(&Command::of_line(line))
 }
 
 #[test]
@@ -110,10 +108,6 @@ fn what_is_listed_is_so_whatever_the_servers_table_says() {
         "client setinfo lib-name x",
         "get a",
     ];
-    let command = |line: &str| {
-        let parts = line.split(' ').map(|part| part.to_owned().into()).collect();
-        Command::from_parts(parts).expect("a name")
-    };
     let entry = |line: &&str| {
         let name = line
             .split(' ')
@@ -131,8 +125,8 @@ fn what_is_listed_is_so_whatever_the_servers_table_says() {
     let unknown = Classes::unknown(Vec::new());
     for line in lines {
         assert_eq!(
-            classes.of(&command(line)),
-            unknown.of(&command(line)),
+            classes.of(&Command::of_line(line)),
+            unknown.of(&Command::of_line(line)),
             "{line}"
         );
     }
@@ -157,10 +151,7 @@ fn the_servers_own_table_counts() {
     let classes = Classes::from_reply(&table, Vec::new());
     let command = Command::from_parts(vec!["MOD.TAKE".into()]).expect("a name");
     assert_eq!(classes.of(&command), Class::Blocking);
-    let reads = |line: &str| {
-        let parts = line.split(' ').map(|part| part.to_owned().into()).collect();
-        classes.reads(&Command::from_parts(parts).expect("a name"))
-    };
+    let reads = |line: &str| classes.reads(&Command::of_line(line));
     assert_eq!(reads("MOD.LOOK a"), Some(true));
     assert_eq!(reads("MOD.TAKE"), Some(false));
     assert_eq!(reads("GET a"), None);

@@ -1,6 +1,7 @@
 //! The rules of the store, one by one, in a time of the tests' own.
 
 use super::*;
+use crate::upstream::write_set::keys;
 
 const HERE: fn() -> Connections = || Connections::numbered(1, 1, 1);
 
@@ -44,14 +45,6 @@ fn value(text: &str) -> Option<Reply> {
 fn put(store: &Store, key: &str, text: &str, now: Instant) {
     let fill = begin(store, key, now);
     store.fill(&fill, value(text), now + LONGEST_STAY);
-}
-
-fn keys(keys: &[&'static str]) -> WriteSet {
-    WriteSet::Keys(
-        keys.iter()
-            .map(|key| Bytes::from_static(key.as_bytes()))
-            .collect(),
-    )
 }
 
 #[test]
