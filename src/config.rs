@@ -120,7 +120,7 @@ pub struct Flags {
         default_value = "16KiB", value_parser = parse_head_size)]
     pub max_head: ByteSize,
 
-    /// A request's body.
+    /// A request's body. No more than --max-buffered is taken.
     #[arg(
         long,
         env = "GATEWAY_MAX_BODY",
@@ -235,7 +235,7 @@ pub struct Config {
     pub max_blocking: usize,
     /// Bytes of a request's head; 64 KiB at most.
     pub max_head: usize,
-    /// Bytes of a request's body.
+    /// Bytes of a request's body; it is no longer than `max_buffered`, or 64 KiB if that is less.
     pub max_body: usize,
     /// Bytes of large bodies and replies held at once.
     pub max_buffered: usize,

@@ -125,7 +125,9 @@ impl Connection {
                     if matches!(self.phase, Phase::Lingering) {
                         continue;
                     }
-                    if self.received.is_empty() && matches!(self.phase, Phase::Head(_)) {
+                    let is_first = self.received.is_empty() && matches!(self.phase, Phase::Head(_));
+                    // Line ends before a head are nothing, and nothing begins with them.
+                    if is_first && !scratch[..count].iter().all(|byte| b"\r\n".contains(byte)) {
                         self.since = now;
                     }
                     self.received.extend_from_slice(&scratch[..count]);

@@ -17,7 +17,7 @@ use threadpool::ThreadPool;
 use tokio::runtime::Handle;
 
 use super::batch::serve;
-use super::budget::Budget;
+use super::budget::{Budget, SMALL};
 use super::connection::{Connection, LINGER, Next, Signal};
 use super::connection_table::{ConnectionTable, Ready};
 use super::finished::Finished;
@@ -106,7 +106,8 @@ impl Shared {
         Ok(Self {
             limits: Limits {
                 head: config.max_head,
-                body: config.max_body,
+                // One that there can never be memory for is not to be sent again.
+                body: config.max_body.min(config.max_buffered.max(SMALL)),
             },
             budget: Budget::new(config.max_buffered),
             service,

@@ -190,8 +190,8 @@ impl Source {
                         self.heard();
                         return Happening::Message(topic, message);
                     }
-                    ConnectionEvent::Opened(Ok((line, lead))) => {
-                        self.connection = Connection::Up(line, lead);
+                    ConnectionEvent::Opened(Ok((line, failover))) => {
+                        self.connection = Connection::Up(line, failover);
                         self.pauses = Box::new(reconnect_pauses());
                         self.heard();
                         return Happening::Up;
@@ -255,13 +255,13 @@ impl Source {
 async fn line(upstream: &Upstream, home: &Home) -> RedisResult<(Line, FailoverWatch)> {
     match home {
         Home::Common => {
-            let (connection, lead) = upstream.subscriber().await?;
+            let (connection, failover) = upstream.subscriber().await?;
             let (sink, stream) = connection.split();
-            Ok((Line::Common(sink, stream), lead))
+            Ok((Line::Common(sink, stream), failover))
         }
         Home::Shard(shard) => {
-            let (sink, stream, lead) = upstream.sharded_subscriber(shard).await?;
-            Ok((Line::Sharded(sink, stream), lead))
+            let (sink, stream, failover) = upstream.sharded_subscriber(shard).await?;
+            Ok((Line::Sharded(sink, stream), failover))
         }
     }
 }
@@ -290,12 +290,12 @@ impl Connection {
         match self {
             Self::None => std::future::pending().await,
             Self::Opening(connection) => ConnectionEvent::Opened(connection.await),
-            Self::Up(line, lead) => tokio::select! {
+            Self::Up(line, failover) => tokio::select! {
                 message = line.next() => match message {
                     Some((topic, message)) => ConnectionEvent::Message(topic, message),
                     None => ConnectionEvent::Lost,
                 },
-                () = lead.moved() => ConnectionEvent::Lost,
+                () = failover.moved() => ConnectionEvent::Lost,
             },
         }
     }

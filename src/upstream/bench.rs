@@ -10,7 +10,7 @@ use crate::command::Command;
 /// Packs commands into one pipeline; gives how many bytes it has.
 #[must_use]
 pub fn pack(commands: &[Command]) -> usize {
-    Packed::all(commands).pieces.remaining()
+    Packed::all(commands).buffer.remaining()
 }
 
 /// Reads what came from Redis; gives how many replies there are, those before anything malformed.

@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 use super::embedded::Embedded;
 use super::failover::FailoverWatch;
 use super::pipe::Pipe;
+use super::role;
 use super::server::{RedisServer, tcp};
 use super::sharded::{ShardedSink, ShardedStream};
 use super::transport::{Stream, ask};
@@ -26,6 +27,12 @@ pub(super) fn as_busy(error: &redis::RedisError) -> Option<ServerError> {
     (error.code() == Some(BUSY)).then(|| ServerError::new(BUSY, detail()))
 }
 
+/// What a server says instead of an answer without which it is of no use.
+pub(super) fn unusable(error: &ServerError) -> redis::RedisError {
+    let kind = redis::ErrorKind::Io;
+    (kind, "the server refused", error.to_string()).into()
+}
+
 /// Makes connections to the upstream.
 #[derive(Debug, Clone)]
 pub(super) enum Connector {
@@ -37,14 +44,14 @@ pub(super) enum Connector {
 pub(super) struct Connected {
     pub(super) connection: MultiplexedConnection,
     pub(super) driver: Driver,
-    pub(super) lead: FailoverWatch,
+    pub(super) failover: FailoverWatch,
 }
 
 /// A connection that many share.
 pub(super) struct Piped {
     pub(super) pipe: Pipe,
     pub(super) driver: Driver,
-    pub(super) lead: FailoverWatch,
+    pub(super) failover: FailoverWatch,
 }
 
 /// The task that moves the bytes of a connection. It ends when the connection does; when this is dropped, both end,
@@ -73,7 +80,7 @@ impl Drop for Driver {
 impl Connector {
     /// A connection that many share.
     pub(super) async fn pipe(&self) -> RedisResult<Piped> {
-        let (mut stream, lead) = self.open().await?;
+        let (mut stream, failover) = self.open().await?;
         if let Self::Redis(server) = self {
             for command in server.introduction() {
                 let answer = ask(&mut stream, &command).await;
@@ -98,7 +105,7 @@ impl Connector {
         Ok(Piped {
             pipe,
             driver: Driver::start(driver),
-            lead,
+            failover,
         })
     }
 
@@ -141,7 +148,7 @@ impl Connector {
         handshake: RedisConnectionInfo,
         config: AsyncConnectionConfig,
     ) -> RedisResult<Connected> {
-        let (stream, lead) = self.open().await?;
+        let (stream, failover) = self.open().await?;
         // The client library does not say why a server refuses a database.
         let handshake = handshake.set_db(0);
         let made = MultiplexedConnection::new_with_config(&handshake, stream, config).await;
@@ -149,16 +156,16 @@ impl Connector {
         Ok(Connected {
             connection,
             driver: Driver::start(driver),
-            lead,
+            failover,
         })
     }
 
     /// A connection for subscriptions.
     pub(super) async fn subscriber(&self) -> RedisResult<(PubSub, FailoverWatch)> {
-        let (stream, lead) = self.open().await?;
+        let (stream, failover) = self.open().await?;
         let made = PubSub::new(&self.handshake(), stream).await;
         let connection = made.map_err(|error| self.without_secrets(error))?;
-        Ok((connection, lead))
+        Ok((connection, failover))
     }
 
     /// A connection for sharded channels.
@@ -169,15 +176,15 @@ impl Connector {
         let Connected {
             connection,
             driver,
-            lead,
+            failover,
         } = self.telling(tell).await?;
         let (sink, stream) = ShardedStream::new(connection, driver, pushes);
-        Ok((sink, stream, lead))
+        Ok((sink, stream, failover))
     }
 
     /// A way to the server, to which the gateway has said who it is.
     pub(super) async fn enter(&self) -> RedisResult<(Stream, FailoverWatch)> {
-        let (mut stream, lead) = self.open().await?;
+        let (mut stream, failover) = self.open().await?;
         if let Self::Redis(server) = self
             && let Some(login) = server.login()
         {
@@ -186,7 +193,7 @@ impl Connector {
                 .and_then(Value::extract_error);
             answer.map_err(|error| self.without_secrets(error))?;
         }
-        Ok((stream, lead))
+        Ok((stream, failover))
     }
 
     /// The command that makes one round trip and changes nothing.
@@ -205,13 +212,17 @@ impl Connector {
         }
     }
 
-    /// Whether a reply says that the server is not, or no longer, the one to be connected to.
-    pub(super) fn is_left_behind(&self, reply: &Reply) -> bool {
-        match (self, reply) {
-            (Self::Redis(server), Reply::Error(error)) => {
-                server.sentinel().is_some() && matches!(error.code(), "READONLY" | "MASTERDOWN")
+    /// Whether a connection that is made now leads to a master.
+    pub(super) async fn leads_to_master(&self) -> RedisResult<bool> {
+        let (mut stream, _) = self.enter().await?;
+        match self {
+            Self::Embedded(_) => Ok(true),
+            // Found out on the way.
+            Self::Redis(server) if server.sentinel().is_some() => Ok(true),
+            Self::Redis(_) => {
+                let answer = Reply::from(ask(&mut stream, &redis::cmd("ROLE")).await?);
+                role::is_master(&answer).map_err(unusable)
             }
-            _ => false,
         }
     }
 

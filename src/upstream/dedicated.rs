@@ -95,7 +95,7 @@ impl Upstream {
             biased;
             reply = reply => reply,
             // What it pops at a server that is no longer the master is lost.
-            () = connected.lead.moved() => return Err(Error::BrokenOff),
+            () = connected.failover.moved() => return Err(Error::BrokenOff),
         };
         match reply {
             Ok(Ok(values)) => match values.into_iter().next_back() {

@@ -5,18 +5,16 @@
 //! and the caller is told at once. A server that a script keeps busy answers nothing that a connection begins with:
 //! then its own error is what the caller is told.
 
-use std::io;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 
 use super::command_table::CommandTable;
-use super::connector::{BUSY, Connector, Driver, Piped, as_busy};
+use super::connector::{BUSY, Connector, Driver, Piped, as_busy, unusable};
 use super::failover::FailoverWatch;
-use super::pipe::{Late, Pipe};
-use super::{Outcome, Packed, reconnect_pauses};
-use crate::command::Command;
+use super::pipe::Pipe;
+use super::{Outcome, reconnect_pauses};
 use crate::error::Error;
 use crate::reply::{Reply, ServerError};
 
@@ -69,11 +67,34 @@ pub(super) struct Link {
     complaints: Complaints,
 }
 
-/// Numbers of connections that did not answer.
-#[derive(Debug, Clone)]
-pub(super) struct Complaints {
-    suspects: mpsc::Sender<u64>,
+/// Why a connection should be replaced.
+#[derive(Debug)]
+enum Complaint {
+    /// The one of this number did not answer.
+    Silent(u64),
+    /// One from before this moment leads to the wrong server.
+    Outdated(Instant),
 }
+
+/// Which connection, and since when it is being made.
+#[derive(Debug, Clone, Copy)]
+struct Made {
+    number: u64,
+    since: Instant,
+}
+
+impl Complaint {
+    fn concerns(&self, made: Made) -> bool {
+        match self {
+            Self::Silent(number) => *number == made.number,
+            Self::Outdated(at) => made.since < *at,
+        }
+    }
+}
+
+/// The way to the keeper for those who find fault with a connection.
+#[derive(Debug, Clone)]
+pub(super) struct Complaints(mpsc::Sender<Complaint>);
 
 impl Link {
     /// Starts the keeper. What the server says of its commands goes to `command_table`, if it is to be asked.
@@ -84,7 +105,7 @@ impl Link {
     ) -> Self {
         let current = Arc::new(RwLock::new(Current::Nothing));
         // One complaint is enough; more of them are dropped.
-        let (suspects, complaints) = mpsc::channel(1);
+        let (complain, complaints) = mpsc::channel(1);
         let (tell_tried, tried) = watch::channel(false);
         let keeper = Keeper {
             connector,
@@ -98,7 +119,7 @@ impl Link {
         Self {
             current,
             tried,
-            complaints: Complaints { suspects },
+            complaints: Complaints(complain),
         }
     }
 
@@ -136,8 +157,17 @@ impl Link {
 impl Complaints {
     /// Tells the keeper that a connection of this number did not answer; it makes another.
     pub(super) fn suspect(&self, number: u64) {
+        self.tell(Complaint::Silent(number));
+    }
+
+    /// Tells the keeper that connections lead elsewhere from this moment on.
+    pub(super) fn outdated(&self, since: Instant) {
+        self.tell(Complaint::Outdated(since));
+    }
+
+    fn tell(&self, complaint: Complaint) {
         // Full: the keeper has been told.
-        let _ = self.suspects.try_send(number);
+        let _ = self.0.try_send(complaint);
     }
 }
 
@@ -146,7 +176,7 @@ struct Keeper {
     connect_timeout: Duration,
     command_table: Option<Arc<CommandTable>>,
     current: Arc<RwLock<Current>>,
-    complaints: mpsc::Receiver<u64>,
+    complaints: mpsc::Receiver<Complaint>,
     tried: watch::Sender<bool>,
 }
 
@@ -166,19 +196,20 @@ impl Keeper {
         let mut number = 0;
         let mut pauses = reconnect_pauses();
         loop {
+            let since = Instant::now();
             let connected = tokio::time::timeout(self.connect_timeout, self.connect()).await;
             let pause = match connected {
                 Ok(Ok(connected)) => {
                     tracing::info!(upstream = %self.connector, "connected");
-                    let since = tokio::time::Instant::now();
+                    let made = Instant::now();
                     number += 1;
                     pauses = reconnect_pauses();
-                    let end = self.keep(connected, number).await;
+                    let end = self.keep(connected, Made { number, since }).await;
                     if end == End::Unwanted {
                         return;
                     }
                     tracing::warn!(upstream = %self.connector, "the connection ended");
-                    if since.elapsed() < SHORT_LIFE {
+                    if made.elapsed() < SHORT_LIFE {
                         SHORT_LIFE
                     } else {
                         Duration::ZERO
@@ -209,15 +240,16 @@ impl Keeper {
     }
 
     /// Publishes a connection for as long as it is good.
-    async fn keep(&mut self, connected: Piped, number: u64) -> End {
+    async fn keep(&mut self, connected: Piped, made: Made) -> End {
         let Piped {
             pipe,
             mut driver,
-            mut lead,
+            mut failover,
         } = connected;
+        let number = made.number;
         self.publish(Current::Live(Live { pipe, number }));
         self.tried.send_replace(true);
-        let end = self.until_broken(&mut driver, &mut lead, number).await;
+        let end = self.until_broken(&mut driver, &mut failover, made).await;
         self.publish(Current::Nothing);
         if end != End::Broken {
             tokio::spawn(async move { tokio::time::timeout(GRACE, driver.ended()).await });
@@ -237,7 +269,8 @@ impl Keeper {
     /// A connection that has answered once.
     async fn connect(&self) -> Result<Piped, Failure> {
         let connected = self.connector.pipe().await?;
-        match self.ask(&connected.pipe, &self.connector.probe()).await {
+        let probe = self.connector.probe();
+        match connected.pipe.ask(&probe, self.connect_timeout).await {
             // Who may not send a PING is known, and may send other things.
             Ok(Reply::Error(error)) if error.code() != "NOPERM" => Err(refused(error)),
             Ok(_) => {
@@ -257,27 +290,13 @@ impl Keeper {
         if let (Some(command_table), Some(question)) =
             (&self.command_table, self.connector.command_table())
         {
-            match self.ask(pipe, &question).await? {
+            match pipe.ask(&question, self.connect_timeout).await? {
                 // What is known of it holds until it can be asked.
                 Reply::Error(error) if error.code() == BUSY => return Err(Failure::Busy(error)),
                 table => command_table.learn(&table),
             }
         }
         Ok(())
-    }
-
-    /// Sends one command and waits for its reply.
-    async fn ask(&self, pipe: &Pipe, command: &Command) -> redis::RedisResult<Reply> {
-        let ended = || io::Error::from(io::ErrorKind::BrokenPipe);
-        let by = Instant::now() + self.connect_timeout;
-        let sent = pipe.send(Packed::one(command), by, usize::MAX);
-        let (replies, pump) = sent.ok_or_else(ended)?;
-        // No thread waits here.
-        drop(pump);
-        let replies = replies.await.map_err(|_| ended())?;
-        let replies = replies.map_err(|Late| io::Error::from(io::ErrorKind::TimedOut))?;
-        let first = replies.into_iter().next().and_then(Result::ok);
-        Ok(first.ok_or_else(ended)?)
     }
 
     fn publish(&self, current: Current) {
@@ -288,15 +307,16 @@ impl Keeper {
     async fn until_broken(
         &mut self,
         driver: &mut Driver,
-        lead: &mut FailoverWatch,
-        number: u64,
+        failover: &mut FailoverWatch,
+        made: Made,
     ) -> End {
         loop {
             tokio::select! {
                 () = driver.ended() => return End::Broken,
-                () = lead.moved() => return End::Replaced,
+                () = failover.moved() => return End::Replaced,
                 complaint = self.complaints.recv() => match complaint {
-                    Some(suspect) if suspect == number => return End::Replaced,
+                    Some(complaint) if complaint.concerns(made) => return End::Replaced,
+                    // It is about an earlier one.
                     Some(_) => {}
                     None => return End::Unwanted,
                 },
@@ -332,10 +352,5 @@ fn refused(error: ServerError) -> Failure {
     if error.code() == BUSY {
         return Failure::Busy(error);
     }
-    let unusable = (
-        redis::ErrorKind::Io,
-        "the server refused",
-        error.to_string(),
-    );
-    Failure::Other(unusable.into())
+    Failure::Other(unusable(&error))
 }

@@ -31,14 +31,14 @@ const CUT: &[u8] = b"...";
 pub struct Monitor {
     parts: Vec<Part>,
     /// When the servers are others.
-    lead: FailoverWatch,
+    failover: FailoverWatch,
     _permits: OwnedSemaphorePermit,
 }
 
 /// A connection to one server.
 struct Part {
     stream: Stream,
-    lead: FailoverWatch,
+    failover: FailoverWatch,
     lines: Lines,
 }
 
@@ -66,7 +66,7 @@ impl Upstream {
     /// Opens connections that tell of every command: one, or on a Cluster one to each node that has slots. Their
     /// number is bounded, together with that of the commands that block: one too many is [`Error::Full`] at once.
     pub fn monitor(&self) -> impl Future<Output = Result<Monitor, NoMonitor>> + Send + 'static {
-        let (connectors, lead) = match &self.shared.engine {
+        let (connectors, failover) = match &self.shared.engine {
             Engine::One(node) => (vec![node.connector().clone()], FailoverWatch::fixed()),
             Engine::Cluster(cluster) => cluster.everywhere(),
         };
@@ -84,7 +84,7 @@ impl Upstream {
             let parts = tokio::time::timeout(limit, parts);
             Ok(Monitor {
                 parts: parts.await.unwrap_or_else(unreachable)?,
-                lead,
+                failover,
                 _permits: permits,
             })
         }
@@ -104,7 +104,7 @@ impl Monitor {
                 (goes_on, ..) = read => if !goes_on {
                     return None;
                 },
-                () = self.lead.moved() => return None,
+                () = self.failover.moved() => return None,
             }
         }
     }
@@ -118,10 +118,10 @@ impl Monitor {
 impl Part {
     async fn open(connector: &Connector) -> Result<Self, NoMonitor> {
         let asked = async {
-            let (stream, lead) = connector.enter().await?;
+            let (stream, failover) = connector.enter().await?;
             let mut part = Self {
                 stream,
-                lead,
+                failover,
                 lines: Lines::default(),
             };
             part.stream.write_all(b"*1\r\n$7\r\nMONITOR\r\n").await?;
@@ -147,7 +147,7 @@ impl Part {
         self.lines.received.reserve(READ_SIZE);
         tokio::select! {
             read = self.stream.read_buf(&mut self.lines.received) => read.is_ok_and(|read| read > 0),
-            () = self.lead.moved() => false,
+            () = self.failover.moved() => false,
         }
     }
 }

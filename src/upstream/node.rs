@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::command_table::CommandTable;
 use super::connector::Connector;
+use super::demotion::Demotion;
 use super::link::{Link, Live};
 use super::pipe::{Late, Pump};
 use super::{NodeNumber, Outcome, Packed};
@@ -20,6 +21,7 @@ pub(super) struct Node {
     /// `None` with the embedded server, which has no scripts.
     guarded: Option<Link>,
     bulky: Link,
+    demotion: Arc<Demotion>,
     /// What the replies to one pipeline may take of memory.
     room: usize,
 }
@@ -78,14 +80,20 @@ impl Node {
     ) -> Self {
         let link =
             |command_table| Link::start(connector.clone(), limits.connect_timeout, command_table);
+        let common = link(Some(Arc::clone(command_table)));
+        let guarded = match &connector {
+            Connector::Embedded(_) => None,
+            Connector::Redis(_) => Some(link(None)),
+        };
+        let bulky = link(None);
+        let links = [Some(&common), guarded.as_ref(), Some(&bulky)];
+        let links = links.into_iter().flatten().map(Link::complaints).collect();
         Self {
             number: NodeNumber::next(),
-            common: link(Some(Arc::clone(command_table))),
-            guarded: match &connector {
-                Connector::Embedded(_) => None,
-                Connector::Redis(_) => Some(link(None)),
-            },
-            bulky: link(None),
+            demotion: Demotion::new(connector.clone(), limits.connect_timeout, links),
+            common,
+            guarded,
+            bulky,
             room: limits.room,
             connector,
         }
@@ -176,32 +184,26 @@ impl Node {
         let sent = live.and_then(|live| {
             let by = Instant::now() + limit;
             let (replies, pump) = live.pipe.send(packed, by, self.room)?;
-            Some((pump, (replies, live.number)))
+            Some((pump, (replies, live)))
         });
         let (pump, sent) = sent.unzip();
         let pump = pump.unwrap_or_else(Pump::idle);
-        let (complaints, connector) = (link.complaints(), self.connector.clone());
+        let (complaints, demotion) = (link.complaints(), Arc::clone(&self.demotion));
         let sent = sent.ok_or_else(|| link.unsent());
         let outcomes = async move {
-            let (replies, number) = match sent {
+            let (replies, live) = match sent {
                 Ok(sent) => sent,
                 Err(outcome) => return vec![outcome; count],
             };
             let failure = match replies.await {
                 Ok(Ok(replies)) => {
-                    // A script says what it likes.
-                    let believed = line != Line::Guarded;
-                    let mut replied = replies.iter().flatten();
-                    if believed && replied.any(|reply| connector.is_left_behind(reply)) {
-                        // After a failover: the keeper asks for the new master.
-                        complaints.suspect(number);
-                    }
+                    demotion.notice(&live.pipe, replies.iter().flatten());
                     return replies;
                 }
                 Ok(Err(Late)) => Error::TimedOut,
                 Err(_) => Error::BrokenOff,
             };
-            complaints.suspect(number);
+            complaints.suspect(live.number);
             vec![Err(failure); count]
         };
         (pump, outcomes)

@@ -7,7 +7,7 @@ use crate::command::Command;
 
 /// A pipeline that is ready to be sent, and how many replies it will have.
 pub(super) struct Packed {
-    pub(super) pieces: WriteBuffer,
+    pub(super) buffer: WriteBuffer,
     pub(super) count: usize,
 }
 
@@ -26,17 +26,17 @@ impl Packed {
         };
         let parts = commands.iter().flat_map(Command::parts);
         let size: usize = parts.map(|part| copied(part) + FRAME).sum();
-        let mut pieces = WriteBuffer::with_capacity(size + commands.len() * FRAME);
+        let mut buffer = WriteBuffer::with_capacity(size + commands.len() * FRAME);
         for command in commands {
-            put(&mut pieces, b'*', command.parts().len());
+            put(&mut buffer, b'*', command.parts().len());
             for part in command.parts() {
-                put(&mut pieces, b'$', part.len());
-                pieces.add(part);
-                pieces.copy(b"\r\n");
+                put(&mut buffer, b'$', part.len());
+                buffer.add(part);
+                buffer.copy(b"\r\n");
             }
         }
         let count = commands.len();
-        Self { pieces, count }
+        Self { buffer, count }
     }
 
     /// This command alone.
@@ -45,10 +45,10 @@ impl Packed {
     }
 }
 
-fn put(pieces: &mut WriteBuffer, kind: u8, number: usize) {
-    pieces.copy(&[kind]);
-    pieces.copy(itoa::Buffer::new().format(number).as_bytes());
-    pieces.copy(b"\r\n");
+fn put(buffer: &mut WriteBuffer, kind: u8, number: usize) {
+    buffer.copy(&[kind]);
+    buffer.copy(itoa::Buffer::new().format(number).as_bytes());
+    buffer.copy(b"\r\n");
 }
 
 /// These commands, in order, for a connection of the client library.
@@ -83,7 +83,7 @@ mod tests {
         ];
         let packed = Packed::all(&commands);
         assert_eq!(
-            packed.pieces.chunk(),
+            packed.buffer.chunk(),
             pipeline(&commands).get_packed_pipeline()
         );
         assert_eq!(packed.count, 3);

@@ -9,11 +9,13 @@ use std::time::Duration;
 use redis::{ErrorKind, RedisError, RedisResult, Value};
 use tokio::sync::watch;
 
-use super::connector::BUSY;
+use super::connector::{BUSY, unusable};
 use super::failover::FailoverWatch;
+use super::role;
 use super::server::{RedisServer, login};
 use super::transport::{Stream, ask};
 use crate::config::{Address, Sentinels};
+use crate::reply::Reply;
 
 /// How often a Sentinel is asked whether the master has moved.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -83,7 +85,7 @@ impl Sentinel {
         let address = self.in_time(asked).await?;
         let stream = visit(&address, server).await?;
         self.found(&address);
-        Ok((stream, self.lead(address)))
+        Ok((stream, self.failover(address)))
     }
 
     /// Looks whether the master has moved, for as long as the server is in use.
@@ -126,7 +128,7 @@ impl Sentinel {
     }
 
     /// What tells when the master is no longer here.
-    fn lead(&self, here: Address) -> FailoverWatch {
+    fn failover(&self, here: Address) -> FailoverWatch {
         let mut master = self.master.subscribe();
         FailoverWatch::until(async move {
             let elsewhere =
@@ -211,23 +213,13 @@ async fn visit(address: &Address, server: &RedisServer) -> RedisResult<Stream> {
     if let Some(login) = server.login() {
         ask(&mut stream, &login).await?.extract_error()?;
     }
-    if is_master(ask(&mut stream, &redis::cmd("ROLE")).await?)? {
-        Ok(stream)
-    } else {
-        Err(unexpected("the server that a Sentinel named is no master"))
-    }
-}
-
-/// Whether what a server says of its role is that it is a master.
-fn is_master(role: Value) -> RedisResult<bool> {
-    match role {
+    let answer = Reply::from(ask(&mut stream, &redis::cmd("ROLE")).await?);
+    match role::is_master(&answer) {
+        Ok(true) => Ok(stream),
+        Ok(false) => Err(unexpected("the server that a Sentinel named is no master")),
         // Whoever may not ask has to believe the Sentinel, and who asks a server that a script keeps busy.
-        Value::ServerError(error) if matches!(error.code(), "NOPERM" | BUSY) => Ok(true),
-        Value::Array(parts) => match parts.into_iter().next() {
-            Some(Value::BulkString(role)) => Ok(role == b"master"),
-            _ => Ok(false),
-        },
-        other => other.extract_error().map(|_| false),
+        Err(error) if matches!(error.code(), "NOPERM" | BUSY) => Ok(stream),
+        Err(error) => Err(unusable(error)),
     }
 }
 

@@ -60,7 +60,7 @@ impl Reader {
         Ok(Reading {
             shared: Arc::clone(&self.shared),
             connection: connected.connection,
-            lead: connected.lead,
+            failover: connected.failover,
             _driver: connected.driver,
         })
     }
@@ -84,7 +84,7 @@ impl Hash for Reader {
 pub struct Reading {
     shared: Arc<Shared>,
     connection: MultiplexedConnection,
-    lead: FailoverWatch,
+    failover: FailoverWatch,
     _driver: Driver,
 }
 
@@ -98,7 +98,7 @@ impl Reading {
         let replies = self.connection.send_packed_commands(&pipeline, 0, 1);
         let replies = tokio::select! {
             replies = tokio::time::timeout(limit, replies) => replies.unwrap_or_else(|_| Err(late()))?,
-            () = self.lead.moved() => return Err(std::io::Error::other("the server is elsewhere").into()),
+            () = self.failover.moved() => return Err(std::io::Error::other("the server is elsewhere").into()),
         };
         let reply = replies.into_iter().next();
         let reply = reply
@@ -115,9 +115,9 @@ impl Reading {
 
 impl std::fmt::Debug for Reading {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { lead, .. } = self;
+        let Self { failover, .. } = self;
         f.debug_struct("Reading")
-            .field("lead", lead)
+            .field("failover", failover)
             .finish_non_exhaustive()
     }
 }

@@ -114,30 +114,30 @@ mod tests {
     }
 
     /// All the bytes, taken so many at once.
-    fn all(mut pieces: WriteBuffer, step: usize) -> Vec<u8> {
+    fn all(mut buffer: WriteBuffer, step: usize) -> Vec<u8> {
         let mut all = Vec::new();
-        while !pieces.is_empty() {
+        while !buffer.is_empty() {
             let mut slices = [IoSlice::new(&[]); 2];
-            let count = pieces.chunks_vectored(&mut slices);
+            let count = buffer.chunks_vectored(&mut slices);
             let bytes = slices[..count].iter().fold(Vec::new(), |mut bytes, slice| {
                 bytes.extend_from_slice(slice);
                 bytes
             });
-            assert_eq!(pieces.chunk(), &bytes[..pieces.chunk().len()]);
+            assert_eq!(buffer.chunk(), &bytes[..buffer.chunk().len()]);
             let taken = step.min(bytes.len());
             all.extend_from_slice(&bytes[..taken]);
-            pieces.advance(taken);
+            buffer.advance(taken);
         }
         all
     }
 
     fn mixed() -> WriteBuffer {
-        let mut pieces = WriteBuffer::with_capacity(16);
-        pieces.copy(b"abc");
-        pieces.add(&large(b'1'));
-        pieces.add(&large(b'2'));
-        pieces.add(&Bytes::from_static(b"def"));
-        pieces
+        let mut buffer = WriteBuffer::with_capacity(16);
+        buffer.copy(b"abc");
+        buffer.add(&large(b'1'));
+        buffer.add(&large(b'2'));
+        buffer.add(&Bytes::from_static(b"def"));
+        buffer
     }
 
     #[test]
@@ -152,11 +152,11 @@ mod tests {
     #[test]
     fn what_is_large_is_not_copied() {
         let one = large(b'1');
-        let mut pieces = WriteBuffer::default();
-        pieces.copy(b"abc");
-        pieces.add(&one);
-        pieces.advance(3);
-        assert_eq!(pieces.chunk().as_ptr(), one.as_ptr());
+        let mut buffer = WriteBuffer::default();
+        buffer.copy(b"abc");
+        buffer.add(&one);
+        buffer.advance(3);
+        assert_eq!(buffer.chunk().as_ptr(), one.as_ptr());
     }
 
     #[test]

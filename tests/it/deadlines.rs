@@ -161,6 +161,24 @@ fn an_idle_connection_closes_without_a_byte() {
 }
 
 #[test]
+fn line_ends_before_a_head_do_not_keep_a_connection() {
+    let gateway = gateway_with(|config| config.idle_timeout = SHORT);
+    let client = gateway.connect();
+    let mut stream = client.stream().try_clone().unwrap();
+    let began = Instant::now();
+    wait_until("the connection is closed", || {
+        // Sooner than the idle time, or for as long as it takes.
+        std::thread::sleep(SHORT / 10);
+        stream.write_all(b"\r\n").is_err()
+    });
+    assert!(began.elapsed() >= SHORT);
+    // They are passed over all the same.
+    let mut client = gateway.connect();
+    client.send(b"\r\n\r\nGET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    assert_eq!(client.receive().status, 200);
+}
+
+#[test]
 fn a_request_starts_the_idle_time_anew() {
     let gateway = gateway_with(|config| config.idle_timeout = Duration::from_millis(700));
     let mut client = gateway.connect();

@@ -167,6 +167,16 @@ fn large_bodies_beyond_the_memory_there_is_for_them_are_503() {
 }
 
 #[test]
+fn a_body_that_there_is_never_memory_for_is_413() {
+    for (buffered, longest) in [(1_000_000, 1_000_000), (0, 64 * 1024)] {
+        let gateway = TestGateway::with(|config| config.max_buffered = buffered);
+        assert_eq!(gateway.put("/v1/keys/k", &vec![b'v'; longest]).status, 204);
+        let answer = gateway.put("/v1/keys/k", &vec![b'v'; longest + 1]);
+        answer.assert_problem(413, &format!("longer than {longest} bytes"));
+    }
+}
+
+#[test]
 fn a_body_that_is_still_on_its_way_to_redis_takes_its_memory() {
     let redis = TestRedis::start();
     let gateway = TestGateway::with(|config| {

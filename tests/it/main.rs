@@ -44,6 +44,7 @@ mod crowds;
 mod csrf;
 /// What a client may take its time with, and until when.
 mod deadlines;
+mod demotion;
 /// The embedded engine dies and comes back; a Redis that is away.
 mod embedded;
 /// The routes behind another server.

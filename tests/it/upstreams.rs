@@ -361,24 +361,6 @@ fn sentinels_are_asked_in_turn_and_with_a_password() {
 }
 
 #[test]
-fn a_master_that_became_a_replica_is_left() {
-    let group = TestGroup::start(1, None);
-    let gateway = TestGateway::at(&format!("redis+sentinel://{}/main", group.sentinels()));
-    assert_eq!(gateway.put("/v1/keys/a", b"value").status, 204);
-    let [master, other] = group.servers();
-    // Behind the Sentinel's back, so that no connection is closed, and it names this server still.
-    let port = other.address().port().to_string();
-    master.cli(&["REPLICAOF", "127.0.0.1", &port]);
-    wait_until("it is left because of a READONLY", || {
-        gateway.put("/v1/keys/a", b"value").status == 503
-    });
-    master.cli(&["REPLICAOF", "NO", "ONE"]);
-    wait_until("it is a master again", || {
-        gateway.put("/v1/keys/a", b"value").status == 204
-    });
-}
-
-#[test]
 fn an_unknown_master_is_503() {
     let group = TestGroup::start(1, None);
     let url = format!("redis+sentinel://{}/other", group.sentinels());

@@ -14,7 +14,7 @@ use crate::command::Command;
 use crate::hub::SubscriberId;
 use crate::hub::fanout::ChannelKey;
 use crate::reply::{Reply, ServerError};
-use crate::upstream::{Outcome, Upstream};
+use crate::upstream::{Outcome, Upstream, role};
 
 /// Between the two looks at a stream that is absent: what was added to it has been read by then.
 const SETTLING: Duration = Duration::from_millis(100);
@@ -60,7 +60,7 @@ pub(super) async fn look_at(upstream: &Upstream, looks: &[Look]) -> Vec<Seen> {
     let mut commands = ask(&keys);
     let mut is_master = upstream.is_cluster();
     if !is_master {
-        commands.insert(0, Command::new("ROLE"));
+        commands.insert(0, role::question());
     }
     let mut outcomes = upstream.send(&commands).await.into_iter();
     if !is_master {
@@ -78,17 +78,14 @@ pub(super) async fn look_at(upstream: &Upstream, looks: &[Look]) -> Vec<Seen> {
     seen
 }
 
-fn says_master(role: &Outcome) -> bool {
-    match role {
-        Ok(Reply::Array(parts)) => {
-            matches!(parts.first(), Some(Reply::Bulk(role)) if &role[..] == b"master")
-        }
-        Ok(Reply::Error(error)) => {
-            tracing::warn!(%error, "streams are not found to be gone: the user may not ask for the server's ROLE");
-            false
-        }
-        _ => false,
-    }
+fn says_master(answer: &Outcome) -> bool {
+    let Ok(answer) = answer else {
+        return false;
+    };
+    role::is_master(answer).unwrap_or_else(|error| {
+        tracing::warn!(%error, "streams are not found to be gone: the user may not ask for the server's ROLE");
+        false
+    })
 }
 
 /// Asks what there is to know of a stream.

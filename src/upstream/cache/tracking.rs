@@ -133,7 +133,7 @@ impl Tracking {
         loop {
             let to_ask = tokio::select! {
                 () = connected.driver.ended() => return End::Over,
-                () = connected.lead.moved() => return End::Over,
+                () = connected.failover.moved() => return End::Over,
                 count = self.to_fill.recv_many(&mut fills, MOST_AT_ONCE) => match count {
                     0 => return End::Unwanted,
                     _ => true,

@@ -28,11 +28,11 @@ impl Cluster {
     /// # Errors
     /// [`Error::Unreachable`] while nobody knows where it is.
     pub(in crate::upstream) fn way(&self, command: &Command) -> Result<Way, Error> {
-        let view = self.view();
+        let slot_map = self.slot_map();
         let slot = routing::slot(command, &self.command_table.classes());
         let member = match slot {
-            Some(slot) => view.owner(slot),
-            None => view.any(),
+            Some(slot) => slot_map.owner(slot),
+            None => slot_map.any(),
         };
         let Some(member) = member else {
             self.wish();
@@ -59,9 +59,9 @@ impl Cluster {
         let waited = self
             .get_ready(std::iter::once(&redirect), round, Instant::now() + NEWS)
             .await;
-        let view = self.view();
+        let slot_map = self.slot_map();
         let good = Some(&redirect).filter(|redirect| !(waited && redirect.is_ask()));
-        let (member, asking) = self.led(good, view.owner(slot), &view)?;
+        let (member, asking) = self.led(good, slot_map.owner(slot), &slot_map)?;
         Some(Way {
             connector: member.node.connector().clone(),
             asking,
@@ -76,14 +76,18 @@ impl Cluster {
     pub(in crate::upstream) async fn subscriber(
         &self,
     ) -> redis::RedisResult<(redis::aio::PubSub, FailoverWatch)> {
-        let view = self.view();
-        let live: Vec<_> = view.masters().iter().filter(|m| m.node.is_live()).collect();
+        let slot_map = self.slot_map();
+        let live: Vec<_> = slot_map
+            .masters()
+            .iter()
+            .filter(|m| m.node.is_live())
+            .collect();
         let Some(member) = fastrand::choice(live) else {
             return Err(self.lacks("no node of the Cluster is there"));
         };
-        let lead = self.lead(member.address.clone());
+        let failover = self.failover(member.address.clone());
         let (connection, _) = member.node.connector().subscriber().await?;
-        Ok((connection, lead))
+        Ok((connection, failover))
     }
 
     /// A connection to the node that serves a slot, which is good for as long as it does.
@@ -94,15 +98,19 @@ impl Cluster {
         &self,
         slot: u16,
     ) -> redis::RedisResult<Connected> {
-        let view = self.view();
-        let Some(member) = view.owner(slot) else {
+        let slot_map = self.slot_map();
+        let Some(member) = slot_map.owner(slot) else {
             return Err(self.lacks("no node of the Cluster serves the slot"));
         };
         let address = member.address.clone();
-        let serves = move |view: &SlotMap| view.owner(slot).is_some_and(|m| m.address == address);
-        let lead = self.until(move |view| !serves(view));
+        let serves =
+            move |slot_map: &SlotMap| slot_map.owner(slot).is_some_and(|m| m.address == address);
+        let failover = self.until(move |slot_map| !serves(slot_map));
         let connected = member.node.connector().connect().await?;
-        Ok(Connected { lead, ..connected })
+        Ok(Connected {
+            failover,
+            ..connected
+        })
     }
 
     /// Whether a reply says that its command did not run because its slot is another node's, or that of none
@@ -117,8 +125,9 @@ impl Cluster {
 
     /// Where the node is that serves the slot of a sharded channel, if that is known.
     pub(in crate::upstream) fn home_of(&self, channel: &[u8]) -> Option<Address> {
-        let view = self.view();
-        view.owner(slot_of(channel))
+        let slot_map = self.slot_map();
+        slot_map
+            .owner(slot_of(channel))
             .map(|member| member.address.clone())
     }
 
@@ -130,25 +139,28 @@ impl Cluster {
         &self,
         shard: &Shard,
     ) -> redis::RedisResult<(ShardedSink, ShardedStream, FailoverWatch)> {
-        let view = self.view();
+        let slot_map = self.slot_map();
         let is_meant = |member: &&Member| Some(&member.address) == shard.0.as_ref();
-        let Some(member) = view.masters().iter().find(is_meant) else {
+        let Some(member) = slot_map.masters().iter().find(is_meant) else {
             return Err(self.lacks("the node of a sharded channel is not there"));
         };
-        let lead = self.lead(member.address.clone());
+        let failover = self.failover(member.address.clone());
         let (sink, stream, _) = member.node.connector().sharded_subscriber().await?;
-        Ok((sink, stream, lead))
+        Ok((sink, stream, failover))
     }
 
     /// The ways to all nodes that have slots, and what tells when these are others.
     pub(in crate::upstream) fn everywhere(&self) -> (Vec<Connector>, FailoverWatch) {
-        let view = self.view();
-        if view.masters().is_empty() {
+        let slot_map = self.slot_map();
+        if slot_map.masters().is_empty() {
             self.wish();
         }
-        let connectors = view.masters().iter().map(|m| m.node.connector().clone());
-        let addresses = |view: &SlotMap| {
-            let mut all: Vec<_> = view
+        let connectors = slot_map
+            .masters()
+            .iter()
+            .map(|m| m.node.connector().clone());
+        let addresses = |slot_map: &SlotMap| {
+            let mut all: Vec<_> = slot_map
                 .masters()
                 .iter()
                 .map(|m| m.address.to_string())
@@ -156,9 +168,9 @@ impl Cluster {
             all.sort_unstable();
             all
         };
-        let before = addresses(&view);
-        let lead = self.until(move |view| addresses(view) != before);
-        (connectors.collect(), lead)
+        let before = addresses(&slot_map);
+        let failover = self.until(move |slot_map| addresses(slot_map) != before);
+        (connectors.collect(), failover)
     }
 
     /// Why there is no connection, where nobody knows a node for it. They are looked for then.
@@ -168,15 +180,15 @@ impl Cluster {
     }
 
     /// What tells when the node at this address has no slots any more.
-    fn lead(&self, address: Address) -> FailoverWatch {
-        self.until(move |view| !view.is_master(&address))
+    fn failover(&self, address: Address) -> FailoverWatch {
+        self.until(move |slot_map| !slot_map.is_master(&address))
     }
 
     /// What tells when something holds of the Cluster.
     fn until(&self, holds: impl Fn(&SlotMap) -> bool + Send + Sync + 'static) -> FailoverWatch {
-        let mut view = self.view.clone();
+        let mut slot_map = self.slot_map.clone();
         FailoverWatch::until(async move {
-            if view.wait_for(|view| holds(view)).await.is_err() {
+            if slot_map.wait_for(|slot_map| holds(slot_map)).await.is_err() {
                 // Nobody looks any more.
                 std::future::pending().await
             }

@@ -30,7 +30,7 @@ pub(in crate::upstream) struct Dispatch {
     /// How many of the commands have been taken away.
     taken: usize,
     /// The view by which cursors are read, whatever comes later.
-    first_view: Arc<SlotMap>,
+    first_slot_map: Arc<SlotMap>,
     round: u32,
     deadline: Instant,
 }
@@ -63,7 +63,7 @@ impl Dispatch {
             open: errands(&commands, &cluster.command_table.classes()),
             commands,
             taken: 0,
-            first_view: cluster.view(),
+            first_slot_map: cluster.slot_map(),
             round: 0,
             deadline,
         }
@@ -101,7 +101,7 @@ impl Dispatch {
                 .collect(),
             open,
             taken: 0,
-            first_view: Arc::clone(&self.first_view),
+            first_slot_map: Arc::clone(&self.first_slot_map),
             round: self.round,
             deadline: self.deadline,
         }
@@ -110,16 +110,16 @@ impl Dispatch {
     /// Sends all for the first time: it is on its way when this returns. What ends with the first replies has its
     /// outcomes when the future is done. If all goes to one node, the pump is that of the way there.
     pub(in crate::upstream) fn begin(self) -> (Pump, impl Future<Output = Self> + Send + 'static) {
-        let view = Arc::clone(&self.first_view);
-        self.round(&view)
+        let slot_map = Arc::clone(&self.first_slot_map);
+        self.round(&slot_map)
     }
 
     /// Sends what is open once, and takes up the replies.
     fn round(
         mut self,
-        view: &SlotMap,
+        slot_map: &SlotMap,
     ) -> (Pump, impl Future<Output = Self> + Send + 'static + use<>) {
-        let (pump, replies) = self.send(view);
+        let (pump, replies) = self.send(slot_map);
         let taken_up = async move {
             let replies = replies.await;
             self.take_up(replies);
@@ -147,8 +147,8 @@ impl Dispatch {
                 self.settle(true);
                 break;
             }
-            let view = self.cluster.view();
-            let (pump, taken_up) = self.round(&view);
+            let slot_map = self.cluster.slot_map();
+            let (pump, taken_up) = self.round(&slot_map);
             // No thread waits here.
             drop(pump);
             self = taken_up.await;
@@ -159,12 +159,12 @@ impl Dispatch {
     /// Sends every open errand once.
     fn send(
         &mut self,
-        view: &SlotMap,
+        slot_map: &SlotMap,
     ) -> (
         Pump,
         impl Future<Output = Vec<Received>> + Send + 'static + use<>,
     ) {
-        let parcels = self.parcels(view);
+        let parcels = self.parcels(slot_map);
         let left = self.deadline.saturating_duration_since(Instant::now());
         let mut pump = Pump::idle();
         let alone = parcels.len() == 1;
@@ -186,33 +186,36 @@ impl Dispatch {
     }
 
     /// What each node is to be sent. Errands that no node can be sent have their replies.
-    fn parcels(&mut self, view: &SlotMap) -> Vec<Parcel> {
+    fn parcels(&mut self, slot_map: &SlotMap) -> Vec<Parcel> {
         let mut parcels = Vec::new();
         for (at, errand) in self.open.iter_mut().enumerate() {
             errand.replies.clear();
             if let To::All(_) = errand.to {
-                let lacking = view.masters().iter().find(|member| !member.node.is_live());
+                let lacking = slot_map
+                    .masters()
+                    .iter()
+                    .find(|member| !member.node.is_live());
                 match lacking {
                     Some(lacking) => errand.replies.push(lacking.node.unsent()),
-                    None if view.masters().is_empty() => {
+                    None if slot_map.masters().is_empty() => {
                         errand.replies.push(Err(Error::Unreachable));
                     }
                     None => {
-                        for member in view.masters() {
-                            let words = errand.worded(view, &self.commands);
+                        for member in slot_map.masters() {
+                            let words = errand.worded(slot_map, &self.commands);
                             parcel_for(&mut parcels, member).put(at, words);
                         }
                     }
                 }
                 continue;
             }
-            match self.cluster.destination(errand, view, &self.commands) {
+            match self.cluster.destination(errand, slot_map, &self.commands) {
                 Ok((member, asking)) => {
                     let parcel = parcel_for(&mut parcels, &member);
                     if asking {
                         parcel.put_asking();
                     }
-                    parcel.put(at, errand.worded(view, &self.commands));
+                    parcel.put(at, errand.worded(slot_map, &self.commands));
                 }
                 Err(outcome) => errand.take_unsent(outcome),
             }
@@ -249,7 +252,7 @@ impl Dispatch {
                 }
                 _ => {
                     let places = errand.places.clone();
-                    let done = errand.outcomes(&self.first_view, &self.commands);
+                    let done = errand.outcomes(&self.first_slot_map, &self.commands);
                     for (place, outcome) in places.zip(done) {
                         if outcome.is_err() {
                             self.cluster.wish();

@@ -50,7 +50,7 @@ const NEWS: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Cluster {
     command_table: Arc<CommandTable>,
-    view: watch::Receiver<Arc<SlotMap>>,
+    slot_map: watch::Receiver<Arc<SlotMap>>,
     /// How often the Cluster has been looked at.
     looks: watch::Receiver<u64>,
     /// Asks for a look.
@@ -65,7 +65,7 @@ impl Cluster {
         limits: Limits,
         command_table: &Arc<CommandTable>,
     ) -> Self {
-        let (tell_view, view) = watch::channel(Arc::default());
+        let (tell_slot_map, slot_map) = watch::channel(Arc::default());
         let (tell_looks, looks) = watch::channel(0);
         // One wish is enough; more of them are dropped.
         let (wishes, heard) = mpsc::channel(1);
@@ -74,7 +74,7 @@ impl Cluster {
             seeds,
             limits,
             command_table: Arc::clone(command_table),
-            view: tell_view,
+            slot_map: tell_slot_map,
             wishes: heard,
             nodes: HashMap::new(),
             first: 0,
@@ -82,7 +82,7 @@ impl Cluster {
         tokio::spawn(refresh.run(tell_looks));
         Self {
             command_table: Arc::clone(command_table),
-            view,
+            slot_map,
             looks,
             wishes,
         }
@@ -94,8 +94,8 @@ impl Cluster {
         let _ = self.looks.clone().wait_for(|looks| *looks > 0).await;
     }
 
-    fn view(&self) -> Arc<SlotMap> {
-        Arc::clone(&self.view.borrow())
+    fn slot_map(&self) -> Arc<SlotMap> {
+        Arc::clone(&self.slot_map.borrow())
     }
 
     /// Has the Cluster looked at.
@@ -124,10 +124,10 @@ impl Cluster {
 
     /// The one node that all of these commands go to; `None` if there is no such node.
     pub(super) fn only_node(&self, commands: &[Command]) -> Option<NodeNumber> {
-        let view = self.view();
+        let slot_map = self.slot_map();
         let errands = errands(commands, &self.command_table.classes());
         let mut numbers = errands.iter().map(|errand| {
-            let member = errand.member(&view, commands)?;
+            let member = errand.member(&slot_map, commands)?;
             Some(member.node.number)
         });
         let first = numbers.next()??;
@@ -139,7 +139,7 @@ impl Cluster {
     fn destination(
         &self,
         errand: &Errand,
-        view: &SlotMap,
+        slot_map: &SlotMap,
         commands: &[Command],
     ) -> Result<(Member, bool), Outcome> {
         // As a node would say.
@@ -148,10 +148,10 @@ impl Cluster {
             let detail = "Keys in request don't hash to the same slot";
             return Err(refusal("CROSSSLOT", detail));
         }
-        let own = errand.member(view, commands);
-        match self.led(errand.redirect.as_ref(), own, view) {
+        let own = errand.member(slot_map, commands);
+        match self.led(errand.redirect.as_ref(), own, slot_map) {
             Some((member, asking)) => Ok((member.clone(), asking)),
-            None if view.masters().is_empty() => Err(Err(Error::Unreachable)),
+            None if slot_map.masters().is_empty() => Err(Err(Error::Unreachable)),
             None => Err(refusal("CLUSTERDOWN", "Hash slot not served")),
         }
     }
@@ -162,20 +162,20 @@ impl Cluster {
         &self,
         redirect: Option<&Redirect>,
         own: Option<&'a Member>,
-        view: &'a SlotMap,
+        slot_map: &'a SlotMap,
     ) -> Option<(&'a Member, bool)> {
         match redirect {
             None | Some(Redirect::Later) => Some((own?, false)),
-            Some(Redirect::Moved(target)) => Some((self.named(target, view).or(own)?, false)),
-            Some(Redirect::Ask(target)) => Some((self.named(target, view)?, true)),
+            Some(Redirect::Moved(target)) => Some((self.named(target, slot_map).or(own)?, false)),
+            Some(Redirect::Ask(target)) => Some((self.named(target, slot_map)?, true)),
         }
     }
 
     /// The node that another one named, if it belongs to the Cluster. Nobody else is sent anything: a script
     /// can reply what it likes.
-    fn named<'a>(&self, target: &Target, view: &'a SlotMap) -> Option<&'a Member> {
-        let owner = &view.owner(target.slot)?.address;
-        view.at(&target.seen_from(owner))
+    fn named<'a>(&self, target: &Target, slot_map: &'a SlotMap) -> Option<&'a Member> {
+        let owner = &slot_map.owner(target.slot)?.address;
+        slot_map.at(&target.seen_from(owner))
     }
 
     /// Waits until it makes sense to follow redirections. True if that took a while: an ASK holds for the moment, so the
@@ -188,14 +188,14 @@ impl Cluster {
         deadline: Instant,
     ) -> bool {
         let (mut at_once, mut later, mut unknown) = (false, false, false);
-        let view = self.view();
+        let slot_map = self.slot_map();
         for redirect in redirects {
             match redirect {
                 Redirect::Later => later = true,
                 // Two nodes that send on to each other do not agree yet on who has the slot.
                 Redirect::Moved(_) if round > 0 => later = true,
-                Redirect::Moved(target) => unknown |= self.named(target, &view).is_none(),
-                Redirect::Ask(target) if self.named(target, &view).is_none() => unknown = true,
+                Redirect::Moved(target) => unknown |= self.named(target, &slot_map).is_none(),
+                Redirect::Ask(target) if self.named(target, &slot_map).is_none() => unknown = true,
                 Redirect::Ask(_) => at_once = true,
             }
         }
@@ -220,8 +220,8 @@ impl Cluster {
 
     /// The nodes that have slots, and where they are.
     pub(super) fn nodes(&self) -> Vec<(String, Arc<Node>)> {
-        let view = self.view();
-        let nodes = view.masters().iter();
+        let slot_map = self.slot_map();
+        let nodes = slot_map.masters().iter();
         nodes
             .map(|member| (member.address.to_string(), Arc::clone(&member.node)))
             .collect()

@@ -96,24 +96,28 @@ fn transaction(commands: &[Command], classes: &Classes) -> To {
 
 impl Errand {
     /// The node that it goes to, if it is for one; where it was redirected to does not count.
-    pub(super) fn member<'a>(&self, view: &'a SlotMap, commands: &[Command]) -> Option<&'a Member> {
+    pub(super) fn member<'a>(
+        &self,
+        slot_map: &'a SlotMap,
+        commands: &[Command],
+    ) -> Option<&'a Member> {
         match self.to {
-            To::Slot(slot) => view.owner(slot),
-            To::Any => view.any(),
-            To::Cursor => match Cursor::of(&commands[self.places.start], view) {
-                Some(cursor) => view.masters().get(cursor.node),
-                None => view.any(),
+            To::Slot(slot) => slot_map.owner(slot),
+            To::Any => slot_map.any(),
+            To::Cursor => match Cursor::of(&commands[self.places.start], slot_map) {
+                Some(cursor) => slot_map.masters().get(cursor.node),
+                None => slot_map.any(),
             },
             To::All(_) | To::Nowhere => None,
         }
     }
 
     /// The commands as the node has to be sent them.
-    pub(super) fn worded(&self, view: &SlotMap, commands: &[Command]) -> Vec<Command> {
+    pub(super) fn worded(&self, slot_map: &SlotMap, commands: &[Command]) -> Vec<Command> {
         let mut worded = commands[self.places.clone()].to_vec();
         if self.to == To::Cursor
             && let Some(command) = worded.first_mut()
-            && let Some(cursor) = Cursor::of(command, view)
+            && let Some(cursor) = Cursor::of(command, slot_map)
         {
             command.set_arg(0, cursor.of_node.to_string().into());
         }
@@ -151,7 +155,7 @@ impl Errand {
     }
 
     /// One outcome for each of its commands.
-    pub(super) fn outcomes(self, view: &SlotMap, commands: &[Command]) -> Vec<Outcome> {
+    pub(super) fn outcomes(self, slot_map: &SlotMap, commands: &[Command]) -> Vec<Outcome> {
         match self.to {
             To::Slot(_) if self.is_script => vec![script_outcome(self.replies)],
             To::Slot(_) | To::Any | To::Nowhere => self.replies,
@@ -160,7 +164,7 @@ impl Errand {
                 vec![replies.map(|replies| policy.gather(replies))]
             }
             To::Cursor => {
-                let cursor = Cursor::of(&commands[self.places.start], view);
+                let cursor = Cursor::of(&commands[self.places.start], slot_map);
                 let replies = self.replies.into_iter();
                 let forth = |reply| match &cursor {
                     Some(cursor) => cursor.forth(reply),
@@ -196,10 +200,10 @@ struct Cursor {
 
 impl Cursor {
     /// The cursor in a SCAN. `None` if it has none, or there are no nodes: then Redis says what is wrong.
-    fn of(command: &Command, view: &SlotMap) -> Option<Self> {
+    fn of(command: &Command, slot_map: &SlotMap) -> Option<Self> {
         let cursor = std::str::from_utf8(command.args().first()?).ok()?;
         let cursor: u128 = cursor.parse().ok()?;
-        let nodes = view.masters().len();
+        let nodes = slot_map.masters().len();
         let count = u128::try_from(nodes).ok().filter(|count| *count > 0)?;
         Some(Self {
             node: usize::try_from(cursor % count).ok()?,

@@ -29,25 +29,26 @@ pub(super) struct Member {
 impl SlotMap {
     /// What the Cluster told, with the connections to its nodes.
     pub(super) fn new(topology: &Topology, node: impl Fn(&Address) -> Arc<Node>) -> Self {
-        let mut view = Self::default();
+        let mut slot_map = Self::default();
         for master in &topology.masters {
             let member = Member {
                 address: master.address.clone(),
                 node: node(&master.address),
             };
             for address in master.aliases.iter().chain([&master.address]) {
-                view.by_address.insert(address.clone(), member.clone());
+                slot_map.by_address.insert(address.clone(), member.clone());
             }
             if !master.ranges.is_empty() {
-                let at = view.masters.len();
+                let at = slot_map.masters.len();
                 let ranges = master.ranges.iter();
-                view.ranges
+                slot_map
+                    .ranges
                     .extend(ranges.map(|(first, last)| (*first, *last, at)));
-                view.masters.push(member);
+                slot_map.masters.push(member);
             }
         }
-        view.ranges.sort_unstable();
-        view
+        slot_map.ranges.sort_unstable();
+        slot_map
     }
 
     /// The nodes that have slots.

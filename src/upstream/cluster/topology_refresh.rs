@@ -36,7 +36,7 @@ pub(super) struct TopologyRefresh {
     pub(super) seeds: Vec<Address>,
     pub(super) limits: Limits,
     pub(super) command_table: Arc<CommandTable>,
-    pub(super) view: watch::Sender<Arc<SlotMap>>,
+    pub(super) slot_map: watch::Sender<Arc<SlotMap>>,
     /// Wishes to look at once. It is closed when nobody needs the view any more.
     pub(super) wishes: mpsc::Receiver<()>,
     pub(super) nodes: HashMap<Address, Arc<Node>>,
@@ -54,7 +54,7 @@ impl TopologyRefresh {
             }
             looks.send_modify(|looks| *looks += 1);
             tokio::time::sleep(PAUSE).await;
-            let whole = self.view.borrow().is_whole();
+            let whole = self.slot_map.borrow().is_whole();
             let wish = timeout(if whole { CALM } else { TROUBLE }, self.wishes.recv());
             if let Ok(None) = wish.await {
                 return;
@@ -67,8 +67,8 @@ impl TopologyRefresh {
     async fn ask_anyone(&mut self) -> Option<Topology> {
         let mut all = Vec::new();
         {
-            let view = self.view.borrow();
-            let (live, dead): (Vec<_>, Vec<_>) = view
+            let slot_map = self.slot_map.borrow();
+            let (live, dead): (Vec<_>, Vec<_>) = slot_map
                 .masters()
                 .iter()
                 .partition(|member| member.node.is_live());
@@ -142,7 +142,7 @@ impl TopologyRefresh {
             }
         }
         // One that is away shall not keep the others waiting, but at the start there are no others.
-        let is_first = self.view.borrow().masters().is_empty();
+        let is_first = self.slot_map.borrow().masters().is_empty();
         let limit = if is_first {
             self.limits.connect_timeout
         } else {
@@ -150,8 +150,8 @@ impl TopologyRefresh {
         };
         let tried = join_all(new.iter().map(|node| node.tried()));
         let _ = timeout(limit, tried).await;
-        let view = SlotMap::new(topology, |address| Arc::clone(&self.nodes[address]));
-        self.view.send_replace(Arc::new(view));
+        let slot_map = SlotMap::new(topology, |address| Arc::clone(&self.nodes[address]));
+        self.slot_map.send_replace(Arc::new(slot_map));
     }
 }
 

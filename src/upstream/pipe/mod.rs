@@ -18,10 +18,11 @@ use std::future::Future;
 use std::io::{self, IoSlice, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
 use futures_util::future::Either;
+use redis::RedisResult;
 use tokio::sync::{Notify, oneshot};
 
 use super::Outcome;
@@ -29,6 +30,7 @@ use super::resp::{Malformed, Reader};
 use super::resp_encode::Packed;
 use super::transport::Stream;
 use super::write_buffer::WriteBuffer;
+use crate::command::Command;
 use crate::error::Error;
 use crate::reply::Reply;
 pub(crate) use pump::Pump;
@@ -137,7 +139,7 @@ impl Pipe {
     /// Sends commands, and has their replies by a point in time, as far as there is room for them. They are on their way
     /// when this returns; `None` if the connection has ended before. Who waits for the replies can read them by the pump.
     pub(super) fn send(&self, packed: Packed, by: Instant, room: usize) -> Option<(Replies, Pump)> {
-        let Packed { pieces, count } = packed;
+        let Packed { buffer, count } = packed;
         let (whole, replies) = oneshot::channel();
         if count == 0 {
             // It is waited for.
@@ -159,7 +161,7 @@ impl Pipe {
         if state.looks_at.is_none_or(|at| by < at) {
             shared.to_hurry.notify_one();
         }
-        state.out.append(pieces);
+        state.out.append(buffer);
         match &self.end.direct {
             // Whoever is at it goes on with this.
             _ if state.writing => {}
@@ -172,6 +174,19 @@ impl Pipe {
         let socket = self.end.direct.as_ref();
         let way = socket.map(|socket| (Arc::clone(shared), Arc::clone(socket)));
         Some((replies, Pump::new(way)))
+    }
+
+    /// Sends one command, and gives its reply within this time.
+    pub(super) async fn ask(&self, command: &Command, limit: Duration) -> RedisResult<Reply> {
+        let ended = || io::Error::from(io::ErrorKind::BrokenPipe);
+        let sent = self.send(Packed::one(command), Instant::now() + limit, usize::MAX);
+        let (replies, pump) = sent.ok_or_else(ended)?;
+        // No thread waits here.
+        drop(pump);
+        let replies = replies.await.map_err(|_| ended())?;
+        let replies = replies.map_err(|Late| io::Error::from(io::ErrorKind::TimedOut))?;
+        let first = replies.into_iter().next().and_then(Result::ok);
+        Ok(first.ok_or_else(ended)?)
     }
 
     /// Whether a reply is being read of which so much is still to come that others should not wait behind it.

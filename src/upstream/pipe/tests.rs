@@ -228,7 +228,7 @@ fn a_thread_reads_no_longer_than_it_wants_to_however_much_comes() {
     } in each_kind()
     {
         let packed = Packed {
-            pieces: WriteBuffer::default(),
+            buffer: WriteBuffer::default(),
             count: COUNT,
         };
         let sent = pipe.send(packed, Instant::now() + LONG, usize::MAX);

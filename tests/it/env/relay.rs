@@ -12,6 +12,8 @@ use super::PATIENCE;
 /// end with those that it leads to.
 pub(crate) struct Relay {
     address: SocketAddr,
+    /// Where connections that speak RESP2 lead, and those that speak RESP3.
+    servers: Arc<Mutex<[SocketAddr; 2]>>,
     gate: Arc<Gate>,
 }
 
@@ -51,15 +53,26 @@ impl Relay {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let gate = Arc::<Gate>::default();
-        let own = Arc::clone(&gate);
+        let servers = Arc::new(Mutex::new([server, other]));
+        let (own, leading) = (Arc::clone(&gate), Arc::clone(&servers));
         thread::spawn(move || {
             for client in listener.incoming() {
                 let client = client.unwrap();
                 let gate = Arc::clone(&own);
-                thread::spawn(move || pass(client, [server, other], delays, &gate));
+                let servers = *leading.lock().unwrap();
+                thread::spawn(move || pass(client, servers, delays, &gate));
             }
         });
-        Self { address, gate }
+        Self {
+            address,
+            servers,
+            gate,
+        }
+    }
+
+    /// Leads new connections elsewhere.
+    pub(crate) fn lead_new(&self, server: SocketAddr) {
+        *self.servers.lock().unwrap() = [server; 2];
     }
 
     /// From now on a connection stops when much has passed one way, until `let_go`.
