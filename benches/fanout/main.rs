@@ -2,8 +2,7 @@
 //! subscribers, in turn, over the same Redis server.
 //!
 //! `cargo bench --bench fanout` prints what each takes for it, side by side, and writes the table in
-//! `docs/benchmarks.md`; with `-- --quick` it only prints, from less work, and with `-- --gateway` it measures
-//! the gateway alone, for whoever works on it. nchan is published to by HTTP, its only way; the gateway too, and
+//! `docs/benchmarks.md`; `-- --help` says what else it can do. nchan is published to by HTTP, its only way; the gateway too, and
 //! in Redis, which is what it is for. nchan without Redis, which does less, is shown beside them.
 
 #![allow(
@@ -21,10 +20,28 @@ mod table;
 
 use std::time::Duration;
 
+use clap::Parser;
 use common::tools::{Tool, require};
 use common::{nginx, page};
 use contender::Contender;
 use figures::{Figures, Run, Work};
+
+/// Compares the gateway with nginx and nchan.
+#[derive(Debug, Parser)]
+struct Options {
+    /// A short look: few subscribers, one round, nothing written
+    #[arg(long)]
+    quick: bool,
+    /// Measures the gateway alone, and writes nothing
+    #[arg(long)]
+    gateway: bool,
+    /// How often each of them has its turn
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// Given by cargo
+    #[arg(long, hide = true)]
+    bench: bool,
+}
 
 /// How much is done.
 struct Plan {
@@ -34,17 +51,22 @@ struct Plan {
     rounds: usize,
 }
 
-const WHOLE: Plan = Plan {
-    subscribers: &[100, 1_000, 5_000],
-    time: Duration::from_secs(4),
-    rounds: 3,
-};
-
-const QUICK: Plan = Plan {
-    subscribers: &[100, 1_000],
-    time: Duration::from_secs(2),
-    rounds: 1,
-};
+impl Options {
+    fn plan(&self) -> Plan {
+        if self.quick {
+            return Plan {
+                subscribers: &[100, 1_000],
+                time: Duration::from_secs(2),
+                rounds: 1,
+            };
+        }
+        Plan {
+            subscribers: &[100, 1_000, 5_000],
+            time: Duration::from_secs(4),
+            rounds: self.rounds,
+        }
+    }
+}
 
 /// Deliveries a second, whatever the number of subscribers: about half of what the slowest contender can do
 /// on a core.
@@ -72,9 +94,8 @@ fn silence(plan: &Plan) -> [Figures; 2] {
 }
 
 fn main() {
-    let quick = std::env::args().any(|arg| arg == "--quick");
-    let own_only = std::env::args().any(|arg| arg == "--gateway");
-    let plan = if quick { QUICK } else { WHOLE };
+    let options = Options::parse();
+    let plan = options.plan();
     common::machine::load_before();
     require(&[
         Tool {
@@ -105,7 +126,7 @@ fn main() {
         // Interleaved, so that what disturbs the machine for a while disturbs all of them.
         for _ in 0..plan.rounds {
             for (contender, runs) in Contender::ALL.iter().zip(&mut runs) {
-                if own_only && *contender != Contender::Gateway {
+                if options.gateway && *contender != Contender::Gateway {
                     continue;
                 }
                 let run = Run::measure(*contender, work);
@@ -113,18 +134,18 @@ fn main() {
                 runs.push(run);
             }
         }
-        if own_only {
+        if options.gateway {
             continue;
         }
         let figures = runs.map(|runs| Figures::median(&runs));
         sizes.push((work, figures));
     }
-    if own_only {
+    if options.gateway {
         return;
     }
     let table = table::markdown(&sizes, &silence(&plan));
     println!("\n{table}");
-    if !quick {
+    if !options.quick {
         page::replace("fanout", &table);
     }
 }
