@@ -10,12 +10,11 @@ use tokio::task::JoinHandle;
 use super::embedded::Embedded;
 use super::failover::FailoverWatch;
 use super::pipe::Pipe;
-use super::role;
 use super::server::{RedisServer, tcp};
 use super::sharded::{ShardedSink, ShardedStream};
 use super::transport::{Stream, ask};
 use crate::command::Command;
-use crate::reply::{Reply, ServerError};
+use crate::reply::ServerError;
 
 /// The code of a server's errors while a script keeps it busy: to nearly everything, until the script has ended or is
 /// killed.
@@ -25,12 +24,6 @@ pub(super) const BUSY: &str = "BUSY";
 pub(super) fn as_busy(error: &redis::RedisError) -> Option<ServerError> {
     let detail = || error.detail().unwrap_or_default();
     (error.code() == Some(BUSY)).then(|| ServerError::new(BUSY, detail()))
-}
-
-/// What a server says instead of an answer without which it is of no use.
-pub(super) fn unusable(error: &ServerError) -> redis::RedisError {
-    let kind = redis::ErrorKind::Io;
-    (kind, "the server refused", error.to_string()).into()
 }
 
 /// Makes connections to the upstream.
@@ -212,16 +205,14 @@ impl Connector {
         }
     }
 
-    /// Whether a connection that is made now leads to a master.
-    pub(super) async fn leads_to_master(&self) -> RedisResult<bool> {
-        let (mut stream, _) = self.enter().await?;
+    /// Looks whether a connection that is made now leads to a master. If so, those from before it should not be used
+    /// any more, which their [`FailoverWatch`] says.
+    pub(super) async fn look_for_master(&self) -> RedisResult<()> {
         match self {
-            Self::Embedded(_) => Ok(true),
-            // Found out on the way.
-            Self::Redis(server) if server.sentinel().is_some() => Ok(true),
-            Self::Redis(_) => {
-                let answer = Reply::from(ask(&mut stream, &redis::cmd("ROLE")).await?);
-                role::is_master(&answer).map_err(unusable)
+            Self::Embedded(_) => Ok(()),
+            Self::Redis(server) => {
+                let looked = server.look_for_master().await;
+                looked.map_err(|error| self.without_secrets(error))
             }
         }
     }

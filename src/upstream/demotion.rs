@@ -1,17 +1,16 @@
 //! A server that has become a replica, which shows when it says READONLY. New connections may lead to the master by
-//! then: through Sentinels, a name that has moved, or a balancer. That is looked at, and if they do, all connections that
-//! are shared are made anew. If they do not, the server is a replica by intention or the name has yet to move, and what
-//! it can answer it goes on answering.
+//! then: through Sentinels, a name that has moved, or a balancer. That is looked at, and if they do, all connections
+//! that there are end (`failover`). If they do not, the server is a replica by intention or the name has yet to move, and
+//! what it can answer it goes on answering.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use redis::RedisResult;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 
 use super::connector::Connector;
-use super::link::Complaints;
 use super::pipe::Pipe;
 use super::role;
 use crate::reply::Reply;
@@ -24,21 +23,15 @@ const INTERVAL: Duration = Duration::from_secs(1);
 pub(super) struct Demotion {
     connector: Connector,
     connect_timeout: Duration,
-    links: Vec<Complaints>,
     /// One look at a time.
     looks: Arc<Semaphore>,
 }
 
 impl Demotion {
-    pub(super) fn new(
-        connector: Connector,
-        connect_timeout: Duration,
-        links: Vec<Complaints>,
-    ) -> Arc<Self> {
+    pub(super) fn new(connector: Connector, connect_timeout: Duration) -> Arc<Self> {
         Arc::new(Self {
             connector,
             connect_timeout,
-            links,
             looks: Arc::new(Semaphore::new(1)),
         })
     }
@@ -57,15 +50,8 @@ impl Demotion {
     }
 
     async fn look(self: Arc<Self>, pipe: Pipe, permit: OwnedSemaphorePermit) {
-        let begun = Instant::now();
-        match timeout(self.connect_timeout, self.is_elsewhere(&pipe)).await {
-            Ok(Ok(true)) => {
-                tracing::info!(upstream = %self.connector, "the master is elsewhere");
-                for link in &self.links {
-                    link.outdated(begun);
-                }
-            }
-            Ok(Ok(false)) => {}
+        match timeout(self.connect_timeout, self.look_behind(&pipe)).await {
+            Ok(Ok(())) => {}
             Ok(Err(error)) => {
                 tracing::debug!(upstream = %self.connector, %error, "no master is found");
             }
@@ -75,13 +61,12 @@ impl Demotion {
         drop(permit);
     }
 
-    /// Whether this pipe leads to a replica, and a new one would lead to a master.
-    async fn is_elsewhere(&self, pipe: &Pipe) -> RedisResult<bool> {
-        // A script says READONLY when it likes.
+    /// Looks for the master if this pipe leads to a replica indeed: a script says READONLY when it likes.
+    async fn look_behind(&self, pipe: &Pipe) -> RedisResult<()> {
         let answer = pipe.ask(&role::question(), self.connect_timeout).await?;
         match role::is_master(&answer) {
-            Ok(false) => self.connector.leads_to_master().await,
-            Ok(true) | Err(_) => Ok(false),
+            Ok(false) => self.connector.look_for_master().await,
+            Ok(true) | Err(_) => Ok(()),
         }
     }
 }

@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 
 use super::command_table::CommandTable;
-use super::connector::{BUSY, Connector, Driver, Piped, as_busy, unusable};
+use super::connector::{BUSY, Connector, Driver, Piped, as_busy};
 use super::failover::FailoverWatch;
 use super::pipe::Pipe;
+use super::transport::unusable;
 use super::{Outcome, reconnect_pauses};
 use crate::error::Error;
 use crate::reply::{Reply, ServerError};
@@ -67,34 +68,11 @@ pub(super) struct Link {
     complaints: Complaints,
 }
 
-/// Why a connection should be replaced.
-#[derive(Debug)]
-enum Complaint {
-    /// The one of this number did not answer.
-    Silent(u64),
-    /// One from before this moment leads to the wrong server.
-    Outdated(Instant),
-}
-
-/// Which connection, and since when it is being made.
-#[derive(Debug, Clone, Copy)]
-struct Made {
-    number: u64,
-    since: Instant,
-}
-
-impl Complaint {
-    fn concerns(&self, made: Made) -> bool {
-        match self {
-            Self::Silent(number) => *number == made.number,
-            Self::Outdated(at) => made.since < *at,
-        }
-    }
-}
-
-/// The way to the keeper for those who find fault with a connection.
+/// Numbers of connections that did not answer.
 #[derive(Debug, Clone)]
-pub(super) struct Complaints(mpsc::Sender<Complaint>);
+pub(super) struct Complaints {
+    suspects: mpsc::Sender<u64>,
+}
 
 impl Link {
     /// Starts the keeper. What the server says of its commands goes to `command_table`, if it is to be asked.
@@ -105,7 +83,7 @@ impl Link {
     ) -> Self {
         let current = Arc::new(RwLock::new(Current::Nothing));
         // One complaint is enough; more of them are dropped.
-        let (complain, complaints) = mpsc::channel(1);
+        let (suspects, complaints) = mpsc::channel(1);
         let (tell_tried, tried) = watch::channel(false);
         let keeper = Keeper {
             connector,
@@ -119,7 +97,7 @@ impl Link {
         Self {
             current,
             tried,
-            complaints: Complaints(complain),
+            complaints: Complaints { suspects },
         }
     }
 
@@ -157,17 +135,8 @@ impl Link {
 impl Complaints {
     /// Tells the keeper that a connection of this number did not answer; it makes another.
     pub(super) fn suspect(&self, number: u64) {
-        self.tell(Complaint::Silent(number));
-    }
-
-    /// Tells the keeper that connections lead elsewhere from this moment on.
-    pub(super) fn outdated(&self, since: Instant) {
-        self.tell(Complaint::Outdated(since));
-    }
-
-    fn tell(&self, complaint: Complaint) {
         // Full: the keeper has been told.
-        let _ = self.0.try_send(complaint);
+        let _ = self.suspects.try_send(number);
     }
 }
 
@@ -176,7 +145,7 @@ struct Keeper {
     connect_timeout: Duration,
     command_table: Option<Arc<CommandTable>>,
     current: Arc<RwLock<Current>>,
-    complaints: mpsc::Receiver<Complaint>,
+    complaints: mpsc::Receiver<u64>,
     tried: watch::Sender<bool>,
 }
 
@@ -196,20 +165,19 @@ impl Keeper {
         let mut number = 0;
         let mut pauses = reconnect_pauses();
         loop {
-            let since = Instant::now();
             let connected = tokio::time::timeout(self.connect_timeout, self.connect()).await;
             let pause = match connected {
                 Ok(Ok(connected)) => {
                     tracing::info!(upstream = %self.connector, "connected");
-                    let made = Instant::now();
+                    let since = Instant::now();
                     number += 1;
                     pauses = reconnect_pauses();
-                    let end = self.keep(connected, Made { number, since }).await;
+                    let end = self.keep(connected, number).await;
                     if end == End::Unwanted {
                         return;
                     }
                     tracing::warn!(upstream = %self.connector, "the connection ended");
-                    if made.elapsed() < SHORT_LIFE {
+                    if since.elapsed() < SHORT_LIFE {
                         SHORT_LIFE
                     } else {
                         Duration::ZERO
@@ -240,16 +208,15 @@ impl Keeper {
     }
 
     /// Publishes a connection for as long as it is good.
-    async fn keep(&mut self, connected: Piped, made: Made) -> End {
+    async fn keep(&mut self, connected: Piped, number: u64) -> End {
         let Piped {
             pipe,
             mut driver,
             mut failover,
         } = connected;
-        let number = made.number;
         self.publish(Current::Live(Live { pipe, number }));
         self.tried.send_replace(true);
-        let end = self.until_broken(&mut driver, &mut failover, made).await;
+        let end = self.until_broken(&mut driver, &mut failover, number).await;
         self.publish(Current::Nothing);
         if end != End::Broken {
             tokio::spawn(async move { tokio::time::timeout(GRACE, driver.ended()).await });
@@ -308,15 +275,14 @@ impl Keeper {
         &mut self,
         driver: &mut Driver,
         failover: &mut FailoverWatch,
-        made: Made,
+        number: u64,
     ) -> End {
         loop {
             tokio::select! {
                 () = driver.ended() => return End::Broken,
                 () = failover.moved() => return End::Replaced,
                 complaint = self.complaints.recv() => match complaint {
-                    Some(complaint) if complaint.concerns(made) => return End::Replaced,
-                    // It is about an earlier one.
+                    Some(suspect) if suspect == number => return End::Replaced,
                     Some(_) => {}
                     None => return End::Unwanted,
                 },

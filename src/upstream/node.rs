@@ -80,20 +80,15 @@ impl Node {
     ) -> Self {
         let link =
             |command_table| Link::start(connector.clone(), limits.connect_timeout, command_table);
-        let common = link(Some(Arc::clone(command_table)));
-        let guarded = match &connector {
-            Connector::Embedded(_) => None,
-            Connector::Redis(_) => Some(link(None)),
-        };
-        let bulky = link(None);
-        let links = [Some(&common), guarded.as_ref(), Some(&bulky)];
-        let links = links.into_iter().flatten().map(Link::complaints).collect();
         Self {
             number: NodeNumber::next(),
-            demotion: Demotion::new(connector.clone(), limits.connect_timeout, links),
-            common,
-            guarded,
-            bulky,
+            common: link(Some(Arc::clone(command_table))),
+            guarded: match &connector {
+                Connector::Embedded(_) => None,
+                Connector::Redis(_) => Some(link(None)),
+            },
+            bulky: link(None),
+            demotion: Demotion::new(connector.clone(), limits.connect_timeout),
             room: limits.room,
             connector,
         }

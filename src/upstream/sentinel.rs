@@ -9,13 +9,12 @@ use std::time::Duration;
 use redis::{ErrorKind, RedisError, RedisResult, Value};
 use tokio::sync::watch;
 
-use super::connector::{BUSY, unusable};
+use super::connector::BUSY;
 use super::failover::FailoverWatch;
 use super::role;
 use super::server::{RedisServer, login};
-use super::transport::{Stream, ask};
+use super::transport::{Stream, ask, unusable};
 use crate::config::{Address, Sentinels};
-use crate::reply::Reply;
 
 /// How often a Sentinel is asked whether the master has moved.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -210,11 +209,7 @@ impl Drop for Next<'_> {
 /// A way to a server that says of itself that it is a master.
 async fn visit(address: &Address, server: &RedisServer) -> RedisResult<Stream> {
     let mut stream = server.reach(address).await?;
-    if let Some(login) = server.login() {
-        ask(&mut stream, &login).await?.extract_error()?;
-    }
-    let answer = Reply::from(ask(&mut stream, &redis::cmd("ROLE")).await?);
-    match role::is_master(&answer) {
+    match role::is_master(&server.ask_role(&mut stream).await?) {
         Ok(true) => Ok(stream),
         Ok(false) => Err(unexpected("the server that a Sentinel named is no master")),
         // Whoever may not ask has to believe the Sentinel, and who asks a server that a script keeps busy.

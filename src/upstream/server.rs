@@ -2,19 +2,22 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redis::{ErrorKind, RedisConnectionInfo, RedisError, RedisResult};
 use tokio::net::{TcpStream, ToSocketAddrs, UnixStream};
+use tokio::sync::watch;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use super::failover::FailoverWatch;
+use super::role;
 use super::sentinel::Sentinel;
-use super::transport::Stream;
+use super::transport::{Stream, ask, unusable};
 use crate::config::{Address, Password, Place, Server, Tls};
+use crate::reply::Reply;
 
 /// How long a TCP connection may be silent before the kernel asks whether the other end is still there, and
 /// how often it asks then. Four unanswered questions end the connection.
@@ -27,6 +30,8 @@ pub(super) struct RedisServer {
     tls: Option<TlsConnector>,
     /// Who tells where the server is, if that is not in the settings.
     sentinel: Option<Sentinel>,
+    /// When it was last seen that connections lead elsewhere than before.
+    moved: watch::Sender<Option<Instant>>,
 }
 
 impl RedisServer {
@@ -44,6 +49,7 @@ impl RedisServer {
             settings,
             tls: tls.map(TlsConnector::from),
             sentinel,
+            moved: watch::Sender::new(None),
         });
         if server.sentinel.is_some() {
             tokio::spawn(Sentinel::watch(Arc::downgrade(&server)));
@@ -61,6 +67,7 @@ impl RedisServer {
             settings,
             tls: self.tls.clone(),
             sentinel: None,
+            moved: watch::Sender::new(None),
         })
     }
 
@@ -100,6 +107,7 @@ impl RedisServer {
 
     /// A way to the server.
     pub(super) async fn open(&self) -> RedisResult<(Stream, FailoverWatch)> {
+        let begun = Instant::now();
         let stream: Stream = match (&self.settings.place, &self.sentinel) {
             (_, Some(sentinel)) => return sentinel.open_master(self).await,
             (Place::Tcp(address), None) => self.reach(address).await?,
@@ -109,7 +117,40 @@ impl RedisServer {
                 return Err((ErrorKind::InvalidClientConfig, "not one server").into());
             }
         };
-        Ok((stream, FailoverWatch::fixed()))
+        let mut moved = self.moved.subscribe();
+        let failover = FailoverWatch::until(async move {
+            let since = |at: &Option<Instant>| at.is_some_and(|at| begun < at);
+            if moved.wait_for(since).await.is_err() {
+                // Nobody looks any more.
+                std::future::pending().await
+            }
+        });
+        Ok((stream, failover))
+    }
+
+    /// Looks whether a new connection leads to a master. If so, those from before have to be left.
+    pub(super) async fn look_for_master(&self) -> RedisResult<()> {
+        let begun = Instant::now();
+        let (mut stream, _) = self.open().await?;
+        if self.sentinel.is_some() {
+            // On the way the Sentinels have been asked, and the master itself; whoever is connected to another was told.
+            return Ok(());
+        }
+        let answer = self.ask_role(&mut stream).await?;
+        if role::is_master(&answer).map_err(unusable)? {
+            tracing::info!(server = %self.place(), "the master is elsewhere");
+            self.moved.send_replace(Some(begun));
+        }
+        Ok(())
+    }
+
+    /// Says who the gateway is over a new stream, and asks for the role of the server that it leads to.
+    pub(super) async fn ask_role(&self, stream: &mut Stream) -> RedisResult<Reply> {
+        if let Some(login) = self.login() {
+            ask(stream, &login).await?.extract_error()?;
+        }
+        let role = ask(stream, &redis::cmd("ROLE")).await?;
+        Ok(Reply::from(role))
     }
 
     /// A way to an address, as safe as the settings want it.

@@ -8,6 +8,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
 
+use crate::reply::ServerError;
+
 /// TCP, TLS or a Unix socket.
 pub(super) type Stream = Box<dyn Bytes>;
 
@@ -37,6 +39,12 @@ impl Bytes for TlsStream<TcpStream> {
     fn direct(&self) -> Option<Socket> {
         None
     }
+}
+
+/// What a server says instead of an answer without which it is of no use.
+pub(super) fn unusable(error: &ServerError) -> redis::RedisError {
+    let kind = redis::ErrorKind::Io;
+    (kind, "the server refused", error.to_string()).into()
 }
 
 /// A reply to what is asked before there is a connection is never longer.
