@@ -117,6 +117,14 @@ fn the_page_shows_what_curl_publishes() {
         let shown = shown.recv_timeout(Duration::from_millis(200));
         shown.is_ok_and(|shown| shown.contains("it works"))
     });
+    gateway.shutdown();
+    wait_until(
+        "the page shows that the stream has ended, as it is written",
+        || {
+            let shown = shown.recv_timeout(Duration::from_millis(200));
+            shown.is_ok_and(|shown| shown.contains("connecting again …"))
+        },
+    );
     drop(browser);
     site.unblock();
     server.join().unwrap();

@@ -2,7 +2,8 @@
 // messages, and the tests that every SDK has to pass.
 //
 // Run with the folder that holds node_modules as the current one, and with the gateway's address and token in
-// UPSTASH_REDIS_REST_URL and UPSTASH_REDIS_REST_TOKEN.
+// UPSTASH_REDIS_REST_URL and UPSTASH_REDIS_REST_TOKEN; the gateway with --token and, as the sessions wait until a channel
+// has been left, with --linger 50ms.
 
 import assert from "node:assert/strict";
 import { createRequire } from "node:module";
