@@ -101,9 +101,9 @@ pub struct Flags {
     #[arg(long, env = "GATEWAY_MAX_CONNECTIONS", value_name = "N", default_value_t = 10_000, value_parser = parse_count, allow_negative_numbers = true)]
     pub max_connections: usize,
 
-    /// Commands under way to Redis at once, over all clients; what comes on top gets a 503, and a request that has more
-    /// than that by itself a 400. Requests with more than 100 commands count apart, so that one client leaves room for
-    /// others.
+    /// Commands under way to Redis at once, over all clients; what comes on top gets a 503, and a single request with more
+    /// commands than this a 400. Requests with more than 100 commands are counted separately, so that one client leaves
+    /// room for others.
     #[arg(long, env = "GATEWAY_MAX_COMMANDS", value_name = "N", default_value_t = 10_000, value_parser = parse_count, allow_negative_numbers = true)]
     pub max_commands: usize,
 
@@ -112,7 +112,7 @@ pub struct Flags {
     #[arg(long, env = "GATEWAY_MAX_BLOCKING", value_name = "N", default_value_t = 100, value_parser = parse_count, allow_negative_numbers = true)]
     pub max_blocking: usize,
 
-    /// A request's head: request line and headers.
+    /// The largest head of a request: request line and headers.
     #[arg(
         long,
         env = "GATEWAY_MAX_HEAD",
@@ -120,7 +120,7 @@ pub struct Flags {
         default_value = "16KiB", value_parser = parse_head_size)]
     pub max_head: ByteSize,
 
-    /// A request's body. No more than --max-buffered is taken.
+    /// The largest body of a request. No more than --max-buffered is taken.
     #[arg(
         long,
         env = "GATEWAY_MAX_BODY",
@@ -138,7 +138,7 @@ pub struct Flags {
     )]
     pub max_buffered: ByteSize,
 
-    /// What may wait for one event-stream subscriber; a slower one is disconnected.
+    /// How much may wait for one subscriber of event streams; one that falls further behind is disconnected.
     #[arg(
         long,
         env = "GATEWAY_SUBSCRIBER_BUFFER",
@@ -163,7 +163,7 @@ pub struct Flags {
     #[arg(long, env = "GATEWAY_IDLE_TIMEOUT", value_name = "TIME", default_value = "75s", value_parser = parse_time)]
     pub idle_timeout: Duration,
 
-    /// How long a client may take no byte of a waiting answer or event.
+    /// How long a client may read nothing while an answer or an event waits for it.
     #[arg(long, env = "GATEWAY_WRITE_TIMEOUT", value_name = "TIME", default_value = "30s", value_parser = parse_time)]
     pub write_timeout: Duration,
 
@@ -203,8 +203,8 @@ pub struct Flags {
     #[arg(long, env = "GATEWAY_ALLOW_COMMAND", value_name = "COMMAND", value_delimiter = ',', value_parser = parse_command)]
     pub allow_command: Vec<String>,
 
-    /// What to log to stderr: off, error, warn, info, debug or trace, or that of a module, module=level, as in
-    /// info,redis_http_gateway::hub=debug.
+    /// What to log to stderr: off, error, warn, info, debug or trace; for a module, module=level. Several are separated by
+    /// commas, as in info,redis_http_gateway::hub=debug.
     #[arg(long, env = "GATEWAY_LOG", value_name = "FILTER", default_value = "info,mini_redis=error", value_parser = parse_log)]
     pub log: LogFilter,
 }

@@ -12,8 +12,8 @@ const SMALLEST: ByteSize = ByteSize::mib(1);
 /// Whether values are kept to be read without asking Redis.
 #[derive(Debug, Clone, Args)]
 pub struct CacheFlags {
-    /// Memory for values that were read by GET, to be read again without asking Redis, which tells when they
-    /// change; 0 keeps none. For one Redis server or its Sentinels, not for the embedded one.
+    /// Memory for values that were read by GET: further GETs are answered from it without asking Redis, which tells
+    /// when they change. 0 keeps none. For one Redis server or a Sentinel group, not for a Cluster or the embedded one.
     #[arg(long = "client-cache", env = "GATEWAY_CLIENT_CACHE", value_name = "SIZE", default_value = "0", value_parser = parse_size)]
     pub size: ByteSize,
 }

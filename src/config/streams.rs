@@ -23,27 +23,28 @@ pub struct StreamFlags {
     #[arg(long, env = "GATEWAY_FANOUT_THREADS", value_name = "N", default_value_t = 1, value_parser = parse_count, allow_negative_numbers = true)]
     pub fanout_threads: usize,
 
-    /// Event streams at once. For one more, the oldest ends whose client comes back by itself, as browsers do;
-    /// if none has lasted for --retry, the new one gets a 503. Never more than fifteen sixteenths of the connections: the
-    /// rest is for requests.
+    /// Event streams at once. A new one beyond that ends the oldest whose client reconnects by itself, as browsers do; if
+    /// none of them has lasted for --retry, the new one gets a 503. Never more than fifteen sixteenths of the connections:
+    /// the rest is for requests.
     #[arg(long, env = "GATEWAY_MAX_SUBSCRIBERS", value_name = "N", value_parser = parse_count, allow_negative_numbers = true)]
     pub max_subscribers: Option<usize>,
 
-    /// The same for each client address (of IPv6: each /64), with a 429. Behind a proxy all clients have one.
+    /// The same for each client address (of IPv6: each /64), with a 429 instead of the 503. Behind a proxy all clients have
+    /// the same address.
     #[arg(long, env = "GATEWAY_MAX_SUBSCRIBERS_PER_ADDRESS", value_name = "N", value_parser = parse_count, allow_negative_numbers = true)]
     pub max_subscribers_per_address: Option<usize>,
 
-    /// How long an event stream may last before it ends, so that its client comes back, perhaps to another
-    /// gateway; each lasts up to a fifth less. Without it, for as long as the client stays.
+    /// How long an event stream may last before it ends, so that its client reconnects, perhaps to another
+    /// gateway; each lasts up to a fifth less, by chance. Without it, a stream lasts for as long as the client stays.
     #[arg(long, env = "GATEWAY_MAX_STREAM_AGE", value_name = "TIME", value_parser = parse_time)]
     pub max_stream_age: Option<Duration>,
 
-    /// How long a channel is still listened to after its last subscriber, so that who comes back misses
+    /// How long a channel stays subscribed after its last listener has left, so that who reconnects misses
     /// nothing.
     #[arg(long, env = "GATEWAY_LINGER", value_name = "TIME", default_value = "60s", value_parser = parse_time)]
     pub linger: Duration,
 
-    /// Messages of a channel that are kept for those who come back by their last event id.
+    /// Messages of a channel that are kept for those who reconnect with their last event id.
     #[arg(long, env = "GATEWAY_REPLAY_EVENTS", value_name = "N", default_value_t = 1000, value_parser = parse_count, allow_negative_numbers = true)]
     pub replay_events: usize,
 
@@ -60,7 +61,7 @@ pub struct StreamFlags {
     #[arg(long, env = "GATEWAY_REPLAY_AGE", value_name = "TIME", default_value = "5m", value_parser = parse_time)]
     pub replay_age: Duration,
 
-    /// What is kept of all channels together, and of what is made of it for those who come back.
+    /// Memory for the messages kept of all channels together, and for their encoded forms.
     #[arg(
         long,
         env = "GATEWAY_REPLAY_MEMORY",
@@ -69,7 +70,7 @@ pub struct StreamFlags {
     )]
     pub replay_memory: ByteSize,
 
-    /// What event streams tell browsers to wait before they reconnect; each is told up to half as much again.
+    /// How long event streams tell browsers to wait before they reconnect; each is told up to half as much again.
     #[arg(long, env = "GATEWAY_RETRY", value_name = "TIME", default_value = "2s", value_parser = parse_time)]
     pub retry: Duration,
 }

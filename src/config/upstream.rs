@@ -25,7 +25,7 @@ pub struct UpstreamFlags {
     #[arg(long = "upstream", env = "GATEWAY_UPSTREAM", value_name = "URL", default_value = "embedded", value_parser = Secret(url::parse), hide_env_values = true)]
     pub url: UpstreamUrl,
 
-    /// The user to be at Redis, if the URL names none.
+    /// The user name for Redis, if the URL has none.
     #[arg(
         long = "upstream-username",
         env = "GATEWAY_UPSTREAM_USERNAME",
@@ -38,16 +38,16 @@ pub struct UpstreamFlags {
     #[arg(long = "upstream-password-file", env = "GATEWAY_UPSTREAM_PASSWORD_FILE", value_name = "PATH", value_parser = Secret(read_password))]
     pub password_file: Option<Password>,
 
-    /// A PEM file with the certificates of the authorities that Redis' certificate may be from, instead of
-    /// the system's.
+    /// A PEM file with the certificates of the authorities to trust for Redis' certificate, instead of the
+    /// system's.
     #[arg(long = "upstream-ca", env = "GATEWAY_UPSTREAM_CA", value_name = "PATH", value_parser = read_certificates)]
     pub ca: Option<Certificates>,
 
-    /// A PEM file with a certificate to show to Redis, those that it was signed with behind it.
+    /// A PEM file with a client certificate to show to Redis, followed by its intermediate certificates.
     #[arg(long = "upstream-cert", env = "GATEWAY_UPSTREAM_CERT", value_name = "PATH", value_parser = read_certificates)]
     pub cert: Option<Certificates>,
 
-    /// A PEM file with the key of that certificate.
+    /// A PEM file with the private key of that certificate.
     #[arg(long = "upstream-key", env = "GATEWAY_UPSTREAM_KEY", value_name = "PATH", value_parser = read_key)]
     pub key: Option<Key>,
 }
