@@ -168,9 +168,10 @@ impl Shared {
     }
 
     /// Takes no more connections, ends the idle ones, lets the busy ones finish for at most this long, and
-    /// returns when the turn is over.
+    /// returns when the turn is over. Commands that wait are answered as if their time were up.
     pub(super) fn stop(&self, patience: Duration) {
         self.go_to(Stage::Stopping);
+        self.upstream.stop_waiting();
         let (over, told) = &self.over;
         let lock = over.lock().unwrap_or_else(PoisonError::into_inner);
         let waited = told.wait_timeout_while(lock, patience, |over| !*over);

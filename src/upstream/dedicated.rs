@@ -4,15 +4,18 @@
 //! Dropping the future closes the connection, and with it ends the command on the server: so a client that
 //! hangs up does not leave anything waiting.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use futures_util::future::{Either, join_all};
 
 use super::cluster::{Cluster, Way};
 use super::command_lists::ENDING;
-use super::connector::{Connector, as_busy};
+use super::connector::as_busy;
+use super::node::Node;
 use super::policies::{RequestPolicy, ResponsePolicy};
 use super::resp_encode::pipeline;
+use super::unblocking::Identity;
 use super::{Engine, Outcome, Upstream};
 use crate::command::Command;
 use crate::error::Error;
@@ -33,12 +36,13 @@ impl Upstream {
         async move {
             let _permit = permit.map_err(|_| Error::Full)?;
             match &upstream.shared.engine {
-                Engine::One(node) => upstream.send_by(node.connector(), false, &command).await,
+                Engine::One(node) => upstream.send_by(node, false, &command).await,
                 Engine::Cluster(cluster) => match upstream.classes().request_policy(&command) {
                     RequestPolicy::All(policy) => {
-                        let (connectors, _) = cluster.everywhere();
-                        let send = |connector| upstream.send_by(connector, false, &command);
-                        gathered(policy, join_all(connectors.iter().map(send)).await)
+                        let (nodes, _) = cluster.everywhere();
+                        let each = nodes.iter();
+                        let sent = each.map(|node| upstream.send_by(node, false, &command));
+                        gathered(policy, join_all(sent).await)
                     }
                     RequestPolicy::One | RequestPolicy::Cursor => {
                         upstream.send_on(cluster, &command).await
@@ -53,8 +57,8 @@ impl Upstream {
         let mut way = Some(cluster.way(command)?);
         let mut round = 0;
         let mut outcome = Err(Error::Unreachable);
-        while let Some(Way { connector, asking }) = way {
-            outcome = self.send_by(&connector, asking, command).await;
+        while let Some(Way { node, asking }) = way {
+            outcome = self.send_by(&node, asking, command).await;
             way = match &outcome {
                 Ok(reply) => cluster.redirected(command, reply, round).await,
                 Err(_) => None,
@@ -65,8 +69,8 @@ impl Upstream {
     }
 
     /// Makes a connection for one command, and ends it with its reply.
-    async fn send_by(&self, connector: &Connector, asking: bool, command: &Command) -> Outcome {
-        let shared = &self.shared;
+    async fn send_by(&self, node: &Node, asking: bool, command: &Command) -> Outcome {
+        let (shared, connector) = (&self.shared, node.connector());
         let connecting = if command.is_in(ENDING) {
             Either::Left(connector.connect_to_busy())
         } else {
@@ -86,13 +90,15 @@ impl Upstream {
         let before = asking.then(|| Command::new("ASKING"));
         let commands: Vec<_> = before.into_iter().chain([command.clone()]).collect();
         let (pipeline, count) = (pipeline(&commands), commands.len());
+        let identity = Identity::ask(connected.connection.clone());
         let reply = connected
             .connection
             .send_packed_commands(&pipeline, 0, count);
         let reply = tokio::time::timeout(shared.blocking_timeout + MARGIN, reply);
         let reply = tokio::select! {
-            // What has come counts, wherever the server is.
+            // Its question has to be sent first. Of the others, what has come counts, wherever the server is.
             biased;
+            never = self.unblock_at_end(node, identity) => match never {},
             reply = reply => reply,
             // What it pops at a server that is no longer the master is lost.
             () = connected.failover.moved() => return Err(Error::BrokenOff),
@@ -105,6 +111,27 @@ impl Upstream {
             Ok(Err(_)) => Err(Error::BrokenOff),
             Err(_) => Err(Error::TimedOut),
         }
+    }
+
+    /// Has commands that wait answered as if their time were up, those to come included.
+    pub fn stop_waiting(&self) {
+        self.shared.no_more_waiting.send_replace(true);
+    }
+
+    /// Has a command answered when no more is to wait.
+    async fn unblock_at_end(
+        &self,
+        node: &Node,
+        identity: impl Future<Output = Option<Identity>>,
+    ) -> Infallible {
+        let identity = identity.await;
+        let mut no_more_waiting = self.shared.no_more_waiting.subscribe();
+        // It is told as long as there is an upstream.
+        let _ = no_more_waiting.wait_for(|end| *end).await;
+        if let Some(identity) = identity {
+            identity.unblock(node, self.shared.command_timeout).await;
+        }
+        std::future::pending().await
     }
 }
 

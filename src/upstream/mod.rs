@@ -34,6 +34,7 @@ mod server;
 mod sharded;
 mod stream_reader;
 mod transport;
+mod unblocking;
 mod write_buffer;
 mod write_set;
 
@@ -91,6 +92,8 @@ struct Shared {
     blocking_timeout: Duration,
     /// For commands that have a connection of their own.
     blocking: Arc<tokio::sync::Semaphore>,
+    /// Whether no command may wait any more.
+    no_more_waiting: tokio::sync::watch::Sender<bool>,
 }
 
 /// What answers commands.
@@ -176,6 +179,7 @@ impl Upstream {
             connect_timeout: config.connect_timeout,
             blocking_timeout: config.blocking_timeout,
             blocking: Arc::new(tokio::sync::Semaphore::new(config.max_blocking)),
+            no_more_waiting: tokio::sync::watch::Sender::default(),
         };
         Ok(Self {
             shared: Arc::new(shared),

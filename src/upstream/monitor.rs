@@ -5,6 +5,7 @@
 //! escapes what it shows, leaves out passwords, and ends each command with its line.
 
 use std::future::Future;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::future::{select_all, try_join_all};
@@ -66,20 +67,20 @@ impl Upstream {
     /// Opens connections that tell of every command: one, or on a Cluster one to each node that has slots. Their
     /// number is bounded, together with that of the commands that block: one too many is [`Error::Full`] at once.
     pub fn monitor(&self) -> impl Future<Output = Result<Monitor, NoMonitor>> + Send + 'static {
-        let (connectors, failover) = match &self.shared.engine {
-            Engine::One(node) => (vec![node.connector().clone()], FailoverWatch::fixed()),
+        let (nodes, failover) = match &self.shared.engine {
+            Engine::One(node) => (vec![Arc::clone(node)], FailoverWatch::fixed()),
             Engine::Cluster(cluster) => cluster.everywhere(),
         };
-        let count = u32::try_from(connectors.len()).unwrap_or(u32::MAX);
-        let blocking = std::sync::Arc::clone(&self.shared.blocking);
+        let count = u32::try_from(nodes.len()).unwrap_or(u32::MAX);
+        let blocking = Arc::clone(&self.shared.blocking);
         let permits = blocking.try_acquire_many_owned(count);
         let limit = self.shared.connect_timeout;
         async move {
             let permits = permits.map_err(|_| NoMonitor::Failed(Error::Full))?;
-            if connectors.is_empty() {
+            if nodes.is_empty() {
                 return Err(NoMonitor::Failed(Error::Unreachable));
             }
-            let parts = try_join_all(connectors.iter().map(Part::open));
+            let parts = try_join_all(nodes.iter().map(|node| Part::open(node.connector())));
             let unreachable = |_| Err(NoMonitor::Failed(Error::Unreachable));
             let parts = tokio::time::timeout(limit, parts);
             Ok(Monitor {

@@ -3,7 +3,7 @@
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use crate::env::{Client, Program, wait_until};
+use crate::env::{Client, Program, TestCluster, TestGroup, TestRedis, wait_until};
 
 /// A PUT of which the body's second half is missing.
 fn half_sent(program: &Program) -> Client {
@@ -132,4 +132,52 @@ fn event_streams_end_with_the_program() {
     program.signal("TERM");
     stream.wait_for_end();
     assert_ends_well(&mut program, Duration::from_secs(4));
+}
+
+/// Somebody who waits for an element of a list at one of these servers, before the program is told to end.
+fn told_while_somebody_waits(program: &Program, servers: &[&TestRedis]) -> Client {
+    let mut client = program.connect();
+    client.send_request("POST", "/", &[], br#"["BLPOP","list",0]"#);
+    wait_until("it waits", || {
+        let waits = |redis: &&TestRedis| redis.cli(&["CLIENT", "LIST"]).contains("cmd=blpop");
+        servers.iter().any(waits)
+    });
+    program.signal("TERM");
+    client
+}
+
+#[test]
+fn who_waits_is_answered_as_if_the_time_were_up() {
+    let redis = TestRedis::start();
+    let group = TestGroup::start(1, None);
+    let cluster = TestCluster::start(&[]);
+    let sentinels = format!("redis+sentinel://{}/main", group.sentinels());
+    let nodes = [0, 1, 2].map(|at| cluster.master(at));
+    for (url, servers) in [
+        (format!("{}/1", redis.url()), &[&redis][..]),
+        (sentinels, &[group.master()]),
+        (cluster.url(), &nodes),
+    ] {
+        let mut program = Program::start(&["--upstream", &url, "--shutdown-timeout", "15s"]);
+        let mut client = told_while_somebody_waits(&program, servers);
+        let answer = client.receive();
+        assert_eq!((answer.status, answer.text()), (200, r#"{"result":null}"#));
+        assert_eq!(answer.header("connection"), Some("close"));
+        drop(client);
+        assert_ends_well(&mut program, Duration::from_secs(3));
+    }
+}
+
+#[test]
+fn who_waits_is_cut_off_in_the_end_where_redis_does_not_let_the_gateway_end_that() {
+    for lacks in ["-client|info", "-client|list", "-client|unblock"] {
+        let redis = TestRedis::start();
+        let user = ["ACL", "SETUSER", "app", "on", ">pw", "~*", "+@all", lacks];
+        redis.cli(&user);
+        let url = format!("redis://app:pw@{}", redis.address());
+        let mut program = Program::start(&["--upstream", &url, "--shutdown-timeout", "700ms"]);
+        let mut client = told_while_somebody_waits(&program, &[&redis]);
+        assert_eq!(client.rest(), b"", "{lacks}");
+        assert_ends_well(&mut program, Duration::from_secs(5));
+    }
 }

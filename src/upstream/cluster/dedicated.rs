@@ -1,5 +1,7 @@
 //! Connections of one's own to the right node of a Cluster: for commands that block, and for subscriptions.
 
+use std::sync::Arc;
+
 use tokio::time::Instant;
 
 use super::redirect::Redirect;
@@ -10,14 +12,15 @@ use crate::command::Command;
 use crate::config::Address;
 use crate::error::Error;
 use crate::reply::Reply;
-use crate::upstream::connector::{Connected, Connector};
+use crate::upstream::connector::Connected;
 use crate::upstream::failover::FailoverWatch;
+use crate::upstream::node::Node;
 use crate::upstream::sharded::{Shard, ShardedSink, ShardedStream};
 
 /// A way to a connection of one's own.
 #[derive(Debug)]
 pub(in crate::upstream) struct Way {
-    pub(in crate::upstream) connector: Connector,
+    pub(in crate::upstream) node: Arc<Node>,
     /// Whether the node has to be told ASKING before the command.
     pub(in crate::upstream) asking: bool,
 }
@@ -39,7 +42,7 @@ impl Cluster {
             return Err(Error::Unreachable);
         };
         Ok(Way {
-            connector: member.node.connector().clone(),
+            node: Arc::clone(&member.node),
             asking: false,
         })
     }
@@ -63,7 +66,7 @@ impl Cluster {
         let good = Some(&redirect).filter(|redirect| !(waited && redirect.is_ask()));
         let (member, asking) = self.led(good, slot_map.owner(slot), &slot_map)?;
         Some(Way {
-            connector: member.node.connector().clone(),
+            node: Arc::clone(&member.node),
             asking,
         })
     }
@@ -149,16 +152,13 @@ impl Cluster {
         Ok((sink, stream, failover))
     }
 
-    /// The ways to all nodes that have slots, and what tells when these are others.
-    pub(in crate::upstream) fn everywhere(&self) -> (Vec<Connector>, FailoverWatch) {
+    /// All nodes that have slots, and what tells when these are others.
+    pub(in crate::upstream) fn everywhere(&self) -> (Vec<Arc<Node>>, FailoverWatch) {
         let slot_map = self.slot_map();
         if slot_map.masters().is_empty() {
             self.wish();
         }
-        let connectors = slot_map
-            .masters()
-            .iter()
-            .map(|m| m.node.connector().clone());
+        let nodes = slot_map.masters().iter().map(|m| Arc::clone(&m.node));
         let addresses = |slot_map: &SlotMap| {
             let mut all: Vec<_> = slot_map
                 .masters()
@@ -170,7 +170,7 @@ impl Cluster {
         };
         let before = addresses(&slot_map);
         let failover = self.until(move |slot_map| addresses(slot_map) != before);
-        (connectors.collect(), failover)
+        (nodes.collect(), failover)
     }
 
     /// Why there is no connection, where nobody knows a node for it. They are looked for then.
