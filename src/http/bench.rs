@@ -7,6 +7,7 @@ use tiny_http::HTTPVersion;
 use super::command_face;
 use super::connection::form_of;
 use super::head::{Head, HeadReader, Limits};
+use super::plan::Half;
 use super::response::{Form, Response};
 use super::router::Route;
 use super::service::{Admitted, Service};
@@ -61,10 +62,13 @@ pub fn serve(service: &Service, received: &[u8], reply: Reply, out: &mut Vec<u8>
     };
     let form = form_of(&head.request, head.keep_alive);
     let trim = service.trim(&head.request);
-    let Ok(Admitted::Ask(ask, _ticket)) = service.plan(&head.request) else {
+    let Ok(Admitted::Ask(_, half, _ticket)) = service.plan(&head.request) else {
         return false;
     };
-    let response = (ask.respond)(vec![Ok(reply)]);
+    let Half::Respond(respond) = half else {
+        return false;
+    };
+    let response = respond(vec![Ok(reply)]);
     let response = response.unwrap_or_else(|problem| trim.problem(problem));
     trim.apply(response).write(out, &form);
     true

@@ -5,8 +5,7 @@ use std::collections::VecDeque;
 use super::budget::Reservation;
 use super::connection::Next;
 use super::panics::unwinding;
-use super::plan::{Apart, Decide, Listen, Respond, Step, Watch};
-use super::problem::Problem;
+use super::plan::{Apart, Half, Listen, Watch};
 use super::response::{Form, Response};
 use super::service::{Admitted, Service, Trim};
 use super::waiting::Waiting;
@@ -45,13 +44,6 @@ pub(super) enum Source {
     Here(Vec<Outcome>),
 }
 
-/// What makes an answer of outcomes.
-pub(super) enum Half {
-    Respond(Respond),
-    /// It may ask for more, once, before there is an answer.
-    Decide(Decide),
-}
-
 /// What a connection becomes that is not answered as others are.
 pub(super) enum Endless {
     Listen(Listen),
@@ -67,15 +59,10 @@ pub(super) fn plan(service: &Service, next: Next, commands: &mut Vec<Command>) -
                 unwinding(&trim, || service.plan(&request)).and_then(|admitted| admitted);
             let answer = match admitted {
                 Ok(Admitted::Answer(response)) => Answer::Here(response),
-                Ok(Admitted::Ask(ask, ticket)) => {
-                    let count = ask.commands.len();
-                    commands.extend(ask.commands);
-                    Answer::Of(Source::Batch(count, ticket), Half::Respond(ask.respond))
-                }
-                Ok(Admitted::Rounds(rounds, ticket)) => {
-                    let count = rounds.commands.len();
-                    commands.extend(rounds.commands);
-                    Answer::Of(Source::Batch(count, ticket), Half::Decide(rounds.decide))
+                Ok(Admitted::Ask(asked, half, ticket)) => {
+                    let count = asked.len();
+                    commands.extend(asked);
+                    Answer::Of(Source::Batch(count, ticket), half)
                 }
                 Ok(Admitted::Apart(apart, ticket)) => Answer::Apart(apart, ticket),
                 Ok(Admitted::Listen(listen)) => Answer::Stream(Endless::Listen(listen)),
@@ -115,12 +102,22 @@ impl Exchange {
 
     /// The answer to a request whose commands went apart and are done.
     pub(super) fn done(waiting: Waiting, outcomes: Vec<Outcome>) -> Self {
-        let (mut asker, respond) = waiting.into_parts();
+        let (mut asker, half) = waiting.into_parts();
         asker.note(&outcomes);
         Self {
             asker,
-            answer: Answer::Of(Source::Here(outcomes), Half::Respond(respond)),
+            answer: Answer::Of(Source::Here(outcomes), half),
         }
+    }
+
+    /// Whether it may ask for more before there is an answer: what is behind it waits for that.
+    pub(super) fn may_go_on(&self) -> bool {
+        let half = match &self.answer {
+            Answer::Of(_, half) => half,
+            Answer::Apart(apart, _) => &apart.half,
+            Answer::Here(_) | Answer::Stream(_) => return false,
+        };
+        matches!(half, Half::Decide(_))
     }
 
     /// Outcomes that it has already.
@@ -161,16 +158,6 @@ impl Source {
                 asker.note(&share);
                 share
             }
-        }
-    }
-}
-
-impl Half {
-    /// What the outcomes come to.
-    pub(super) fn run(self, outcomes: Vec<Outcome>) -> Result<Step, Problem> {
-        match self {
-            Self::Respond(respond) => respond(outcomes).map(Step::Done),
-            Self::Decide(decide) => decide(outcomes),
         }
     }
 }

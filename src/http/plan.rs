@@ -57,16 +57,16 @@ pub struct Apart {
     /// Over which connection.
     pub lane: Lane,
     /// Takes one outcome for each command, in the same order.
-    pub respond: Respond,
+    pub half: Half,
 }
 
 impl Apart {
     /// What has been found to be large.
-    pub(super) fn bulky(ask: Ask) -> Self {
+    pub(super) fn bulky(commands: Vec<Command>, half: Half) -> Self {
         Self {
-            commands: ask.commands,
+            commands,
             lane: Lane::Bulky,
-            respond: ask.respond,
+            half,
         }
     }
 }
@@ -82,6 +82,24 @@ pub enum Lane {
     Bulky,
     /// Those to all nodes of a Cluster, which are asked for a sign of life.
     Nodes,
+}
+
+/// What makes an answer of outcomes.
+pub enum Half {
+    /// They are all that is needed.
+    Respond(Respond),
+    /// It may ask for more, once, before there is an answer.
+    Decide(Decide),
+}
+
+impl Half {
+    /// What the outcomes come to.
+    pub(super) fn run(self, outcomes: Vec<Outcome>) -> Result<Step, Problem> {
+        match self {
+            Self::Respond(respond) => respond(outcomes).map(Step::Done),
+            Self::Decide(decide) => decide(outcomes),
+        }
+    }
 }
 
 /// The second half of a route.
@@ -187,6 +205,15 @@ impl std::fmt::Debug for Plan {
             Self::Listen(listen) => f.debug_tuple("Listen").field(listen).finish(),
             Self::Watch(watch) => f.debug_tuple("Watch").field(watch).finish(),
         }
+    }
+}
+
+impl std::fmt::Debug for Half {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Respond(_) => "Respond",
+            Self::Decide(_) => "Decide",
+        })
     }
 }
 

@@ -16,7 +16,7 @@ use super::command_face::{self, Context, Scripts};
 use super::handlers::{channels, hashes, keys, operation, streams};
 use super::negotiate::check_body;
 use super::origin::{self, Cors};
-use super::plan::{Apart, Ask, Lane, Plan, Rounds, Step};
+use super::plan::{Apart, Half, Lane, Plan, Step};
 use super::problem::Problem;
 use super::request::Request;
 use super::response::Response;
@@ -70,8 +70,7 @@ enum Found {
 #[derive(Debug)]
 pub(super) enum Admitted {
     Answer(Response),
-    Ask(Ask, Ticket),
-    Rounds(Rounds, Ticket),
+    Ask(Vec<Command>, Half, Ticket),
     Apart(Apart, Ticket),
     Listen(super::plan::Listen),
     Watch(super::plan::Watch),
@@ -104,45 +103,34 @@ impl Service {
     #[must_use]
     pub fn answer(&self, request: &Request, runtime: &Handle) -> Response {
         let trim = self.trim(request);
-        let responded = self.plan(request).and_then(|admitted| match admitted {
-            Admitted::Answer(response) => Ok(response),
-            Admitted::Ask(ask, ticket) => self.ask(ask, ticket, runtime),
-            Admitted::Rounds(rounds, ticket) => {
-                let sent = self.shared.upstream.send(&rounds.commands);
-                let outcomes = crate::bridge::block_on(runtime, sent);
-                ticket.note(&outcomes);
-                drop(ticket);
-                let step = (rounds.decide)(outcomes)?;
-                match step {
-                    Step::Done(response) => Ok(response),
-                    Step::Ask(ask) => {
-                        let ticket = self.shared.upstream.admit(&ask.commands)?;
-                        self.ask(ask, ticket, runtime)
-                    }
-                }
-            }
-            Admitted::Apart(apart, ticket) => {
-                let sent = send_apart(&self.shared.upstream, &apart);
-                let outcomes = crate::bridge::block_on(runtime, sent);
-                ticket.note(&outcomes);
-                drop(ticket);
-                (apart.respond)(outcomes)
-            }
-            Admitted::Listen(_) | Admitted::Watch(_) => {
-                let detail = "event streams need the gateway's own server";
-                Err(Problem::new(501, detail))
-            }
-        });
+        let responded = self.plan(request);
+        let responded = responded.and_then(|admitted| self.carry_out(admitted, runtime));
         let response = responded.unwrap_or_else(|problem| trim.problem(problem));
         trim.apply(response)
     }
 
-    fn ask(&self, ask: Ask, ticket: Ticket, runtime: &Handle) -> Result<Response, Problem> {
-        let sent = self.shared.upstream.send(&ask.commands);
+    fn carry_out(&self, admitted: Admitted, runtime: &Handle) -> Result<Response, Problem> {
+        let upstream = &self.shared.upstream;
+        let (sent, half, ticket) = match admitted {
+            Admitted::Answer(response) => return Ok(response),
+            Admitted::Ask(commands, half, ticket) => {
+                (upstream.send(&commands).boxed(), half, ticket)
+            }
+            Admitted::Apart(apart, ticket) => {
+                (send_apart(upstream, &apart).boxed(), apart.half, ticket)
+            }
+            Admitted::Listen(_) | Admitted::Watch(_) => {
+                let detail = "event streams need the gateway's own server";
+                return Err(Problem::new(501, detail));
+            }
+        };
         let outcomes = crate::bridge::block_on(runtime, sent);
         ticket.note(&outcomes);
         drop(ticket);
-        (ask.respond)(outcomes)
+        match half.run(outcomes)? {
+            Step::Done(response) => Ok(response),
+            Step::Ask(ask) => self.carry_out(self.admit(Plan::Ask(ask))?, runtime),
+        }
     }
 
     /// What every answer to this request carries.
@@ -279,17 +267,12 @@ impl Service {
                 {
                     return (ask.respond)(vec![Ok(reply)]).map(Admitted::Answer);
                 }
-                let ticket = self.shared.upstream.admit(&ask.commands)?;
-                if ticket.is_bulky() {
-                    return Ok(Admitted::Apart(Apart::bulky(ask), ticket));
-                }
-                Ok(Admitted::Ask(ask, ticket))
+                self.admit_commands(ask.commands, Half::Respond(ask.respond))
             }
             Plan::Rounds(rounds) => {
                 // What cannot be finished is not begun.
                 self.shared.upstream.class(&Command::new(rounds.further))?;
-                let ticket = self.shared.upstream.admit(&rounds.commands)?;
-                Ok(Admitted::Rounds(rounds, ticket))
+                self.admit_commands(rounds.commands, Half::Decide(rounds.decide))
             }
             Plan::Apart(apart) => {
                 let ticket = self.shared.upstream.admit(&apart.commands)?;
@@ -311,6 +294,16 @@ impl Service {
             }
             Plan::Watch(watch) => Ok(Admitted::Watch(watch)),
         }
+    }
+
+    /// Those that may go among others', unless they are large.
+    fn admit_commands(&self, commands: Vec<Command>, half: Half) -> Result<Admitted, Problem> {
+        let ticket = self.shared.upstream.admit(&commands)?;
+        Ok(if ticket.is_bulky() {
+            Admitted::Apart(Apart::bulky(commands, half), ticket)
+        } else {
+            Admitted::Ask(commands, half, ticket)
+        })
     }
 }
 

@@ -11,12 +11,12 @@ use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
 use super::exchange::Asker;
-use super::plan::Respond;
+use super::plan::Half;
 use crate::upstream::{Outcome, Ticket};
 
 pub(super) struct Waiting {
     pub(super) asker: Asker,
-    respond: Respond,
+    half: Half,
     outcomes: Arc<Mutex<Option<Vec<Outcome>>>>,
     _task: Option<EndedOnDrop>,
 }
@@ -29,7 +29,7 @@ impl Waiting {
     /// there is an outcome.
     pub(super) fn start(
         mut asker: Asker,
-        respond: Respond,
+        half: Half,
         ticket: Ticket,
         blocks: bool,
         commands: impl Future<Output = Vec<Outcome>> + Send + 'static,
@@ -49,15 +49,15 @@ impl Waiting {
         });
         Self {
             asker,
-            respond,
+            half,
             outcomes,
             _task: blocks.then(|| EndedOnDrop(task.abort_handle())),
         }
     }
 
     /// What is needed to answer.
-    pub(super) fn into_parts(self) -> (Asker, Respond) {
-        (self.asker, self.respond)
+    pub(super) fn into_parts(self) -> (Asker, Half) {
+        (self.asker, self.half)
     }
 
     /// The outcome, once it has come.

@@ -9,7 +9,7 @@ use tiny_http::Method;
 use super::connection::{Connection, Next};
 use super::connection_table::Ready;
 use super::event_loop::Shared;
-use super::exchange::{Answer, Exchange, Half, plan};
+use super::exchange::{Answer, Exchange, plan};
 use crate::command::Command;
 use crate::reply::Reply;
 use crate::upstream::Outcome;
@@ -87,7 +87,9 @@ impl Work {
     pub(super) fn gather(&mut self, shared: &Shared, commands: &mut Vec<Command>, now: Instant) {
         if let Some((waiting, outcomes)) = self.connection.take_done() {
             let exchange = Exchange::done(*waiting, outcomes);
-            let last = !exchange.asker.form.keep_alive;
+            let goes_on = exchange.may_go_on();
+            self.more |= goes_on;
+            let last = !exchange.asker.form.keep_alive || goes_on;
             self.exchanges.push(exchange);
             if last {
                 return;
@@ -116,7 +118,7 @@ impl Work {
             }
             let takes_over = matches!(exchange.answer, Answer::Stream(_) | Answer::Apart(..));
             // What is behind it is taken up when it has been answered.
-            let goes_on = matches!(exchange.answer, Answer::Of(_, Half::Decide(_)));
+            let goes_on = exchange.may_go_on();
             self.more |= goes_on;
             let last = !exchange.asker.form.keep_alive || takes_over || goes_on;
             self.exchanges.push(exchange);

@@ -233,6 +233,35 @@ fn what_is_pipelined_behind_it_waits() {
 }
 
 #[test]
+fn a_large_value_is_compared_apart_from_what_is_small() {
+    let (redis, gateway) = start();
+    let mut client = gateway.connect();
+    let value = vec![b'x'; 1 << 20];
+    gateway.put(PATH, &value);
+    // Whose reply was large the last time is remembered.
+    let tag = tag(&mut client, PATH);
+    let count_last = |name: &str| {
+        let list = redis.cli(&["CLIENT", "LIST"]);
+        list.matches(&format!(" cmd={name} ")).count()
+    };
+    assert_eq!(gateway.post("/v1/keys/n/increment", b"").status, 200);
+    put_if(&mut client, ("If-Match", "\"no\""), b"no").assert_problem(412, "If-Match");
+    assert_eq!((count_last("get"), count_last("incrby")), (1, 1));
+    // What is behind it waits all the same, and so does who asks for a last answer.
+    client.send_request("PUT", PATH, &[("If-Match", &tag)], &value[1..]);
+    client.send_request("GET", PATH, &[], b"");
+    client.send_request("DELETE", PATH, &[("If-Match", &tag)], b"");
+    let headers = [("If-None-Match", &tag[..]), ("Connection", "close")];
+    client.send_request("PUT", PATH, &headers, b"small");
+    assert_eq!(client.receive().status, 204);
+    assert!(client.receive().body == value[1..]);
+    client.receive().assert_problem(412, "If-Match");
+    assert_eq!(client.receive().status, 204);
+    assert_eq!(client.rest(), b"");
+    assert_eq!(redis.cli(&["GET", "k"]), "small");
+}
+
+#[test]
 fn the_connection_ends_when_it_was_the_last_request() {
     let (redis, gateway) = start();
     gateway.put(PATH, b"0");

@@ -16,7 +16,7 @@ use tiny_http::Method;
 
 use super::access::Permit;
 use super::handlers::channels::{self, stream};
-use super::plan::{Apart, Ask, Lane, Plan, Respond, Watch};
+use super::plan::{Apart, Ask, Half, Lane, Plan, Respond, Watch};
 use super::problem::Problem;
 use super::query::decode_segment;
 use super::request::Request;
@@ -131,7 +131,7 @@ fn plan(class: Class, commands: Vec<Command>, respond: Respond) -> Plan {
     Plan::Apart(Apart {
         commands,
         lane,
-        respond,
+        half: Half::Respond(respond),
     })
 }
 

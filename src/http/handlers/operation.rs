@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::http::plan::{Apart, Ask, Lane, Plan, reply};
+use crate::http::plan::{Apart, Ask, Half, Lane, Plan, reply};
 use crate::http::problem::Problem;
 use crate::http::response::Response;
 use crate::reply::Reply;
@@ -77,7 +77,7 @@ fn cluster_ready(with_details: bool) -> Plan {
     Plan::Apart(Apart {
         commands: Vec::new(),
         lane: Lane::Nodes,
-        respond: Box::new(respond),
+        half: Half::Respond(Box::new(respond)),
     })
 }
 

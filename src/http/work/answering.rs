@@ -7,10 +7,10 @@ use std::time::Instant;
 use super::{Answered, Behind, Rest, Work, size};
 use crate::http::budget::Reservation;
 use crate::http::event_loop::Shared;
-use crate::http::exchange::{Answer, Asker, Exchange, Half, Source};
+use crate::http::exchange::{Answer, Asker, Exchange, Source};
 use crate::http::handover::hand_over;
 use crate::http::panics::unwinding;
-use crate::http::plan::{Apart, Ask, Lane, Step};
+use crate::http::plan::{Apart, Ask, Half, Lane, Step};
 use crate::http::problem::Problem;
 use crate::http::service::send_apart;
 use crate::http::waiting::Waiting;
@@ -101,13 +101,14 @@ impl Work {
         ticket: Ticket,
         now: Instant,
     ) -> Option<Rest> {
+        let Ask { commands, respond } = ask;
+        let half = Half::Respond(respond);
         if ticket.is_bulky() {
-            self.wait_for(shared, asker, Apart::bulky(ask), ticket, now);
+            self.wait_for(shared, asker, Apart::bulky(commands, half), ticket, now);
             return None;
         }
-        let source = Source::Batch(ask.commands.len(), ticket);
-        let answer = Answer::Of(source, Half::Respond(ask.respond));
-        let behind = Behind::Asks(Box::new(Exchange { asker, answer }), ask.commands);
+        let answer = Answer::Of(Source::Batch(commands.len(), ticket), half);
+        let behind = Behind::Asks(Box::new(Exchange { asker, answer }), commands);
         self.go_on(shared, behind, now)
     }
 
@@ -170,8 +171,8 @@ impl Work {
         // Only what may block is given up with its client; all else has run, and may be asked for by one that
         // has merely said all it has to say.
         let blocks = apart.lane == Lane::Own;
-        let (respond, runtime) = (apart.respond, &shared.runtime);
-        let waiting = Waiting::start(asker, respond, ticket, blocks, commands, arrived, runtime);
+        let (half, runtime) = (apart.half, &shared.runtime);
+        let waiting = Waiting::start(asker, half, ticket, blocks, commands, arrived, runtime);
         self.connection.wait_for(waiting, blocks);
         self.more = false;
         self.put_back(shared, now);
