@@ -54,6 +54,8 @@ pub(super) struct Source {
     connection: Connection,
     /// How long to wait before each further attempt to connect.
     pauses: Box<dyn Iterator<Item = Duration> + Send>,
+    /// What has happened since the last attempt began that ends the wait for the next.
+    news: FailoverWatch,
     /// What the upstream was asked for and has not confirmed. At most one request for each topic, so
     /// their order does not matter.
     requests: FuturesUnordered<UnderWay<Confirmation>>,
@@ -104,6 +106,7 @@ impl Source {
         Self {
             home,
             silence: can_be_asked.then_some(silence),
+            news: upstream.news(),
             check_at: Instant::now(),
             check: None,
             upstream,
@@ -244,8 +247,9 @@ impl Source {
     fn connect(&mut self, pause: Duration) {
         let (upstream, home) = (self.upstream.clone(), self.home.clone());
         let limit = self.connect_timeout;
+        let mut news = std::mem::replace(&mut self.news, upstream.news());
         self.connection = Connection::Opening(Box::pin(async move {
-            tokio::time::sleep(pause).await;
+            let _ = tokio::time::timeout(pause, news.moved()).await;
             let made = tokio::time::timeout(limit, line(&upstream, &home));
             made.await.unwrap_or_else(|_| Err(late()))
         }));

@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 use super::embedded::Embedded;
 use super::failover::FailoverWatch;
 use super::pipe::Pipe;
+use super::sentinel::Sentinel;
 use super::server::{RedisServer, tcp};
 use super::sharded::{ShardedSink, ShardedStream};
 use super::transport::{Stream, ask};
@@ -214,6 +215,17 @@ impl Connector {
                 let looked = server.look_for_master().await;
                 looked.map_err(|error| self.without_secrets(error))
             }
+        }
+    }
+
+    /// What tells that it is worth trying to connect again, whenever that was to be: Sentinels name another master than
+    /// at the moment.
+    pub(super) fn news(&self) -> FailoverWatch {
+        match self {
+            Self::Embedded(_) => FailoverWatch::fixed(),
+            Self::Redis(server) => server
+                .sentinel()
+                .map_or_else(FailoverWatch::fixed, Sentinel::news),
         }
     }
 

@@ -165,6 +165,8 @@ impl Keeper {
         let mut number = 0;
         let mut pauses = reconnect_pauses();
         loop {
+            // Not later, or what comes during the attempt would be missed.
+            let mut news = self.connector.news();
             let connected = tokio::time::timeout(self.connect_timeout, self.connect()).await;
             let pause = match connected {
                 Ok(Ok(connected)) => {
@@ -202,6 +204,7 @@ impl Keeper {
             };
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
+                () = news.moved() => {}
                 () = self.unwanted() => return,
             }
         }

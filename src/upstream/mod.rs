@@ -243,6 +243,14 @@ impl Upstream {
         }
     }
 
+    /// What tells that it is worth trying to connect again, whenever that was to be.
+    pub(crate) fn news(&self) -> FailoverWatch {
+        match &self.shared.engine {
+            Engine::One(node) => node.connector().news(),
+            Engine::Cluster(_) => FailoverWatch::fixed(),
+        }
+    }
+
     /// Opens a connection for subscriptions; the other part tells when it should lead elsewhere.
     ///
     /// # Errors

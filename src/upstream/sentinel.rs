@@ -139,6 +139,17 @@ impl Sentinel {
         })
     }
 
+    /// What tells when another master is named than at the moment.
+    pub(super) fn news(&self) -> FailoverWatch {
+        let mut master = self.master.subscribe();
+        FailoverWatch::until(async move {
+            if master.changed().await.is_err() {
+                // Nobody looks any more.
+                std::future::pending().await
+            }
+        })
+    }
+
     fn found(&self, address: &Address) {
         self.master.send_if_modified(|master| {
             let has_moved = master.as_ref() != Some(address);

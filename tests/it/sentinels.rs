@@ -1,9 +1,16 @@
-//! Sentinel groups behind locks: TLS to all of them, and passwords of the Sentinels' own.
+//! Sentinel groups: behind locks (TLS to all of them, passwords of the Sentinels' own), and when their master moves.
 
-use std::io::ErrorKind;
-use std::net::TcpListener;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use crate::env::{EventStream, Locks, Program, TestAuthority, TestGateway, TestGroup, wait_until};
+use crate::env::{
+    EventStream, Locks, Program, SHARED_CONNECTIONS, TestAuthority, TestGateway, TestGroup,
+    TestRedis, wait_until,
+};
 
 fn put(program: &Program, value: &[u8]) -> u16 {
     let mut client = program.connect();
@@ -209,4 +216,63 @@ fn all_connections_are_made_where_the_same_sentinel_says() {
         let asked = other.accept().map(|_| ()).map_err(|error| error.kind());
         assert_eq!(asked, Err(ErrorKind::WouldBlock));
     }
+}
+
+/// Answers as a Sentinel does: the master is wherever it is told to say. Counts its connections.
+#[derive(Clone)]
+struct ToldSentinel {
+    master: Arc<Mutex<SocketAddr>>,
+    connections: Arc<AtomicUsize>,
+}
+
+impl ToldSentinel {
+    /// The Sentinel and where it is. It goes on for as long as the process.
+    fn start(master: SocketAddr) -> (Self, SocketAddr) {
+        let sentinel = Self {
+            master: Arc::new(Mutex::new(master)),
+            connections: Arc::default(),
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let own = sentinel.clone();
+        thread::spawn(move || {
+            for client in listener.incoming() {
+                own.connections.fetch_add(1, Ordering::Relaxed);
+                let own = own.clone();
+                thread::spawn(move || own.answer(client.unwrap()));
+            }
+        });
+        (sentinel, address)
+    }
+
+    fn answer(&self, mut client: TcpStream) {
+        let mut question = [0; 1024];
+        while client.read(&mut question).is_ok_and(|count| count > 0) {
+            let port = self.master.lock().unwrap().port().to_string();
+            let answer = format!("*2\r\n$9\r\n127.0.0.1\r\n${}\r\n{port}\r\n", port.len());
+            // It may be gone.
+            let _ = client.write_all(answer.as_bytes());
+        }
+    }
+}
+
+#[test]
+fn a_new_master_is_gone_to_when_it_is_named_and_not_when_it_is_time_to_try_again() {
+    let redis = TestRedis::start();
+    let nowhere = TcpListener::bind("127.0.0.1:0").unwrap().local_addr();
+    let (sentinel, address) = ToldSentinel::start(nowhere.unwrap());
+    let gateway = TestGateway::at(&format!("redis+sentinel://{address}/main"));
+    let _stream = gateway.listen("/v1/channels/c/events");
+    wait_until(
+        "attempts are seconds apart, and the wait for one has begun",
+        || sentinel.connections.load(Ordering::Relaxed) >= 8 * (SHARED_CONNECTIONS + 1),
+    );
+    *sentinel.master.lock().unwrap() = redis.address();
+    let began = Instant::now();
+    wait_until("all connections are there", || {
+        redis.cli(&["PUBLISH", "c", "message"]) == "1" && redis.clients() == SHARED_CONNECTIONS + 1
+    });
+    // It is asked every second.
+    assert!(began.elapsed() < Duration::from_millis(2500));
+    assert_eq!(gateway.put("/v1/keys/a", b"value").status, 204);
 }
