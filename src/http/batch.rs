@@ -18,7 +18,7 @@ use super::work::{Answered, Rest, Work, size};
 use crate::bridge::run_or_leave;
 use crate::command::Command;
 use crate::error::Error;
-use crate::upstream::{NodeNumber, Outcome, Pump, Sent, Share};
+use crate::upstream::{NodeNumber, Outcome, Pump, Route, Sent, Share};
 
 /// Replies that take so much of memory are large.
 const LARGE: usize = 128 * 1024;
@@ -32,8 +32,8 @@ pub(super) struct Batch {
     shared: Arc<Shared>,
     work: Vec<Work>,
     commands: Vec<Command>,
-    /// The one that all the commands go to; `None` if there are several.
-    node: Option<NodeNumber>,
+    /// Where the commands go.
+    route: Route,
 }
 
 /// Serves connections that are ready.
@@ -65,7 +65,7 @@ fn serve_together(
         shared: Arc::clone(shared),
         work: Vec::with_capacity(ready.len()),
         commands: Vec::with_capacity(ready.len()),
-        node: None,
+        route: Route::default(),
     };
     // On a Cluster, one for each further node, so that no client waits for a node that is not theirs.
     let mut others = Vec::new();
@@ -111,45 +111,50 @@ impl Batch {
         Self {
             shared: Arc::clone(shared),
             work: vec![work],
+            route: shared.upstream.route(&commands),
             commands,
-            node: None,
         }
     }
 
     /// Takes work whose commands have been added from a place on; or has another take it, if they go
     /// elsewhere than those before them.
     fn take(&mut self, work: Work, place: usize, others: &mut Vec<Self>) {
-        let node = self.shared.upstream.only_node(&self.commands[place..]);
+        let route = self.shared.upstream.route(&self.commands[place..]);
+        let node = route.node();
+        let is_same = |batch: &Self| node.is_some() && batch.route.node() == node;
         if self.work.is_empty() {
-            self.node = node;
-        } else if node.is_none() || node != self.node {
+            self.work.push(work);
+            self.route = route;
+        } else if is_same(self) {
+            self.work.push(work);
+            self.route.append(place, route);
+        } else {
             let commands = self.commands.split_off(place);
-            let same = |other: &&mut Self| node.is_some() && other.node == node;
-            match others.iter_mut().find(same) {
+            match others.iter_mut().find(|other| is_same(other)) {
                 Some(other) => {
-                    other.commands.extend(commands);
                     other.work.push(work);
+                    other.route.append(other.commands.len(), route);
+                    other.commands.extend(commands);
                 }
                 None => others.push(Self {
                     shared: Arc::clone(&self.shared),
                     work: vec![work],
                     commands,
-                    node,
+                    route,
                 }),
             }
-            return;
         }
-        self.work.push(work);
     }
 
     /// Sends the commands.
     fn send(mut self) -> UnderWay<impl Future<Output = Sent> + Send + 'static> {
-        // Packed, they are not needed any more.
         let commands = std::mem::take(&mut self.commands);
-        let (pump, sent) = self.shared.upstream.send_together(&commands);
-        drop(commands);
+        let route = std::mem::take(&mut self.route);
+        let node = route.node();
+        let (pump, sent) = self.shared.upstream.send_together(commands, route);
         UnderWay {
             batch: self,
+            node,
             pump,
             sent,
             since: Instant::now(),
@@ -189,6 +194,8 @@ impl Batch {
 /// A batch whose commands are on their way since then.
 struct UnderWay<F> {
     batch: Batch,
+    /// The one that all of them go to; `None` if there are several.
+    node: Option<NodeNumber>,
     pump: Pump,
     sent: F,
     since: Instant,
@@ -199,11 +206,12 @@ impl<F: Future<Output = Sent> + Send + 'static> UnderWay<F> {
     fn wait(self, by: Instant) {
         let Self {
             batch,
+            node,
             pump,
             sent,
             since,
         } = self;
-        let (shared, node) = (Arc::clone(&batch.shared), batch.node);
+        let shared = Arc::clone(&batch.shared);
         let begin = Instant::now();
         let patience = if shared.latency.is_near(node) {
             by.saturating_duration_since(begin)

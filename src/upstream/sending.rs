@@ -10,7 +10,7 @@ use super::cluster::{Cluster, Dispatch};
 use super::node::Line;
 use super::pipe::Pump;
 use super::sent::Sent;
-use super::{Engine, NodeNumber, Outcome, Packed, Upstream};
+use super::{Engine, Outcome, Packed, Route, Upstream};
 use crate::command::Command;
 use crate::reply::Reply;
 
@@ -30,26 +30,33 @@ impl Upstream {
     /// those of a Cluster may be.
     pub(crate) fn send_together(
         &self,
-        commands: &[Command],
+        commands: Vec<Command>,
+        route: Route,
     ) -> (Pump, impl Future<Output = Sent> + Send + 'static + use<>) {
         match &self.shared.engine {
             Engine::One(node) => {
                 let limit = self.shared.command_timeout;
-                let packed = Packed::all(commands);
+                let packed = Packed::all(&commands);
                 let (pump, outcomes) = node.send_pumped(Line::Common, packed, limit);
                 (pump, Either::Left(outcomes.map(Sent::done)))
             }
             Engine::Cluster(cluster) => {
-                let dispatch = self.dispatch(cluster, Line::Common, commands);
+                let dispatch = self.dispatch(cluster, Line::Common, commands, route);
                 let (pump, begun) = dispatch.begin();
                 (pump, Either::Right(begun.map(Sent::part)))
             }
         }
     }
 
-    fn dispatch(&self, cluster: &Arc<Cluster>, line: Line, commands: &[Command]) -> Dispatch {
+    fn dispatch(
+        &self,
+        cluster: &Arc<Cluster>,
+        line: Line,
+        commands: Vec<Command>,
+        route: Route,
+    ) -> Dispatch {
         let deadline = tokio::time::Instant::now() + self.shared.command_timeout;
-        Dispatch::new(cluster, line, commands.to_vec(), deadline)
+        Dispatch::new(cluster, line, commands, route, deadline)
     }
 
     /// The same over the connection for scripts.
@@ -77,7 +84,8 @@ impl Upstream {
         match &self.shared.engine {
             Engine::One(node) => Either::Left(node.send(line, Packed::all(commands), limit)),
             Engine::Cluster(cluster) => {
-                let dispatch = self.dispatch(cluster, line, commands);
+                let route = cluster.route(commands);
+                let dispatch = self.dispatch(cluster, line, commands.to_vec(), route);
                 let (pump, begun) = dispatch.begin();
                 // No thread waits here.
                 drop(pump);
@@ -86,13 +94,11 @@ impl Upstream {
         }
     }
 
-    /// The node that all of these commands go to; `None` if there are several, or none. What goes to one node
-    /// does not wait for another.
-    #[must_use]
-    pub fn only_node(&self, commands: &[Command]) -> Option<NodeNumber> {
+    /// Where these commands go.
+    pub(crate) fn route(&self, commands: &[Command]) -> Route {
         match &self.shared.engine {
-            Engine::One(node) => Some(node.number),
-            Engine::Cluster(cluster) => cluster.only_node(commands),
+            Engine::One(node) => Route::to(node.number),
+            Engine::Cluster(cluster) => cluster.route(commands),
         }
     }
 

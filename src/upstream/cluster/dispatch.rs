@@ -8,14 +8,14 @@ use futures_util::FutureExt;
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
-use super::routing::{Errand, To, errands};
+use super::routing::{Errand, To};
 use super::slot_map::{Member, SlotMap};
 use super::{Cluster, ROUNDS};
 use crate::command::Command;
 use crate::error::Error;
 use crate::upstream::node::Line;
 use crate::upstream::pipe::Pump;
-use crate::upstream::{Outcome, Packed};
+use crate::upstream::{Outcome, Packed, Route};
 
 /// Commands on their way.
 #[derive(Debug)]
@@ -54,13 +54,14 @@ impl Dispatch {
         cluster: &Arc<Cluster>,
         line: Line,
         commands: Vec<Command>,
+        route: Route,
         deadline: Instant,
     ) -> Self {
         Self {
             cluster: Arc::clone(cluster),
             line,
             outcomes: vec![Err(Error::Unreachable); commands.len()],
-            open: errands(&commands, &cluster.command_table.classes()),
+            open: route.errands,
             commands,
             taken: 0,
             first_slot_map: cluster.slot_map(),

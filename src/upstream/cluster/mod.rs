@@ -24,7 +24,7 @@ use tokio::time::Instant;
 use super::command_table::CommandTable;
 use super::node::{Limits, Node};
 use super::server::RedisServer;
-use super::{NodeNumber, Outcome};
+use super::{Outcome, Route};
 use crate::command::Command;
 use crate::config::Address;
 use crate::error::Error;
@@ -32,7 +32,8 @@ use crate::reply::{Reply, ServerError};
 pub(super) use dedicated::Way;
 pub(super) use dispatch::Dispatch;
 use redirect::{Redirect, Target};
-use routing::{Errand, To, errands};
+pub(super) use routing::Errand;
+use routing::{To, errands};
 pub(super) use slot::slot_of;
 use slot_map::{Member, SlotMap};
 use topology_refresh::TopologyRefresh;
@@ -122,16 +123,17 @@ impl Cluster {
         let _ = tokio::time::timeout(NEWS, looked).await;
     }
 
-    /// The one node that all of these commands go to; `None` if there is no such node.
-    pub(super) fn only_node(&self, commands: &[Command]) -> Option<NodeNumber> {
+    /// Where these commands go.
+    pub(super) fn route(&self, commands: &[Command]) -> Route {
         let slot_map = self.slot_map();
         let errands = errands(commands, &self.command_table.classes());
         let mut numbers = errands.iter().map(|errand| {
             let member = errand.member(&slot_map, commands)?;
             Some(member.node.number)
         });
-        let first = numbers.next()??;
-        numbers.all(|number| number == Some(first)).then_some(first)
+        let first = numbers.next().flatten();
+        let node = first.filter(|_| numbers.all(|number| number == first));
+        Route { node, errands }
     }
 
     /// The node that an errand for one node goes to now, and whether it has to be told ASKING; or what it comes

@@ -16,7 +16,7 @@ use crate::upstream::policies::{RequestPolicy, ResponsePolicy};
 
 /// One command, or a transaction from MULTI to EXEC, which only one node can run.
 #[derive(Debug)]
-pub(super) struct Errand {
+pub(in crate::upstream) struct Errand {
     /// Its commands, by their places in the pipeline.
     pub(super) places: std::ops::Range<usize>,
     pub(super) to: To,
@@ -95,6 +95,12 @@ fn transaction(commands: &[Command], classes: &Classes) -> To {
 }
 
 impl Errand {
+    /// The same with so many more commands before its own.
+    pub(in crate::upstream) fn behind(mut self, count: usize) -> Self {
+        self.places = self.places.start + count..self.places.end + count;
+        self
+    }
+
     /// The node that it goes to, if it is for one; where it was redirected to does not count.
     pub(super) fn member<'a>(
         &self,
@@ -233,5 +239,18 @@ impl Cursor {
             *cursor = on.to_string().into();
         }
         Reply::Array(parts)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transaction_is_one_errand_and_others_can_come_before_it() {
+        let named = ["MULTI", "GET", "EXEC", "GET"].map(Command::new);
+        let errands = errands(&named, &Classes::default());
+        let places = errands.into_iter().map(|errand| errand.behind(5).places);
+        assert_eq!(places.collect::<Vec<_>>(), [5..8, 8..9]);
     }
 }
