@@ -1,5 +1,7 @@
 //! Opening a stream: its head, what it has missed, and the gap where that is not known.
 
+use std::collections::BTreeMap;
+
 use super::SubscriberId;
 use super::Topic;
 use super::actor::Actor;
@@ -52,8 +54,9 @@ impl Actor {
     }
 
     /// What a stream is sent to catch up from an event that it has seen: everything that is kept behind it,
-    /// in order, and a gap where not everything is. That has the id behind which nothing is missing, and its place
-    /// by that: from before it nobody can go on who has not had what comes before it.
+    /// in order, and a gap where not everything is. That has the id behind which nothing is missing of the topics that
+    /// it names, and its place by that: from before it nobody can go on who has not had what comes before it, and from
+    /// behind what is kept of a topic nobody could tell that something is missing before.
     fn missed(&mut self, shape: Shape, topics: &[Topic], last: u64) -> Vec<Encoded> {
         let mut kept = Vec::new();
         // Behind these nothing is missing of each topic. Those that do not stand are told of when they do.
@@ -84,17 +87,20 @@ impl Actor {
                 }
             }
         }
-        let concerned = topics.iter().zip(&floors);
-        let concerned = concerned.filter(|(_, floor)| **floor > last);
-        let concerned: Vec<_> = concerned.map(|(topic, _)| topic.clone()).collect();
-        let floor = floors.into_iter().max().unwrap_or(last);
-        let before = kept.partition_point(|(sequence, ..)| *sequence <= floor);
+        let mut gaps: BTreeMap<usize, (u64, Vec<Topic>)> = BTreeMap::new();
+        let concerned = topics.iter().zip(floors);
+        for (topic, floor) in concerned.filter(|(_, floor)| *floor > last) {
+            let place = kept.partition_point(|(sequence, ..)| *sequence <= floor);
+            let (up_to, topics) = gaps.entry(place).or_default();
+            *up_to = floor.max(*up_to);
+            topics.push(topic.clone());
+        }
         let kept = kept.into_iter();
         let events = kept.filter_map(|(sequence, _, topic)| self.replayed(topic, shape, sequence));
         let mut events: Vec<_> = events.collect();
-        if !concerned.is_empty() {
-            let gap = event::gap(self.position(floor), shape, "not-kept", &concerned, None);
-            events.insert(before, gap);
+        for (place, (up_to, topics)) in gaps.into_iter().rev() {
+            let gap = event::gap(self.position(up_to), shape, "not-kept", &topics, None);
+            events.insert(place, gap);
         }
         self.drop_surplus();
         events

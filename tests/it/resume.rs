@@ -177,6 +177,40 @@ fn what_was_not_kept_is_told_of_before_what_was() {
 }
 
 #[test]
+fn what_was_not_kept_of_a_channel_is_told_of_before_what_was_of_it() {
+    let gateway = TestGateway::with(|config| {
+        config.linger = Duration::from_secs(300);
+        config.replay_events = 2;
+    });
+    let path = "/v1/events?channel=a&channel=b&format=raw";
+    let mut first = gateway.listen(path);
+    let messages = ["a1", "a2", "a3", "a4", "b1", "b2", "b3"];
+    for message in messages {
+        publish(&gateway, &message[..1], message);
+    }
+    let seen: Vec<Event> = messages.iter().map(|_| first.event()).collect();
+    let mut second = again(&gateway, path, &seen[0].id);
+    let of_a = second.event();
+    assert_eq!(of_a.data, r#"{"reason":"not-kept","channels":["a"]}"#);
+    assert_eq!(of_a.id, seen[1].id);
+    assert_eq!(data(&mut second, 2), ["a3", "a4"]);
+    let of_b = second.event();
+    assert_eq!(of_b.data, r#"{"reason":"not-kept","channels":["b"]}"#);
+    assert_eq!(of_b.id, seen[4].id);
+    assert_eq!(data(&mut second, 2), ["b2", "b3"]);
+    // What has been told is not told again, and the rest is.
+    for (last, rest) in [(&of_a.id, &["a3", "a4"][..]), (&seen[2].id, &["a4"])] {
+        let mut third = again(&gateway, path, last);
+        assert_eq!(data(&mut third, rest.len()), rest);
+        assert_eq!(third.event().data, of_b.data);
+        assert_eq!(data(&mut third, 2), ["b2", "b3"]);
+    }
+    // With nothing in between it is one gap.
+    let mut fourth = again(&gateway, path, &seen[3].id);
+    assert_eq!(fourth.event().data, of_b.data);
+}
+
+#[test]
 fn an_unknown_id_is_one_gap() {
     let gateway = keeping();
     let path = "/v1/channels/a/events";
