@@ -187,7 +187,8 @@ impl Actor {
                 self.tails.look_soon(topic.name());
             }
         }
-        let last = last_event_id.filter(|last| !last.is_empty());
+        // By an id of its own a stream of entries is no concern of these.
+        let last = last_event_id.filter(|last| !last.is_empty() && span.is_none());
         let resume = last.as_deref().and_then(|last| self.number_of(last));
         let gap = (last.is_some() && resume.is_none()).then(|| Gap {
             reason: "unknown-id",

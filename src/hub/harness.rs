@@ -12,7 +12,7 @@ use super::actor::Actor;
 use super::entries::{EntryId, News, What};
 use super::event::{Format, Shape};
 use super::fanout::{Fanout, Rules};
-use super::{Seat, Span, Stats, Subscription, Topic};
+use super::{Begin, Seat, Span, Stats, Subscription, Topic};
 use crate::config::Config;
 use crate::upstream::Upstream;
 
@@ -129,9 +129,13 @@ impl Hub {
             named: false,
         };
         let (client, seat) = Self::seat(shape, Box::new(()));
+        let seen = span.and_then(|span| match span.begin {
+            Begin::Seen(id) => Some(id.to_string()),
+            _ => None,
+        });
         self.actor.join(Subscription {
             topics: vec![self.topic.clone()],
-            last_event_id: None,
+            last_event_id: seen,
             span,
             seat,
         });

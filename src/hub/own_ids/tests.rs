@@ -105,3 +105,23 @@ async fn who_left_before_a_loss_was_found_is_told_of_it_when_he_comes_back() {
     hub.actor.take_page(page(first + 1, 12..=15));
     assert_eq!(sure.event(), ("12-0".into(), "message".into()));
 }
+
+#[tokio::test]
+async fn who_came_back_by_an_entry_and_leaves_is_no_loss_to_others() {
+    let mut hub = Hub::start().await;
+    let topic = hub.topic.clone();
+    let mut several = hub.listen_to(std::slice::from_ref(&topic), None);
+    hub.news(What::Begins(id(10)));
+    hub.news(What::Entries(entries(11..=11)));
+    let (last, _) = several.event();
+    let span = Span {
+        begin: Begin::Seen(id(11)),
+        until_gone: false,
+    };
+    let _own = hub.listen(Format::Entry, Some(span));
+    let newest = *hub.actor.subscribers.keys().max().expect("it listens");
+    hub.actor.no_more_listens(newest);
+    let mut back = hub.listen_to(&[topic], Some(last));
+    hub.news(What::Entries(entries(12..=12)));
+    assert_eq!(back.event().1, "message");
+}
