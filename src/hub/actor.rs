@@ -239,6 +239,7 @@ impl Actor {
             self.sequence += 1;
             self.begin_here(&gap.topics);
         }
+        let is_own = subscriber.own.is_some();
         let until_gone = subscriber.own.is_some_and(|own| own.until_gone);
         for topic in subscriber.topics {
             if until_gone {
@@ -249,6 +250,9 @@ impl Actor {
             };
             if channel.listeners.remove(&id) {
                 channel.shapes[subscriber.shape.index()] -= 1;
+            }
+            if is_own {
+                channel.losses.left(channel.end());
             }
             if channel.listeners.is_empty() {
                 self.linger(topic);

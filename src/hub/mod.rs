@@ -18,6 +18,7 @@ mod gaps;
 #[cfg(test)]
 mod harness;
 mod lane;
+mod losses;
 mod monitor;
 mod noperm;
 mod opening;

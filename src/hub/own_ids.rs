@@ -14,6 +14,7 @@ use super::actor::Actor;
 use super::entries::{CatchUp, Entry, EntryId, Loss, News, Page, Reason, What, encode};
 use super::event::{self, Encoded, Format, Shape};
 use super::fanout::Order;
+use super::losses::Losses;
 use super::replay::Replay;
 use super::roster::{Channel, State};
 use super::{SubscriberId, Topic};
@@ -165,6 +166,7 @@ impl Actor {
             // What is kept is of before.
             self.memory.forget(&channel.replay);
             channel.replay = Replay::default();
+            channel.losses = Losses::default();
             channel.ends_at(loss.up_to);
         }
         self.lost_entries(topic, loss);
@@ -187,7 +189,7 @@ impl Actor {
         };
         self.sequence += 1;
         channel.replay.begins_behind(self.sequence, loss.up_to);
-        channel.last_loss = Some(*loss);
+        channel.losses.found(loss);
         channel.ends_at(loss.up_to.max(channel.end()));
         let reason = loss.reason.text();
         let (key, topics) = (channel.key, std::slice::from_ref(topic));
@@ -291,10 +293,8 @@ impl Actor {
         };
         let opening = opening(is_seen.then_some(seen));
         // Who left before that was told has seen what came behind it.
-        let untold = channel
-            .last_loss
-            .filter(|loss| is_seen && loss.has_come_by(seen));
-        let gap = untold.map(|loss| Loss::new(loss.reason, seen));
+        let untold = is_seen.then(|| channel.losses.untold(seen)).flatten();
+        let gap = untold.map(|reason| Loss::new(reason, seen));
         let gap = gap.map(|gap| encode::gap(&gap, gap.reason.text(), topic.name()));
         let opening: Vec<_> = opening.into_iter().chain(gap).collect();
         let at_hand = channel.replay.entry_floor() <= seen && seen <= end;

@@ -5,9 +5,10 @@ use std::collections::HashSet;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::entries::{EntryId, Loss};
+use super::entries::EntryId;
 use super::event::Shape;
 use super::fanout::ChannelKey;
+use super::losses::Losses;
 use super::own_ids::Own;
 use super::replay::Replay;
 use super::source::Home;
@@ -54,8 +55,8 @@ pub(super) struct Channel {
     pub(super) lingers_since: Option<Instant>,
     /// Of a stream: the last entry that was handed to the fan-out.
     pub(super) end: Option<watch::Sender<EntryId>>,
-    /// The same for what was last found to be missing.
-    pub(super) last_loss: Option<Loss>,
+    /// The same for what was found to be missing.
+    pub(super) losses: Losses,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,7 +84,7 @@ impl Channel {
             replay: Replay::default(),
             lingers_since: None,
             end: None,
-            last_loss: None,
+            losses: Losses::default(),
         }
     }
 

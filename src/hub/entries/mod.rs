@@ -83,11 +83,6 @@ impl Loss {
             missing: None,
         }
     }
-
-    /// Whether what is missing may have come before an entry that came before it was missed.
-    pub(super) fn has_come_by(&self, seen: EntryId) -> bool {
-        self.since < seen && seen < self.up_to
-    }
 }
 
 impl Entry {

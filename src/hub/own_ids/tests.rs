@@ -107,6 +107,33 @@ async fn who_left_before_a_loss_was_found_is_told_of_it_when_he_comes_back() {
 }
 
 #[tokio::test]
+async fn who_left_behind_the_last_entry_is_told_of_every_loss_that_was_found_since() {
+    let mut hub = Hub::start().await;
+    let _other = hub.listen(Format::Entry, None);
+    hub.news(What::Begins(id(10)));
+    let loss = |since, up_to| Loss {
+        since: id(since),
+        ..Loss::new(Reason::NotKept, id(up_to))
+    };
+    let back = |hub: &mut Hub| {
+        let span = Span {
+            begin: Begin::Seen(id(12)),
+            until_gone: false,
+        };
+        hub.listen(Format::Entry, Some(span))
+    };
+    hub.news(What::Entries(entries(12..=12)));
+    let _stream = back(&mut hub);
+    let newest = *hub.actor.subscribers.keys().max().expect("it listens");
+    hub.actor.no_more_listens(newest);
+    hub.news(What::Lost(loss(10, 12)));
+    assert_eq!(back(&mut hub).event(), ("12-0".into(), "gap".into()));
+    hub.news(What::Entries(entries(14..=14)));
+    hub.news(What::Lost(loss(12, 14)));
+    assert_eq!(back(&mut hub).event(), ("12-0".into(), "gap".into()));
+}
+
+#[tokio::test]
 async fn who_came_back_by_an_entry_and_leaves_is_no_loss_to_others() {
     let mut hub = Hub::start().await;
     let topic = hub.topic.clone();

@@ -1,0 +1,106 @@
+//! What was found to be missing of a Redis stream, as far as somebody may come back who left before that was told, and has
+//! seen an entry that came behind it: in the stream itself nothing shows it.
+
+use std::collections::VecDeque;
+
+use super::entries::{EntryId, Loss, Reason};
+
+/// How many are remembered of one stream. Where there are more the oldest count as one, with what was between them.
+const MOST: usize = 16;
+
+#[derive(Debug, Default)]
+pub(super) struct Losses {
+    /// By their ids.
+    found: VecDeque<Found>,
+    /// What was the last entry when somebody last left.
+    left_at: Option<EntryId>,
+}
+
+#[derive(Debug)]
+struct Found {
+    reason: Reason,
+    /// Up to this id nothing was missing.
+    since: EntryId,
+    /// Who listened was told behind this entry.
+    told_at: EntryId,
+    /// Whether somebody had left behind that entry before.
+    was_left: bool,
+}
+
+impl Losses {
+    /// Somebody leaves who listened up to this entry.
+    pub(super) fn left(&mut self, end: EntryId) {
+        self.left_at = Some(end);
+    }
+
+    /// Something was missing, and is told now.
+    pub(super) fn found(&mut self, loss: &Loss) {
+        self.found.push_back(Found {
+            reason: loss.reason,
+            since: loss.since,
+            told_at: loss.up_to,
+            was_left: self.left_at == Some(loss.up_to),
+        });
+        if self.found.len() > MOST
+            && let Some(oldest) = self.found.pop_front()
+            && let Some(next) = self.found.front_mut()
+        {
+            next.since = oldest.since;
+        }
+    }
+
+    /// Why something may be missing before this entry for who has seen it and not been told.
+    pub(super) fn untold(&self, seen: EntryId) -> Option<Reason> {
+        let concerns = |found: &&Found| {
+            found.since < seen && (seen < found.told_at || found.was_left && seen == found.told_at)
+        };
+        self.found.iter().find(concerns).map(|found| found.reason)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(n: u64) -> EntryId {
+        EntryId::parse(n.to_string().as_bytes()).expect("an id")
+    }
+
+    fn loss(since: u64, up_to: u64) -> Loss {
+        Loss {
+            since: id(since),
+            ..Loss::new(Reason::NotKept, id(up_to))
+        }
+    }
+
+    fn untold(losses: &Losses) -> Vec<u64> {
+        let is_untold = |n: &u64| losses.untold(id(*n)).is_some();
+        (1..=40).filter(is_untold).collect()
+    }
+
+    #[test]
+    fn who_left_before_it_was_told_is_told() {
+        let mut losses = Losses::default();
+        losses.left(id(3));
+        losses.found(&loss(2, 5));
+        assert_eq!(untold(&losses), [3, 4]);
+        // By the id that it was told behind, too, if somebody had left there.
+        losses.left(id(9));
+        losses.found(&loss(7, 9));
+        assert_eq!(untold(&losses), [3, 4, 8, 9]);
+        losses.left(id(9));
+        losses.found(&loss(9, 11));
+        assert_eq!(untold(&losses), [3, 4, 8, 9, 10]);
+    }
+
+    #[test]
+    fn many_are_remembered_as_few() {
+        let mut losses = Losses::default();
+        for n in 0..=(MOST as u64) {
+            losses.found(&loss(2 * n, 2 * n + 2));
+        }
+        assert_eq!(losses.found.len(), MOST);
+        let odd = (1..=2 * MOST as u64 + 1).filter(|n| n % 2 == 1 || *n == 2);
+        assert_eq!(untold(&losses), odd.collect::<Vec<_>>());
+    }
+}
