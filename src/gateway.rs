@@ -54,8 +54,9 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Starts everything, to serve on a bound listener. It serves from the moment this returns; whether a
-    /// Redis server is there yet does not matter.
+    /// Starts everything, to serve on a bound listener. It serves from the moment this returns. That is after a
+    /// first attempt to connect to Redis, `connect_timeout` at most; whether a Redis server is there yet does
+    /// not matter.
     ///
     /// # Errors
     /// When the operating system does not give what is needed: threads, a port for the embedded server,

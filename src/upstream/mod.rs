@@ -124,8 +124,8 @@ impl NodeNumber {
 }
 
 impl Upstream {
-    /// Starts what the configuration asks for and a task that keeps a connection to it. Returns as soon as
-    /// the embedded server listens; a Redis server may come later.
+    /// Starts what the configuration asks for and a task that keeps a connection to it. Waits for the first attempt
+    /// to connect, `connect_timeout` at most; a Redis server may come later.
     ///
     /// # Errors
     /// When the embedded server finds no port to listen on, there are no certificates for TLS, or a client cache is
@@ -166,10 +166,14 @@ impl Upstream {
                 return Err(std::io::Error::new(kind, message));
             }
         };
-        match &engine {
-            Engine::One(node) => node.tried().await,
-            Engine::Cluster(cluster) => cluster.tried().await,
-        }
+        let tried = async {
+            match &engine {
+                Engine::One(node) => node.tried().await,
+                Engine::Cluster(cluster) => cluster.tried().await,
+            }
+        };
+        // The nodes of a Cluster are tried one after another, each for as long: nobody waits for all of them.
+        let _ = tokio::time::timeout(config.connect_timeout, tried).await;
         let shared = Shared {
             engine,
             cache,

@@ -372,3 +372,22 @@ fn an_unknown_master_is_503() {
             .contains("no Sentinel knows a master of this name")
     });
 }
+
+#[test]
+fn a_gateway_starts_however_many_nodes_are_silent() {
+    // The kernel takes the connections; nobody answers.
+    let nodes: [TcpListener; 20] =
+        std::array::from_fn(|_| TcpListener::bind("127.0.0.1:0").unwrap());
+    let seeds = nodes
+        .each_ref()
+        .map(|node| node.local_addr().unwrap().to_string())
+        .join(",");
+    let connect_timeout = Duration::from_millis(500);
+    let started = Instant::now();
+    let gateway = TestGateway::with(|config| {
+        config.upstream = format!("redis+cluster://{seeds}").parse().unwrap();
+        config.connect_timeout = connect_timeout;
+    });
+    assert!(started.elapsed() < connect_timeout * 10);
+    assert_eq!(gateway.get("/healthz").status, 200);
+}
