@@ -1,6 +1,6 @@
 //! HTTP: the only folder that knows `tiny_http`, statuses, headers and JSON.
 //!
-//! A request's way: the `event_loop` finds its connection ready, the `connection` parses it
+//! A request's path: the `event_loop` finds its connection ready, the `connection` parses it
 //! (`head`, `body`), a `batch` takes it through the [`service`] to its `handlers` and its commands to Redis,
 //! and the [`response`] back.
 
