@@ -38,7 +38,12 @@ impl Waiting {
     ) -> Self {
         let outcomes = Arc::new(Mutex::new(None));
         let place = Arc::clone(&outcomes);
-        let body = asker.body.take();
+        let body = match half {
+            // The commands hold it.
+            Half::Respond(_) => asker.body.take(),
+            // It is for what comes then.
+            Half::Decide(_) => None,
+        };
         let task = runtime.spawn(async move {
             let arrived_with = commands.await;
             ticket.note(&arrived_with);

@@ -199,6 +199,33 @@ fn a_body_that_is_still_on_its_way_to_redis_takes_its_memory() {
 }
 
 #[test]
+fn a_body_that_is_written_under_a_condition_takes_its_memory() {
+    let redis = TestRedis::start();
+    let gateway = TestGateway::with(|config| {
+        config.upstream = redis.url().parse().unwrap();
+        config.max_body = 6_000_000;
+        config.max_buffered = 10_000_000;
+    });
+    let body = vec![b'v'; 6_000_000];
+    // The value is small at first, and large, as the gateway knows, the second time.
+    for old in [&b"small"[..], &body[..1_000_000]] {
+        assert_eq!(gateway.put("/v1/keys/k", old).status, 204);
+        let read = gateway.get("/v1/keys/k");
+        redis.cli(&["CLIENT", "PAUSE", "60000", "WRITE"]);
+        let mut client = gateway.connect();
+        let condition = ("If-Match", read.header("etag").unwrap());
+        client.send_request("PUT", "/v1/keys/k", &[condition], &body);
+        wait_until("the script that writes it is held", || {
+            redis.cli(&["CLIENT", "LIST"]).contains("cmd=eval ")
+        });
+        let answer = gateway.put("/v1/keys/other", &body);
+        answer.assert_problem(503, "large");
+        redis.cli(&["CLIENT", "UNPAUSE"]);
+        assert_eq!(client.receive().status, 204);
+    }
+}
+
+#[test]
 fn a_large_answer_beyond_the_memory_there_is_for_them_is_502() {
     let gateway = TestGateway::with(|config| config.max_buffered = 20_000_000);
     assert_eq!(
