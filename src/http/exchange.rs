@@ -22,8 +22,8 @@ pub(super) struct Exchange {
 pub(super) struct Asker {
     pub(super) form: Form,
     pub(super) trim: Trim,
-    /// What a large body takes of the memory budget: the commands hold the body.
-    pub(super) body: Option<Reservation>,
+    /// What its commands hold of the memory budget: a large body, and a value that they are to compare.
+    pub(super) held: Vec<Reservation>,
 }
 
 /// How its answer comes about.
@@ -69,8 +69,8 @@ pub(super) fn plan(service: &Service, next: Next, commands: &mut Vec<Command>) -
                 Ok(Admitted::Watch(watch)) => Answer::Stream(Endless::Watch(watch)),
                 Err(problem) => Answer::Here(trim.problem(problem)),
             };
-            let body = request.reservation;
-            let asker = Asker { form, trim, body };
+            let held = request.reservation.into_iter().collect();
+            let asker = Asker { form, trim, held };
             Exchange { asker, answer }
         }
         Next::Refused(request, form, problem) => {
@@ -94,7 +94,7 @@ impl Exchange {
             asker: Asker {
                 form,
                 trim,
-                body: None,
+                held: Vec::new(),
             },
             answer: Answer::Here(response),
         }

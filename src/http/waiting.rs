@@ -38,17 +38,16 @@ impl Waiting {
     ) -> Self {
         let outcomes = Arc::new(Mutex::new(None));
         let place = Arc::clone(&outcomes);
-        let body = match half {
-            // The commands hold it.
-            Half::Respond(_) => asker.body.take(),
-            // It is for what comes then.
-            Half::Decide(_) => None,
+        let held = match half {
+            Half::Respond(_) => std::mem::take(&mut asker.held),
+            // It is the commands that come then which hold it.
+            Half::Decide(_) => Vec::new(),
         };
         let task = runtime.spawn(async move {
             let arrived_with = commands.await;
             ticket.note(&arrived_with);
             // Before anybody is told.
-            drop((ticket, body));
+            drop((ticket, held));
             *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(arrived_with);
             arrived();
         });

@@ -226,6 +226,32 @@ fn a_body_that_is_written_under_a_condition_takes_its_memory() {
 }
 
 #[test]
+fn a_value_that_a_condition_is_about_takes_its_memory() {
+    let redis = TestRedis::start();
+    let gateway = TestGateway::with(|config| {
+        config.upstream = redis.url().parse().unwrap();
+        config.max_body = 6_000_000;
+        config.max_buffered = 10_000_000;
+    });
+    let value = vec![b'v'; 6_000_000];
+    assert_eq!(gateway.put("/v1/keys/k", &value).status, 204);
+    redis.cli(&["CLIENT", "PAUSE", "60000", "WRITE"]);
+    let mut client = gateway.connect();
+    // It is read, and sent back to be compared.
+    client.send_request("PUT", "/v1/keys/k", &[("If-None-Match", "\"x\"")], b"new");
+    wait_until("the script that compares it is held", || {
+        redis.cli(&["CLIENT", "LIST"]).contains("cmd=eval ")
+    });
+    let answer = gateway.put("/v1/keys/other", &value);
+    answer.assert_problem(503, "large");
+    redis.cli(&["CLIENT", "UNPAUSE"]);
+    assert_eq!(client.receive().status, 204);
+    wait_until("the memory is given back", || {
+        gateway.put("/v1/keys/other", &value).status == 204
+    });
+}
+
+#[test]
 fn a_large_answer_beyond_the_memory_there_is_for_them_is_502() {
     let gateway = TestGateway::with(|config| config.max_buffered = 20_000_000);
     assert_eq!(

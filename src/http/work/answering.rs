@@ -42,7 +42,10 @@ impl Work {
                     let response = match step {
                         Ok(Step::Done(response)) => response,
                         Ok(Step::Ask(ask)) => match shared.upstream.admit(&ask.commands) {
-                            Ok(ticket) => return self.ask_again(shared, asker, ask, ticket, now),
+                            Ok(ticket) => {
+                                asker.held.extend(held);
+                                return self.ask_again(shared, asker, ask, ticket, now);
+                            }
                             Err(error) => asker.trim.problem(error.into()),
                         },
                         Err(problem) => asker.trim.problem(problem),
