@@ -3,6 +3,7 @@
 use super::problem::Problem;
 use super::response::Response;
 use crate::command::Command;
+use crate::error::Error;
 use crate::hub::{Shape, Span, Topic};
 use crate::reply::Reply;
 use crate::upstream::Outcome;
@@ -143,7 +144,7 @@ impl Plan {
         })
     }
 
-    /// Asks one command, whose reply is not an error, and then perhaps another, of the given name.
+    /// Asks one command that only reads, whose reply is not an error, and then perhaps another, of the given name.
     pub(super) fn rounds(
         command: Command,
         further: &'static str,
@@ -152,7 +153,14 @@ impl Plan {
         Self::Rounds(Rounds {
             commands: vec![command],
             further,
-            decide: Box::new(move |outcomes| decide(reply(outcomes.into_iter().next())?)),
+            decide: Box::new(move |outcomes| match outcomes.into_iter().next() {
+                // That one has run, but is not what was asked for.
+                Some(Err(Error::TooLarge)) => Err(Problem::new(
+                    503,
+                    "the value that is there is too large to hold now, while others are under way; nothing was done",
+                )),
+                outcome => decide(reply(outcome)?),
+            }),
         })
     }
 }

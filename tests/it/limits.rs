@@ -252,6 +252,22 @@ fn a_value_that_a_condition_is_about_takes_its_memory() {
 }
 
 #[test]
+fn a_write_whose_condition_needs_more_memory_than_there_is_has_not_run() {
+    let redis = TestRedis::start();
+    let gateway = TestGateway::with(|config| {
+        config.upstream = redis.url().parse().unwrap();
+        config.max_buffered = 1_000_000;
+    });
+    redis.cli(&["SETRANGE", "k", "2999999", "x"]);
+    let mut client = gateway.connect();
+    for method in ["PUT", "DELETE", "PUT"] {
+        let answer = client.request(method, "/v1/keys/k", &[("If-Match", "\"x\"")], b"new");
+        answer.assert_problem(503, "nothing was done");
+    }
+    assert_eq!(redis.cli(&["STRLEN", "k"]), "3000000");
+}
+
+#[test]
 fn a_large_answer_beyond_the_memory_there_is_for_them_is_502() {
     let gateway = TestGateway::with(|config| config.max_buffered = 20_000_000);
     assert_eq!(
