@@ -66,7 +66,11 @@ impl Demotion {
         let answer = pipe.ask(&role::question(), self.connect_timeout).await?;
         match role::is_master(&answer) {
             Ok(false) => self.connector.look_for_master().await,
-            Ok(true) | Err(_) => Ok(()),
+            Ok(true) => Ok(()),
+            Err(error) => {
+                tracing::warn!(upstream = %self.connector, %error, "nobody knows whether it is a replica now");
+                Ok(())
+            }
         }
     }
 }
