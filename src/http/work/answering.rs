@@ -12,7 +12,8 @@ use crate::http::handover::hand_over;
 use crate::http::panics::unwinding;
 use crate::http::plan::{Apart, Ask, Half, Lane, Step};
 use crate::http::problem::Problem;
-use crate::http::service::send_apart;
+use crate::http::response::Response;
+use crate::http::service::{Trim, send_apart};
 use crate::http::waiting::Waiting;
 use crate::upstream::{Outcome, Ticket};
 
@@ -38,19 +39,13 @@ impl Work {
                         continue;
                     }
                     let held = held.as_ref().map(|held| held.split(size(&outcomes)));
-                    let step = unwinding(&asker.trim, || half.run(outcomes)).unwrap_or_else(Err);
-                    let response = match step {
-                        Ok(Step::Done(response)) => response,
-                        Ok(Step::Ask(ask)) => match shared.upstream.admit(&ask.commands) {
-                            Ok(ticket) => {
-                                asker.held.extend(held);
-                                return self.ask_again(shared, asker, ask, ticket, now);
-                            }
-                            Err(error) => asker.trim.problem(error.into()),
-                        },
-                        Err(problem) => asker.trim.problem(problem),
-                    };
-                    (response, held)
+                    match second_half(shared, &asker.trim, half, outcomes) {
+                        AdmittedStep::Done(response) => (response, held),
+                        AdmittedStep::Ask(ask, ticket) => {
+                            asker.held.extend(held);
+                            return self.ask_again(shared, asker, ask, ticket, now);
+                        }
+                    }
                 }
                 _ if closed => continue,
                 Answer::Here(response) => (response, None),
@@ -180,4 +175,24 @@ impl Work {
         self.more = false;
         self.put_back(shared, now);
     }
+}
+
+/// What the second half comes to, its commands admitted.
+enum AdmittedStep {
+    Done(Response),
+    /// The second round.
+    Ask(Ask, Ticket),
+}
+
+/// The second half of a request's way.
+fn second_half(shared: &Shared, trim: &Trim, half: Half, outcomes: Vec<Outcome>) -> AdmittedStep {
+    let step = unwinding(trim, || half.run(outcomes)).unwrap_or_else(Err);
+    let admitted = step.and_then(|step| match step {
+        Step::Done(response) => Ok(AdmittedStep::Done(response)),
+        Step::Ask(ask) => {
+            let ticket = shared.upstream.admit(&ask.commands)?;
+            Ok(AdmittedStep::Ask(ask, ticket))
+        }
+    });
+    admitted.unwrap_or_else(|problem| AdmittedStep::Done(trim.problem(problem)))
 }
