@@ -4,10 +4,12 @@
 //! Dropping the future closes the connection, and with it ends the command on the server: so a client that
 //! hangs up does not leave anything waiting.
 
-use std::convert::Infallible;
+use std::pin::pin;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use futures_util::future::{Either, join_all};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::cluster::{Cluster, Way};
 use super::command_lists::ENDING;
@@ -90,26 +92,27 @@ impl Upstream {
         let before = asking.then(|| Command::new("ASKING"));
         let commands: Vec<_> = before.into_iter().chain([command.clone()]).collect();
         let (pipeline, count) = (pipeline(&commands), commands.len());
-        let identity = Identity::ask(connected.connection.clone());
-        let reply = connected
-            .connection
-            .send_packed_commands(&pipeline, 0, count);
-        let reply = tokio::time::timeout(shared.blocking_timeout + MARGIN, reply);
+        let deadline = Instant::now() + shared.blocking_timeout + MARGIN;
+        let connection = &mut connected.connection;
+        let identity = Identity::ask(connection.clone());
+        let mut reply = pin!(connection.send_packed_commands(&pipeline, 0, count));
         let reply = tokio::select! {
-            // Its question has to be sent first. Of the others, what has come counts, wherever the server is.
             biased;
-            never = self.unblock_at_end(node, identity) => match never {},
-            reply = reply => reply,
+            // First, because its question has to be sent before the command.
+            () = self.end_waiting(node, identity, deadline) => {
+                reply.as_mut().now_or_never().ok_or(Error::TimedOut)?
+            }
+            // What has come counts, wherever the server is.
+            reply = &mut reply => reply,
             // What it pops at a server that is no longer the master is lost.
             () = connected.failover.moved() => return Err(Error::BrokenOff),
         };
-        match reply {
-            Ok(Ok(values)) => match values.into_iter().next_back() {
-                Some(value) => Ok(value.into()),
-                None => Err(Error::BrokenOff),
-            },
-            Ok(Err(_)) => Err(Error::BrokenOff),
-            Err(_) => Err(Error::TimedOut),
+        let reply = reply.map_err(|_| Error::BrokenOff)?.into_iter().next_back();
+        match reply.map(Reply::from) {
+            None => Err(Error::BrokenOff),
+            // It is the gateway that has ended it.
+            Some(Reply::Nil) if Instant::now() >= deadline => Err(Error::TimedOut),
+            Some(reply) => Ok(reply),
         }
     }
 
@@ -118,20 +121,26 @@ impl Upstream {
         self.shared.no_more_waiting.send_replace(true);
     }
 
-    /// Has a command answered when no more is to wait.
-    async fn unblock_at_end(
+    /// Ends what a command waits for when this time is past, or before, when no more is to wait. Returns when its reply need
+    /// not be waited for any longer.
+    async fn end_waiting(
         &self,
         node: &Node,
         identity: impl Future<Output = Option<Identity>>,
-    ) -> Infallible {
-        let identity = identity.await;
+        deadline: Instant,
+    ) {
+        let identity = timeout_at(deadline, identity).await.ok().flatten();
         let mut no_more_waiting = self.shared.no_more_waiting.subscribe();
-        // It is told as long as there is an upstream.
-        let _ = no_more_waiting.wait_for(|end| *end).await;
+        // An error means that the time is past.
+        let _ = timeout_at(deadline, no_more_waiting.wait_for(|end| *end)).await;
+        let last = deadline + MARGIN;
         if let Some(identity) = identity {
-            identity.unblock(node, self.shared.command_timeout).await;
+            let unblocking = identity.unblock(node, self.shared.command_timeout);
+            if timeout_at(last, unblocking).await == Ok(true) {
+                return sleep_until(last).await;
+            }
         }
-        std::future::pending().await
+        sleep_until(deadline).await;
     }
 }
 

@@ -45,8 +45,8 @@ impl Identity {
         })
     }
 
-    /// Ends what it waits for, once it does. Returns when there is no more to be done about it.
-    pub(super) async fn unblock(&self, node: &Node, limit: Duration) {
+    /// Ends what it waits for, once it does. False if that cannot be done.
+    pub(super) async fn unblock(&self, node: &Node, limit: Duration) -> bool {
         let ask = async |command: &Command| {
             let outcomes = node.send(Line::Common, Packed::one(command), limit).await;
             outcomes.into_iter().next().and_then(Result::ok)
@@ -55,10 +55,14 @@ impl Identity {
         let unblock = client("UNBLOCK").arg(self.id.clone()).arg("TIMEOUT");
         while let Some(Reply::Bulk(line)) = ask(&list).await
             && line.starts_with(&self.place)
-            && let Some(Reply::Int(0)) = ask(&unblock).await
+            && let Some(Reply::Int(count)) = ask(&unblock).await
         {
+            if count > 0 {
+                return true;
+            }
             tokio::time::sleep(PAUSE).await;
         }
+        false
     }
 }
 

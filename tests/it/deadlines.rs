@@ -2,12 +2,13 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use redis_http_gateway::config::Config;
 use socket2::{Domain, Socket, Type};
 
-use crate::env::{Client, TestGateway, wait_until};
+use crate::env::{Client, TestGateway, TestRedis, wait_until};
 
 /// The deadline under test.
 const SHORT: Duration = Duration::from_millis(300);
@@ -245,4 +246,27 @@ fn a_client_that_takes_its_answer_slowly_gets_it_whole() {
     }
     assert!(began.elapsed() > Duration::from_secs(3));
     assert!(taken.ends_with(&value), "{} bytes came", taken.len());
+}
+
+#[test]
+fn what_a_command_takes_when_its_time_is_up_is_not_lost() {
+    let redis = TestRedis::start();
+    let gateway = TestGateway::with(|config| {
+        config.upstream = redis.url().parse().unwrap();
+        config.blocking_timeout = SHORT;
+    });
+    let mut client = gateway.connect();
+    let began = Instant::now();
+    client.send_request("GET", "/blpop/list/0", &[], b"");
+    wait_until("it waits", || {
+        redis.cli(&["CLIENT", "LIST"]).contains("cmd=blpop")
+    });
+    let mut other = TcpStream::connect(redis.address()).unwrap();
+    redis.signal("STOP");
+    other.write_all(b"RPUSH list element\r\n").unwrap();
+    // A second for its reply, and half of another for what ends it.
+    thread::sleep((SHORT + Duration::from_millis(1500)).saturating_sub(began.elapsed()));
+    redis.signal("CONT");
+    let answer = client.receive();
+    assert_eq!(answer.text(), r#"{"result":["list","element"]}"#);
 }
