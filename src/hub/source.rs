@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use redis::aio::{PubSubSink, PubSubStream};
+use redis::aio::PubSubSink;
 use redis::{Msg, RedisError, RedisResult, ServerErrorKind};
 use tokio::time::Instant;
 
@@ -15,7 +15,7 @@ use super::Topic;
 use super::waits::finished;
 use crate::config::Config;
 use crate::upstream::{
-    FailoverWatch, Shard, ShardedSink, ShardedStream, Upstream, reconnect_pauses,
+    FailoverWatch, Messages, Shard, ShardedSink, ShardedStream, Upstream, reconnect_pauses,
 };
 
 /// What happened upstream.
@@ -83,7 +83,7 @@ enum Connection {
 
 /// A connection's two directions.
 enum Line {
-    Common(PubSubSink, PubSubStream),
+    Common(PubSubSink, Messages),
     Sharded(ShardedSink, ShardedStream),
 }
 
@@ -259,9 +259,8 @@ impl Source {
 async fn line(upstream: &Upstream, home: &Home) -> RedisResult<(Line, FailoverWatch)> {
     match home {
         Home::Common => {
-            let (connection, failover) = upstream.subscriber().await?;
-            let (sink, stream) = connection.split();
-            Ok((Line::Common(sink, stream), failover))
+            let (sink, messages, failover) = upstream.subscriber().await?;
+            Ok((Line::Common(sink, messages), failover))
         }
         Home::Shard(shard) => {
             let (sink, stream, failover) = upstream.sharded_subscriber(shard).await?;
@@ -351,8 +350,8 @@ impl Line {
     /// The next message, and the topic that it came for.
     async fn next(&mut self) -> Option<(Topic, Msg)> {
         match self {
-            Self::Common(_, stream) => {
-                let message = stream.next().await?;
+            Self::Common(_, messages) => {
+                let message = messages.next().await?;
                 let topic = match message.get_pattern::<Vec<u8>>() {
                     Ok(pattern) if message.from_pattern() => Topic::Pattern(pattern.into()),
                     _ => Topic::Channel(channel(&message)),

@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use redis::aio::{AsyncPushSender, MultiplexedConnection, PubSub};
+use redis::aio::{AsyncPushSender, MultiplexedConnection, PubSub, PubSubSink};
 use redis::{AsyncConnectionConfig, ProtocolVersion, RedisConnectionInfo, RedisResult, Value};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::embedded::Embedded;
 use super::failover::FailoverWatch;
+use super::pace::{Messages, Paced};
 use super::pipe::Pipe;
 use super::sentinel::Sentinel;
 use super::server::{RedisServer, tcp};
@@ -116,14 +118,9 @@ impl Connector {
 
     /// A connection over which the server pushes what it has to tell.
     pub(super) async fn tracking(&self, told: impl AsyncPushSender) -> RedisResult<Connected> {
-        let connected = self.telling(told).await?;
+        let config = config().set_push_sender(told);
+        let connected = self.make(self.in_resp3(), config).await?;
         self.select(connected).await
-    }
-
-    /// The same in the first database.
-    async fn telling(&self, told: impl AsyncPushSender) -> RedisResult<Connected> {
-        let handshake = self.handshake().set_protocol(ProtocolVersion::RESP3);
-        self.make(handshake, config().set_push_sender(told)).await
     }
 
     /// The connection in the right database.
@@ -143,6 +140,17 @@ impl Connector {
         config: AsyncConnectionConfig,
     ) -> RedisResult<Connected> {
         let (stream, failover) = self.open().await?;
+        self.make_over(stream, failover, handshake, config).await
+    }
+
+    /// The same over a way that is there.
+    async fn make_over(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        failover: FailoverWatch,
+        handshake: RedisConnectionInfo,
+        config: AsyncConnectionConfig,
+    ) -> RedisResult<Connected> {
         // The client library does not say why a server refuses a database.
         let handshake = handshake.set_db(0);
         let made = MultiplexedConnection::new_with_config(&handshake, stream, config).await;
@@ -155,11 +163,13 @@ impl Connector {
     }
 
     /// A connection for subscriptions.
-    pub(super) async fn subscriber(&self) -> RedisResult<(PubSub, FailoverWatch)> {
+    pub(super) async fn subscriber(&self) -> RedisResult<(PubSubSink, Messages, FailoverWatch)> {
         let (stream, failover) = self.open().await?;
+        let (stream, pace) = Paced::new(stream);
         let made = PubSub::new(&self.handshake(), stream).await;
         let connection = made.map_err(|error| self.without_secrets(error))?;
-        Ok((connection, failover))
+        let (sink, messages) = connection.split();
+        Ok((sink, Messages::new(messages, pace), failover))
     }
 
     /// A connection for sharded channels.
@@ -167,12 +177,16 @@ impl Connector {
         &self,
     ) -> RedisResult<(ShardedSink, ShardedStream, FailoverWatch)> {
         let (tell, pushes) = mpsc::unbounded_channel();
+        let (stream, failover) = self.open().await?;
+        let (stream, pace) = Paced::new(stream);
+        let (handshake, config) = (self.in_resp3(), config().set_push_sender(tell));
+        let made = self.make_over(stream, failover, handshake, config).await?;
         let Connected {
             connection,
             driver,
             failover,
-        } = self.telling(tell).await?;
-        let (sink, stream) = ShardedStream::new(connection, driver, pushes);
+        } = made;
+        let (sink, stream) = ShardedStream::new(connection, driver, pushes, pace);
         Ok((sink, stream, failover))
     }
 
@@ -244,6 +258,11 @@ impl Connector {
             Self::Embedded(_) => RedisConnectionInfo::default().set_skip_set_lib_name(),
             Self::Redis(server) => server.handshake(),
         }
+    }
+
+    /// The same in the protocol in which a server pushes.
+    fn in_resp3(&self) -> RedisConnectionInfo {
+        self.handshake().set_protocol(ProtocolVersion::RESP3)
     }
 
     async fn open(&self) -> RedisResult<(Stream, FailoverWatch)> {

@@ -21,6 +21,7 @@ mod keys;
 mod link;
 mod monitor;
 mod node;
+mod pace;
 mod pipe;
 mod policies;
 mod refusal;
@@ -44,6 +45,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use backon::BackoffBuilder;
+use redis::aio::PubSubSink;
 
 use crate::command::Command;
 use crate::config::{Config, Place, UpstreamUrl};
@@ -61,6 +63,7 @@ use embedded::Embedded;
 pub use failover::FailoverWatch;
 pub use monitor::{Monitor, NoMonitor, Told};
 use node::{Limits, Node};
+pub use pace::Messages;
 pub(crate) use pipe::Pump;
 pub use refusal::Refusal;
 use resp_encode::Packed;
@@ -257,11 +260,11 @@ impl Upstream {
         }
     }
 
-    /// Opens a connection for subscriptions; the other part tells when it should lead elsewhere.
+    /// Opens a connection for subscriptions; the last part tells when it should lead elsewhere.
     ///
     /// # Errors
     /// Why there is none, for the log.
-    pub async fn subscriber(&self) -> redis::RedisResult<(redis::aio::PubSub, FailoverWatch)> {
+    pub async fn subscriber(&self) -> redis::RedisResult<(PubSubSink, Messages, FailoverWatch)> {
         match &self.shared.engine {
             Engine::One(node) => node.connector().subscriber().await,
             Engine::Cluster(cluster) => cluster.subscriber().await,

@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use super::connector::Driver;
 use super::embedded;
 use super::failover::FailoverWatch;
+use super::pace::Pace;
 use super::{Engine, Upstream};
 use crate::config::Address;
 use crate::error::Error;
@@ -76,6 +77,7 @@ pub struct ShardedStream {
     pushes: mpsc::UnboundedReceiver<PushInfo>,
     /// How often the server has yet to confirm that it will tell no more of a channel.
     leaving: HashMap<Vec<u8>, usize>,
+    pace: Pace,
     _driver: Driver,
 }
 
@@ -115,10 +117,12 @@ impl ShardedStream {
         connection: MultiplexedConnection,
         driver: Driver,
         pushes: mpsc::UnboundedReceiver<PushInfo>,
+        pace: Pace,
     ) -> (ShardedSink, Self) {
         let stream = Self {
             pushes,
             leaving: HashMap::new(),
+            pace,
             _driver: driver,
         };
         (ShardedSink { connection }, stream)
@@ -136,7 +140,7 @@ impl ShardedStream {
     /// news for the answer to something else.
     pub async fn next(&mut self) -> Option<Msg> {
         loop {
-            let push = self.pushes.recv().await?;
+            let push = self.pace.next(self.pushes.recv()).await?;
             match push.kind {
                 PushKind::SMessage => return Msg::from_push_info(push),
                 PushKind::SUnsubscribe if !self.was_left(&push) => return None,
@@ -186,6 +190,7 @@ mod tests {
         let mut stream = ShardedStream {
             pushes,
             leaving: HashMap::new(),
+            pace: Pace::default(),
             _driver: Driver::start(std::future::pending()),
         };
         for _ in 0..2 {

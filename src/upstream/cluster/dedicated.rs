@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use redis::aio::PubSubSink;
 use tokio::time::Instant;
 
 use super::redirect::Redirect;
@@ -15,6 +16,7 @@ use crate::reply::Reply;
 use crate::upstream::connector::Connected;
 use crate::upstream::failover::FailoverWatch;
 use crate::upstream::node::Node;
+use crate::upstream::pace::Messages;
 use crate::upstream::sharded::{Shard, ShardedSink, ShardedStream};
 
 /// A way to a connection of one's own.
@@ -78,7 +80,7 @@ impl Cluster {
     /// Why there is none, for the log.
     pub(in crate::upstream) async fn subscriber(
         &self,
-    ) -> redis::RedisResult<(redis::aio::PubSub, FailoverWatch)> {
+    ) -> redis::RedisResult<(PubSubSink, Messages, FailoverWatch)> {
         let slot_map = self.slot_map();
         let live: Vec<_> = slot_map
             .masters()
@@ -89,8 +91,8 @@ impl Cluster {
             return Err(self.lacks("no node of the Cluster is there"));
         };
         let failover = self.failover(member.address.clone());
-        let (connection, _) = member.node.connector().subscriber().await?;
-        Ok((connection, failover))
+        let (sink, messages, _) = member.node.connector().subscriber().await?;
+        Ok((sink, messages, failover))
     }
 
     /// A connection to the node that serves a slot, which is good for as long as it does.
