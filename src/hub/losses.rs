@@ -3,7 +3,11 @@
 
 use std::collections::VecDeque;
 
-use super::entries::{EntryId, Loss, Reason};
+use super::Topic;
+use super::actor::Actor;
+use super::entries::{EntryId, Loss, Reason, encode};
+use super::fanout::Order;
+use super::own_ids::Begin;
 
 /// How many are remembered of one stream. Where there are more the oldest count as one, with what was between them.
 const MOST: usize = 16;
@@ -51,10 +55,40 @@ impl Losses {
 
     /// Why something may be missing before this entry for who has seen it and not been told.
     pub(super) fn untold(&self, seen: EntryId) -> Option<Reason> {
-        let concerns = |found: &&Found| {
-            found.since < seen && (seen < found.told_at || found.was_left && seen == found.told_at)
+        let concerned = self.found.iter().find(|found| found.concerns(seen));
+        concerned.map(|found| found.reason)
+    }
+}
+
+impl Found {
+    /// Whether it may be missing before this entry for who has seen it and not been told.
+    fn concerns(&self, seen: EntryId) -> bool {
+        self.since < seen && (seen < self.told_at || self.was_left && seen == self.told_at)
+    }
+}
+
+impl Actor {
+    /// Tells those who read up on a Redis stream of the last loss that was found, if it may be before what they had seen: that
+    /// they do not find out themselves.
+    pub(super) fn tell_who_reads_up(&self, topic: &Topic) {
+        let Some(channel) = self.channels.get(topic) else {
+            return;
         };
-        self.found.iter().find(concerns).map(|found| found.reason)
+        let Some(found) = channel.losses.found.back() else {
+            return;
+        };
+        for id in &channel.listeners {
+            let listener = self.subscribers.get(id);
+            if let Some(own) = listener.and_then(|listener| listener.own.as_ref())
+                && own.catching_up.is_some()
+                && let Begin::Seen(seen) = own.begin
+                && found.concerns(seen)
+            {
+                let loss = Loss::new(found.reason, own.covered);
+                let gap = encode::gap(&loss, loss.reason.text(), topic.name());
+                self.fanout.order(Order::Send(*id, vec![gap]));
+            }
+        }
     }
 }
 

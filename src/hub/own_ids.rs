@@ -181,8 +181,8 @@ impl Actor {
         }
     }
 
-    /// Tells all who listen to a Redis stream of entries that were gone before they were read, but for those who read up on
-    /// it: they find out themselves.
+    /// Tells all who listen to a Redis stream of entries that were gone before they were read. Those who read up on it find
+    /// out themselves what is missing behind what they had seen.
     fn lost_entries(&mut self, topic: &Topic, loss: &Loss) {
         let Some(channel) = self.channels.get_mut(topic) else {
             return;
@@ -207,6 +207,7 @@ impl Actor {
         if !self.fanout.deliver(key, &gaps) {
             self.tell_later_of_losses(topic.clone());
         }
+        self.tell_who_reads_up(topic);
     }
 
     /// Has those who read up on a Redis stream go on where it was begun anew: what they have seen is of another.

@@ -65,6 +65,23 @@ async fn who_reads_up_on_a_stream_finds_out_himself_what_is_gone() {
 }
 
 #[tokio::test]
+async fn who_reads_up_on_a_stream_is_told_what_was_gone_before_that() {
+    let (mut hub, mut stream, subscriber) = catching_up().await;
+    hub.actor.take_page(page(subscriber, 4..=8));
+    let loss = Loss {
+        since: id(2),
+        ..Loss::new(Reason::NotKept, id(10))
+    };
+    hub.news(What::Lost(loss));
+    hub.actor.take_page(page(subscriber, 9..=10));
+    for n in 4..=8 {
+        assert_eq!(stream.event(), (format!("{n}-0"), "message".into()));
+    }
+    assert_eq!(stream.event(), ("8-0".into(), "gap".into()));
+    assert_eq!(stream.event(), ("9-0".into(), "message".into()));
+}
+
+#[tokio::test]
 async fn who_reads_up_on_a_stream_that_is_begun_anew_goes_on_there() {
     let (mut hub, mut stream, subscriber) = catching_up().await;
     hub.news(What::Elsewhere(Loss::new(Reason::Recreated, id(0))));
