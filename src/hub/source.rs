@@ -169,6 +169,8 @@ impl Source {
     pub(super) async fn next(&mut self) -> Happening {
         loop {
             tokio::select! {
+                // What came behind a confirmation is not taken up before it: a gap that it ends comes first.
+                biased;
                 Some(Confirmation { topic, result }) = self.requests.next() => match result {
                     Ok(()) => return Happening::Confirmed(topic),
                     // Silence: the connection is as good as gone.

@@ -1,5 +1,9 @@
 //! Channels, patterns and Redis streams together on `/v1/events`, under the gateway's own ids.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -129,6 +133,51 @@ fn a_lost_connection_is_a_gap_of_channels_and_loses_no_entry() {
         data(&mut stream),
         json!({"channel": "a", "message": "after"})
     );
+}
+
+#[test]
+fn what_comes_after_an_interruption_comes_behind_its_gap() {
+    let redis = TestRedis::start();
+    let gateway = TestGateway::with(|config| {
+        config.upstream = redis.url().parse().unwrap();
+        config.subscriber_buffer = 1 << 30;
+    });
+    let mut stream = gateway.listen("/v1/channels/n/events");
+    let stop = AtomicBool::new(false);
+    let mut out_of_order = None;
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut connection = TcpStream::connect(redis.address()).unwrap();
+            let mut answers = [0; 20 * ":1\r\n".len()];
+            for first in (1..).step_by(20) {
+                let commands = (first..first + 20).map(|n| format!("PUBLISH n {n}\r\n"));
+                let commands: String = commands.collect();
+                connection.write_all(commands.as_bytes()).unwrap();
+                connection.read_exact(&mut answers).unwrap();
+                if stop.load(Ordering::SeqCst) {
+                    return;
+                }
+            }
+        });
+        let mut last: u64 = stream.event().data.parse().unwrap();
+        for _ in 0..15 {
+            redis.cli(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+            loop {
+                let event = stream.event();
+                if event.name == "gap" {
+                    break;
+                }
+                let next = event.data.parse().unwrap();
+                if next != last + 1 {
+                    out_of_order.get_or_insert((last, next));
+                }
+                last = next;
+            }
+            last = stream.event().data.parse().unwrap();
+        }
+        stop.store(true, Ordering::SeqCst);
+    });
+    assert_eq!(out_of_order, None);
 }
 
 #[test]
