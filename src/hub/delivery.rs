@@ -79,6 +79,11 @@ impl Actor {
                 self.memory.drop_message(&mut channel.replay, sequence);
             }
         }
+        let channels = &self.channels;
+        self.memory.forget_dropped(|sequence, topic| {
+            let channel = channels.get(topic);
+            channel.is_some_and(|channel| channel.replay.has(sequence))
+        });
     }
 
     /// The listeners of a topic are to be told that they have missed something.

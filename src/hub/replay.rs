@@ -144,6 +144,14 @@ impl Replay {
             .is_some_and(|kept| kept.entry == Some(id))
     }
 
+    /// Whether a message of this topic is still kept.
+    pub(super) fn has(&self, sequence: u64) -> bool {
+        // Only the oldest are dropped.
+        self.kept
+            .front()
+            .is_some_and(|oldest| oldest.sequence <= sequence)
+    }
+
     /// The messages behind a number that are kept, also those before a gap.
     pub(super) fn after(&self, sequence: u64) -> impl Iterator<Item = &Kept> {
         let place = self.kept.partition_point(|kept| kept.sequence <= sequence);
@@ -167,15 +175,21 @@ impl Replay {
 pub(super) struct Memory {
     bounds: Bounds,
     bytes: usize,
-    /// All kept messages by age. Some may have been dropped since.
+    /// How many messages are kept.
+    count: usize,
+    /// All of them by age, and some that have been dropped since.
     by_age: VecDeque<(u64, Topic)>,
 }
+
+/// So many of those by age may have been dropped, however few are kept.
+const MOST_STALE: usize = 4096;
 
 impl Memory {
     pub(super) fn new(bounds: Bounds) -> Self {
         Self {
             bounds,
             bytes: 0,
+            count: 0,
             by_age: VecDeque::new(),
         }
     }
@@ -186,24 +200,32 @@ impl Memory {
         replay.kept.push_back(message);
         replay.bytes += size;
         self.bytes += size;
+        self.count += 1;
         self.by_age.push_back((sequence, topic.clone()));
         while replay.kept.len() > self.bounds.events || replay.bytes > self.bounds.bytes {
-            self.bytes -= replay.drop_oldest();
+            self.drop_oldest(replay);
         }
         self.forget_old(replay);
     }
 
     /// Drops what is too old of a topic.
     pub(super) fn forget_old(&mut self, replay: &mut Replay) {
-        let is_old = |kept: &Kept| kept.at.elapsed() > self.bounds.age;
+        let age = self.bounds.age;
+        let is_old = |kept: &Kept| kept.at.elapsed() > age;
         while replay.kept.front().is_some_and(is_old) {
-            self.bytes -= replay.drop_oldest();
+            self.drop_oldest(replay);
         }
+    }
+
+    fn drop_oldest(&mut self, replay: &mut Replay) {
+        self.bytes -= replay.drop_oldest();
+        self.count -= 1;
     }
 
     /// Drops a topic's messages.
     pub(super) fn forget(&mut self, replay: &Replay) {
         self.bytes -= replay.bytes + replay.bytes_encoded;
+        self.count -= replay.kept.len();
     }
 
     /// A message that is kept as an event, which is made if there is none.
@@ -251,12 +273,18 @@ impl Memory {
 
     /// While more is kept than all topics together may: the topic of the oldest message, and which it is.
     pub(super) fn over(&mut self) -> Option<(u64, Topic)> {
-        // What was dropped elsewhere must not pile up here either.
-        let too_long = self.by_age.len() > 2 * self.bounds.memory / OVERHEAD;
-        if self.bytes > self.bounds.memory || too_long {
+        if self.bytes > self.bounds.memory {
             self.by_age.pop_front()
         } else {
             None
+        }
+    }
+
+    /// Forgets which messages have been dropped, if these are most of those by age.
+    pub(super) fn forget_dropped(&mut self, is_kept: impl Fn(u64, &Topic) -> bool) {
+        if self.by_age.len() > 2 * self.count + MOST_STALE {
+            self.by_age
+                .retain(|(sequence, topic)| is_kept(*sequence, topic));
         }
     }
 
@@ -267,91 +295,10 @@ impl Memory {
             .front()
             .is_some_and(|kept| kept.sequence == sequence)
         {
-            self.bytes -= replay.drop_oldest();
+            self.drop_oldest(replay);
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn memory(events: usize, bytes: usize, memory: usize) -> Memory {
-        Memory::new(Bounds {
-            events,
-            bytes,
-            age: Duration::from_secs(60),
-            memory,
-        })
-    }
-
-    fn message(sequence: u64, size: usize) -> Kept {
-        Kept::new(sequence, Bytes::new(), vec![b'x'; size].into())
-    }
-
-    fn numbers(replay: &Replay, after: u64) -> Vec<u64> {
-        replay.after(after).map(|kept| kept.sequence).collect()
-    }
-
-    #[test]
-    fn what_is_dropped_raises_the_floor() {
-        let topic = Topic::Channel("a".into());
-        let mut memory = memory(3, 1 << 20, 1 << 20);
-        let mut replay = Replay::default();
-        replay.begins_at(10);
-        for sequence in 11..=15 {
-            memory.keep(&topic, &mut replay, message(sequence, 1));
-        }
-        assert_eq!(replay.floor(), 12);
-        assert_eq!(numbers(&replay, 13), [14, 15]);
-        assert_eq!(numbers(&replay, 0), [13, 14, 15]);
-    }
-
-    #[test]
-    fn an_event_is_there_once_for_each_shape_and_counts() {
-        let topic = Topic::Channel("a".into());
-        let mut memory = memory(2, 1 << 20, 1 << 20);
-        let mut replay = Replay::default();
-        memory.keep(&topic, &mut replay, message(1, 100));
-        let before = memory.bytes;
-        let mut event = |sequence, shape| {
-            let encode = |kept: &Kept| Encoded::new(&kept.payload);
-            memory.event(&mut replay, sequence, shape, encode)
-        };
-        let first = event(1, OWN).expect("it is kept").bytes(true);
-        let again = event(1, OWN).expect("it is kept").bytes(true);
-        assert_eq!(first.as_ptr(), again.as_ptr());
-        let other = event(1, Shape::default()).expect("it is kept");
-        assert_ne!(first.as_ptr(), other.bytes(true).as_ptr());
-        assert!(event(2, OWN).is_none());
-        assert_eq!(memory.bytes, before + 2 * (first.len() + OVERHEAD));
-        for sequence in 2..=3 {
-            memory.keep(&topic, &mut replay, message(sequence, 100));
-        }
-        assert_eq!(memory.bytes, 2 * before);
-        memory.forget(&replay);
-        assert_eq!(memory.bytes, 0);
-    }
-
-    #[test]
-    fn bytes_are_bounded_for_each_and_for_all() {
-        let (a, b) = (Topic::Channel("a".into()), Topic::Channel("b".into()));
-        let mut memory = memory(100, 3 * (1000 + OVERHEAD), 4 * (1000 + OVERHEAD));
-        let (mut of_a, mut of_b) = (Replay::default(), Replay::default());
-        for sequence in 1..=4 {
-            memory.keep(&a, &mut of_a, message(sequence, 1000));
-        }
-        assert_eq!(numbers(&of_a, 0), [2, 3, 4]);
-        for sequence in 5..=6 {
-            memory.keep(&b, &mut of_b, message(sequence, 1000));
-        }
-        while let Some((sequence, topic)) = memory.over() {
-            assert_eq!(topic, a);
-            memory.drop_message(&mut of_a, sequence);
-        }
-        assert_eq!(numbers(&of_a, 0), [3, 4]);
-        assert_eq!(of_a.floor(), 2);
-        memory.forget(&of_b);
-        assert_eq!(memory.bytes, 2 * (1000 + OVERHEAD));
-    }
-}
+mod tests;
