@@ -2,6 +2,8 @@
 
 use std::pin::Pin;
 
+use tokio::sync::watch::error::RecvError;
+
 /// What tells so.
 pub struct FailoverWatch(State);
 
@@ -19,8 +21,16 @@ impl FailoverWatch {
     }
 
     /// Of a connection that is good until this future resolves.
-    pub(super) fn until(moved: impl Future<Output = ()> + Send + Sync + 'static) -> Self {
-        Self(State::Until(Box::pin(moved)))
+    ///
+    /// An error means that nobody looks any more: then it is good for ever.
+    pub(super) fn until(
+        moved: impl Future<Output = Result<(), RecvError>> + Send + Sync + 'static,
+    ) -> Self {
+        Self(State::Until(Box::pin(async move {
+            if moved.await.is_err() {
+                std::future::pending().await
+            }
+        })))
     }
 
     /// Resolves when the server is elsewhere. Nothing is lost when the wait is given up.

@@ -132,22 +132,14 @@ impl Sentinel {
         FailoverWatch::until(async move {
             let elsewhere =
                 |master: &Option<Address>| master.as_ref().is_some_and(|at| *at != here);
-            if master.wait_for(elsewhere).await.is_err() {
-                // Nobody looks any more.
-                std::future::pending().await
-            }
+            master.wait_for(elsewhere).await.map(drop)
         })
     }
 
     /// What tells when another master is named than at the moment.
     pub(super) fn news(&self) -> FailoverWatch {
         let mut master = self.master.subscribe();
-        FailoverWatch::until(async move {
-            if master.changed().await.is_err() {
-                // Nobody looks any more.
-                std::future::pending().await
-            }
-        })
+        FailoverWatch::until(async move { master.changed().await })
     }
 
     fn found(&self, address: &Address) {

@@ -120,10 +120,7 @@ impl RedisServer {
         let mut moved = self.moved.subscribe();
         let failover = FailoverWatch::until(async move {
             let since = |at: &Option<Instant>| at.is_some_and(|at| begun < at);
-            if moved.wait_for(since).await.is_err() {
-                // Nobody looks any more.
-                std::future::pending().await
-            }
+            moved.wait_for(since).await.map(drop)
         });
         Ok((stream, failover))
     }

@@ -190,10 +190,8 @@ impl Cluster {
     fn until(&self, holds: impl Fn(&SlotMap) -> bool + Send + Sync + 'static) -> FailoverWatch {
         let mut slot_map = self.slot_map.clone();
         FailoverWatch::until(async move {
-            if slot_map.wait_for(|slot_map| holds(slot_map)).await.is_err() {
-                // Nobody looks any more.
-                std::future::pending().await
-            }
+            let told = slot_map.wait_for(|slot_map| holds(slot_map)).await;
+            told.map(drop)
         })
     }
 }
