@@ -193,13 +193,9 @@ impl Connector {
     /// A way to the server, to which the gateway has said who it is.
     pub(super) async fn enter(&self) -> RedisResult<(Stream, FailoverWatch)> {
         let (mut stream, failover) = self.open().await?;
-        if let Self::Redis(server) = self
-            && let Some(login) = server.login()
-        {
-            let answer = ask(&mut stream, &login)
-                .await
-                .and_then(Value::extract_error);
-            answer.map_err(|error| self.without_secrets(error))?;
+        if let Self::Redis(server) = self {
+            let said = server.log_in(&mut stream).await;
+            said.map_err(|error| self.without_secrets(error))?;
         }
         Ok((stream, failover))
     }

@@ -93,6 +93,14 @@ impl RedisServer {
         info
     }
 
+    /// Says who the gateway is over a new stream, if that is to be said.
+    pub(super) async fn log_in(&self, stream: &mut Stream) -> RedisResult<()> {
+        if let Some(login) = self.login() {
+            ask(stream, &login).await?.extract_error()?;
+        }
+        Ok(())
+    }
+
     /// AUTH as the settings have it.
     pub(super) fn login(&self) -> Option<redis::Cmd> {
         login(&self.settings.username, self.settings.password.as_ref())
@@ -143,9 +151,7 @@ impl RedisServer {
 
     /// Says who the gateway is over a new stream, and asks for the role of the server that it leads to.
     pub(super) async fn ask_role(&self, stream: &mut Stream) -> RedisResult<Reply> {
-        if let Some(login) = self.login() {
-            ask(stream, &login).await?.extract_error()?;
-        }
+        self.log_in(stream).await?;
         let role = ask(stream, &redis::cmd("ROLE")).await?;
         Ok(Reply::from(role))
     }
