@@ -4,6 +4,8 @@ use std::fs;
 use std::sync::OnceLock;
 use std::time::SystemTime;
 
+use super::network;
+
 /// What else the machine was doing when this was first asked, as processes that run or want to: the load average of
 /// the last minute.
 pub(crate) fn load_before() -> &'static str {
@@ -21,10 +23,15 @@ pub(crate) fn line() -> String {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let day = now.split('T').next().unwrap_or_default();
     format!(
-        "{day}; {processors} × {}, Linux {}, {}; load before: {}",
+        "{day}; {processors} × {}, Linux {}, {}; {}; load before: {}",
         field("/proc/cpuinfo", "model name").unwrap_or_else(|| "unknown processor".into()),
         release.split(['-', '\n']).next().unwrap_or_default(),
         field("/etc/os-release", "PRETTY_NAME").unwrap_or_else(|| "unknown system".into()),
+        if network::is_own() {
+            "a network of its own"
+        } else {
+            "the machine's network"
+        },
         load_before(),
     )
 }

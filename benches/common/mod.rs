@@ -7,6 +7,7 @@ pub(crate) mod folder;
 pub(crate) mod gateway;
 pub(crate) mod machine;
 pub(crate) mod median;
+pub(crate) mod network;
 pub(crate) mod nginx;
 pub(crate) mod page;
 pub(crate) mod process;

@@ -95,6 +95,7 @@ fn silence(plan: &Plan) -> [Figures; 2] {
 
 fn main() {
     let options = Options::parse();
+    common::network::isolate();
     let plan = options.plan();
     common::machine::load_before();
     require(&[

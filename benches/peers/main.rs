@@ -101,6 +101,7 @@ impl Options {
 
 fn main() {
     let options = Options::parse();
+    common::network::isolate();
     common::machine::load_before();
     require(&[
         Tool {

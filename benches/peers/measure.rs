@@ -23,7 +23,7 @@ pub(crate) struct Figures {
 /// What all servers came to at one number of connections.
 pub(crate) struct Row {
     pub(crate) connections: usize,
-    pub(crate) figures: Vec<(Kind, Option<Figures>)>,
+    pub(crate) figures: Vec<(Kind, Figures)>,
 }
 
 /// Runs one kind of work at each number of connections.
@@ -64,22 +64,22 @@ pub(crate) fn turn(
 }
 
 fn row(site: &Site, work: &Work, connections: usize, extent: &Extent) -> Row {
-    let mut runs = vec![Vec::new(); site.servers.len()];
+    let scripts = { site.servers.iter() }
+        .filter_map(|(kind, server)| Some((*kind, server, work.script(*kind)?)));
+    let scripts: Vec<_> = scripts.collect();
+    let mut runs = vec![Vec::new(); scripts.len()];
     for round in 0..=extent.rounds {
-        for ((kind, server), runs) in site.servers.iter().zip(&mut runs) {
-            let Some(script) = work.script(*kind) else {
-                continue;
-            };
+        for ((kind, server, script), runs) in scripts.iter().zip(&mut runs) {
             if round == 0 {
-                warm_up(server, &script, connections);
+                warm_up(server, script, connections);
             } else {
                 let name = format!("{}: {}", work.name, kind.name());
-                runs.push(turn(&name, server, &script, connections, extent.turn));
+                runs.push(turn(&name, server, script, connections, extent.turn));
             }
         }
     }
-    let kinds = site.servers.iter().map(|(kind, _)| *kind);
-    let figures = kinds.zip(&runs).map(|(kind, runs)| (kind, medians(runs)));
+    let kinds = scripts.iter().map(|(kind, ..)| *kind);
+    let figures = { kinds.zip(&runs) }.filter_map(|(kind, runs)| Some((kind, medians(runs)?)));
     let row = Row {
         connections,
         figures: figures.collect(),
@@ -93,14 +93,12 @@ impl Row {
     fn show(&self, name: &str) {
         eprint!("{name:>10} {:>5}", self.connections);
         for (kind, figures) in &self.figures {
-            if let Some(figures) = figures {
-                let (per_second, processor) = (figures.per_second, figures.processor);
-                eprint!(
-                    "  {} {per_second:.0}/s {processor:.1} µs p99 {:.2}",
-                    kind.name(),
-                    figures.p99
-                );
-            }
+            let (per_second, processor) = (figures.per_second, figures.processor);
+            eprint!(
+                "  {} {per_second:.0}/s {processor:.1} µs p99 {:.2}",
+                kind.name(),
+                figures.p99
+            );
         }
         eprintln!();
     }

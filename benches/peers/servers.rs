@@ -15,16 +15,22 @@ use super::work;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Gateway,
-    Webdis { threads: usize },
+    Webdis {
+        threads: usize,
+    },
     Nginx,
+    /// nginx that answers at once and has nothing behind it: no competitor, but what `wrk` and this machine let
+    /// through.
+    Constant,
 }
 
 /// The gateway first; Webdis' own default is four threads.
-const KINDS: [Kind; 4] = [
+const KINDS: [Kind; 5] = [
     Kind::Gateway,
     Kind::Webdis { threads: 1 },
     Kind::Webdis { threads: 4 },
     Kind::Nginx,
+    Kind::Constant,
 ];
 
 impl Kind {
@@ -33,6 +39,7 @@ impl Kind {
             Self::Gateway => "gateway".into(),
             Self::Webdis { threads } => format!("webdis-{threads}"),
             Self::Nginx => "nginx-lua".into(),
+            Self::Constant => "nginx-alone".into(),
         }
     }
 
@@ -42,7 +49,13 @@ impl Kind {
             Self::Gateway => gateway::start(upstream, &[]),
             Self::Webdis { threads } => webdis(upstream, threads),
             Self::Nginx => lua(upstream),
+            Self::Constant => nginx::start("constant", include_str!("constant.conf")),
         }
+    }
+
+    /// Whether it does what the gateway does, so that the two can be compared.
+    pub(crate) fn is_peer(self) -> bool {
+        !matches!(self, Self::Gateway | Self::Constant)
     }
 }
 

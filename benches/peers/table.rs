@@ -57,11 +57,9 @@ pub(crate) fn markdown(rows: &[Row]) -> String {
             } else {
                 String::new()
             };
-            let cells = row.figures.iter().map(|(_, figures)| match figures {
-                Some(figures) => format!("{:.*}", line.digits, (line.of)(figures)),
-                None => "–".into(),
-            });
-            let cells: Vec<_> = cells.collect();
+            let cell =
+                |(_, figures): &(Kind, Figures)| format!("{:.*}", line.digits, (line.of)(figures));
+            let cells: Vec<_> = row.figures.iter().map(cell).collect();
             let ratio = line
                 .ratio(row)
                 .map_or("–".into(), |ratio| format!("{ratio:.2}"));
@@ -77,17 +75,14 @@ pub(crate) fn markdown(rows: &[Row]) -> String {
 
 impl Line {
     fn ratio(&self, row: &Row) -> Option<f64> {
-        let value =
-            |(kind, figures): &(Kind, Option<Figures>)| Some((*kind, (self.of)(figures.as_ref()?)));
-        let values: Vec<_> = row.figures.iter().filter_map(value).collect();
-        let own = values.iter().find(|(kind, _)| *kind == Kind::Gateway)?.1;
-        let others = values.iter().filter(|(kind, _)| *kind != Kind::Gateway);
-        let others = others.map(|(_, value)| *value);
+        let (_, own) = { row.figures.iter() }.find(|(kind, _)| *kind == Kind::Gateway)?;
+        let others = row.figures.iter().filter(|(kind, _)| kind.is_peer());
+        let others = others.map(|(_, figures)| (self.of)(figures));
         let best = if self.more_is_better {
             others.reduce(f64::max)
         } else {
             others.reduce(f64::min)
         };
-        Some(own / best?)
+        Some((self.of)(own) / best?)
     }
 }

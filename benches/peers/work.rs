@@ -88,6 +88,9 @@ pub(crate) fn data() -> impl Iterator<Item = (String, Vec<u8>)> {
 impl Work {
     /// The requests as a script for `wrk`; `None` where a server cannot do this.
     pub(crate) fn script(&self, kind: Kind) -> Option<String> {
+        if kind == Kind::Constant && !self.has_constant() {
+            return None;
+        }
         Some(match (self.task, kind) {
             (Task::Get { key }, _) => fixed("GET", &get(kind, key), None),
             (Task::Set { bytes }, _) => {
@@ -97,15 +100,20 @@ impl Work {
             (Task::Json, Kind::Gateway) => fixed("POST", "/", Some(r#"["GET","small"]"#)),
             // Its answer is JSON, and its request the nearest that it has.
             (Task::Json, Kind::Webdis { .. }) => fixed("POST", "/", Some("GET/small")),
-            (Task::Json, Kind::Nginx) => return None,
+            (Task::Json, _) => return None,
             (Task::Publish, Kind::Gateway) => {
                 fixed("POST", "/v1/channels/news/messages", Some("hello, world"))
             }
             (Task::Publish, Kind::Webdis { .. }) => {
                 fixed("PUT", "/PUBLISH/news", Some("hello, world"))
             }
-            (Task::Publish, Kind::Nginx) => fixed("PUT", "/publish/news", Some("hello, world")),
+            (Task::Publish, _) => fixed("PUT", "/publish/news", Some("hello, world")),
         })
+    }
+
+    /// Whether one answer without Redis is as large as all that this asks for, and Redis would be near.
+    fn has_constant(&self) -> bool {
+        self.away == 0 && matches!(self.task, Task::Get { key: "small" } | Task::Set { .. })
     }
 }
 
@@ -114,7 +122,7 @@ pub(crate) fn get(kind: Kind, key: &str) -> String {
     match kind {
         Kind::Gateway => format!("/v1/keys/{key}"),
         Kind::Webdis { .. } => format!("/GET/{key}"),
-        Kind::Nginx => format!("/get/{key}"),
+        Kind::Nginx | Kind::Constant => format!("/get/{key}"),
     }
 }
 
@@ -123,7 +131,7 @@ pub(crate) fn set(kind: Kind, key: &str) -> String {
     match kind {
         Kind::Gateway => format!("/v1/keys/{key}"),
         Kind::Webdis { .. } => format!("/SET/{key}"),
-        Kind::Nginx => format!("/set/{key}"),
+        Kind::Nginx | Kind::Constant => format!("/set/{key}"),
     }
 }
 
@@ -142,7 +150,7 @@ pub(crate) fn blocking_pop(kind: Kind) -> String {
                 "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n{command}"
             )
         }
-        Kind::Webdis { .. } | Kind::Nginx => {
+        Kind::Webdis { .. } | Kind::Nginx | Kind::Constant => {
             "GET /BLPOP/nothing/30 HTTP/1.1\r\nHost: localhost\r\n\r\n".into()
         }
     }
