@@ -5,6 +5,7 @@
 mod access;
 mod client_cache;
 mod commands;
+mod limits;
 mod sites;
 mod streams;
 mod upstream;
@@ -21,6 +22,7 @@ pub use access::{AccessFlags, Token, TokenFile};
 pub use client_cache::CacheFlags;
 pub use commands::DANGEROUS;
 use commands::parse_command;
+pub use limits::LimitFlags;
 pub use sites::AllowedOrigin;
 use sites::{parse_host, parse_origin};
 pub use streams::StreamFlags;
@@ -28,7 +30,7 @@ pub use upstream::{
     Address, Certificates, Identity, Key, Password, Place, Sentinels, Server, Tls, UpstreamFlags,
     UpstreamUrl,
 };
-use values::{parse_address, parse_count, parse_head_size, parse_log, parse_time};
+use values::{parse_address, parse_count, parse_log, parse_time};
 
 /// Redis over HTTP: REST routes and Server-Sent Events in front of Redis.
 ///
@@ -97,46 +99,9 @@ pub struct Flags {
     #[arg(long, env = "GATEWAY_RUNTIME_THREADS", value_name = "N", default_value_t = 1, value_parser = parse_count, allow_negative_numbers = true)]
     pub runtime_threads: usize,
 
-    /// HTTP connections at once, event streams included. Lowered to what the descriptor limit allows.
-    #[arg(long, env = "GATEWAY_MAX_CONNECTIONS", value_name = "N", default_value_t = 10_000, value_parser = parse_count, allow_negative_numbers = true)]
-    pub max_connections: usize,
-
-    /// Commands under way to Redis at once, over all clients; what comes on top gets a 503, and a single request with more
-    /// commands than this a 400. Requests with more than 100 commands are counted separately, so that one client leaves
-    /// room for others.
-    #[arg(long, env = "GATEWAY_MAX_COMMANDS", value_name = "N", default_value_t = 10_000, value_parser = parse_count, allow_negative_numbers = true)]
-    pub max_commands: usize,
-
-    /// Blocking commands (BLPOP, XREAD BLOCK, …) and MONITOR streams at once; what comes on top gets a 503. Each has
-    /// a connection of its own.
-    #[arg(long, env = "GATEWAY_MAX_BLOCKING", value_name = "N", default_value_t = 100, value_parser = parse_count, allow_negative_numbers = true)]
-    pub max_blocking: usize,
-
-    /// The largest head of a request: request line and headers.
-    #[arg(
-        long,
-        env = "GATEWAY_MAX_HEAD",
-        value_name = "SIZE",
-        default_value = "16KiB", value_parser = parse_head_size)]
-    pub max_head: ByteSize,
-
-    /// The largest body of a request. No more than --max-buffered is taken.
-    #[arg(
-        long,
-        env = "GATEWAY_MAX_BODY",
-        value_name = "SIZE",
-        default_value = "10MiB"
-    )]
-    pub max_body: ByteSize,
-
-    /// Large bodies and replies held in memory at once, over all clients; what comes on top gets a 503.
-    #[arg(
-        long,
-        env = "GATEWAY_MAX_BUFFERED",
-        value_name = "SIZE",
-        default_value = "256MiB"
-    )]
-    pub max_buffered: ByteSize,
+    /// How much there may be at once, and how large.
+    #[command(flatten)]
+    pub limits: LimitFlags,
 
     /// How much may wait for one subscriber of event streams; one that falls further behind is disconnected.
     #[arg(
@@ -229,6 +194,8 @@ pub struct Config {
     pub runtime_threads: usize,
     /// Connections and streams at once, before the descriptor limit is looked at.
     pub max_connections: usize,
+    /// Connections and streams of one client address at once; `None` is no limit.
+    pub max_connections_per_address: Option<usize>,
     /// Commands under way at once.
     pub max_commands: usize,
     /// Commands that block and MONITOR streams, at once.
@@ -312,12 +279,13 @@ impl From<&Flags> for Config {
             no_auth: flags.access.no_auth,
             threads: flags.threads,
             runtime_threads: flags.runtime_threads,
-            max_connections: flags.max_connections,
-            max_commands: flags.max_commands,
-            max_blocking: flags.max_blocking,
-            max_head: bytes(flags.max_head),
-            max_body: bytes(flags.max_body),
-            max_buffered: bytes(flags.max_buffered),
+            max_connections: flags.limits.max_connections,
+            max_connections_per_address: flags.limits.max_connections_per_address,
+            max_commands: flags.limits.max_commands,
+            max_blocking: flags.limits.max_blocking,
+            max_head: bytes(flags.limits.max_head),
+            max_body: bytes(flags.limits.max_body),
+            max_buffered: bytes(flags.limits.max_buffered),
             subscriber_buffer: bytes(flags.subscriber_buffer),
             client_cache: flags.client_cache.size(),
             head_timeout: flags.head_timeout,

@@ -189,5 +189,6 @@ fn places(config: &Config) -> io::Result<Capacity> {
     Ok(Capacity {
         welcome,
         turned_away,
+        each_address: config.max_connections_per_address,
     })
 }

@@ -1,13 +1,13 @@
 //! Accepting connections, and what happens when there are too many.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{IpAddr, Shutdown, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
 use super::connection::Connection;
-use super::connection_limit::{Place, Places};
+use super::connection_limit::{Full, Place, Places};
 use super::connection_table::ConnectionTable;
 use super::problem::Problem;
 use super::response::Form;
@@ -40,8 +40,8 @@ impl Listener {
         socket.set_nonblocking(true)?;
         Ok(Self {
             socket,
-            places: Places::new(capacity.welcome),
-            extra: Places::new(capacity.turned_away),
+            places: Places::new(capacity.welcome, capacity.each_address),
+            extra: Places::new(capacity.turned_away, None),
             ready: true,
             paused_until: None,
         })
@@ -78,14 +78,14 @@ impl Listener {
                 return;
             }
             match self.socket.accept() {
-                Ok((stream, _)) => {
+                Ok((stream, client)) => {
                     // It may be gone already.
                     let usable = stream
                         .set_nonblocking(true)
                         .and_then(|()| stream.set_nodelay(true))
                         .and_then(|()| SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT));
                     if usable.is_ok() {
-                        arrivals.extend(self.seat(stream, table, service, now));
+                        arrivals.extend(self.seat(stream, client.ip(), table, service, now));
                     }
                 }
                 Err(error) => match error.kind() {
@@ -106,49 +106,57 @@ impl Listener {
     fn seat(
         &self,
         stream: TcpStream,
+        client: IpAddr,
         table: &ConnectionTable,
         service: &Service,
         now: Instant,
     ) -> Option<Connection> {
-        let place = self.places.take().or_else(|| {
+        let mut place = self.places.take(client);
+        if let Err(Full::Everywhere) = place {
             drop(table.take_spare());
-            self.places.take()
-        });
-        if let Some(place) = place {
-            return Some(Connection::new(stream, place, now));
+            place = self.places.take(client);
         }
-        match self.extra.take() {
-            Some(place) => Some(turn_away(stream, place, service, now)),
-            None => {
-                turn_away_briefly(stream, service);
-                None
-            }
+        let full = match place {
+            Ok(place) => return Some(Connection::new(stream, place, now)),
+            Err(full) => no_room(full, service),
+        };
+        if let Ok(place) = self.extra.take(client) {
+            return Some(turn_away(stream, place, &full, now));
         }
+        turn_away_briefly(stream, &full);
+        None
     }
 }
 
-fn no_room(service: &Service) -> Vec<u8> {
-    let problem = Problem::new(
-        503,
-        "the gateway has as many connections as it may; try again",
-    );
+/// The answer to a connection for which there is no place.
+fn no_room(full: Full, service: &Service) -> Vec<u8> {
+    let problem = match full {
+        Full::Everywhere => Problem::new(
+            503,
+            "the gateway has as many connections as it may; try again",
+        ),
+        Full::Address => Problem::new(
+            429,
+            "this address has as many connections as one may have; close some, or try again",
+        ),
+    };
     let response = service.bare_trim().apply(problem.into());
     response.into_bytes(&Form::of_a_fault())
 }
 
-fn turn_away(stream: TcpStream, place: Place, service: &Service, now: Instant) -> Connection {
+fn turn_away(stream: TcpStream, place: Place, answer: &[u8], now: Instant) -> Connection {
     let mut connection = Connection::new(stream, place, now);
     connection.last_answer();
-    connection.push(&no_room(service));
+    connection.push(answer);
     connection
 }
 
 /// Tells a connection so that there is not even room to see it off.
-fn turn_away_briefly(mut stream: TcpStream, service: &Service) {
+fn turn_away_briefly(mut stream: TcpStream, answer: &[u8]) {
     let mut waste = [0; 4096];
     // What has arrived is taken, or the kernel would reset the connection; whether the answer arrives
     // cannot be known.
     let _ = stream.read(&mut waste);
-    let _ = stream.write(&no_room(service));
+    let _ = stream.write(answer);
     let _ = stream.shutdown(Shutdown::Write);
 }

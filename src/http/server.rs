@@ -27,6 +27,8 @@ pub struct Capacity {
     /// On top of those, that are being told that there is no room: their request is read and thrown away
     /// until they close, or the answer could get lost.
     pub turned_away: usize,
+    /// Of those that are served, how many of one client address; `None` is no limit.
+    pub each_address: Option<usize>,
 }
 
 /// Stack of a pool thread: handlers do not recurse, and untouched pages cost nothing.

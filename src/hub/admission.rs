@@ -186,7 +186,7 @@ impl Actor {
 }
 
 /// Whom an address stands for: with IPv6 everybody has 2^64 of them.
-fn network(address: IpAddr) -> IpAddr {
+pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
             let [a, b, c, d, ..] = address.segments();

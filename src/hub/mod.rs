@@ -52,6 +52,7 @@ use fanout::{Fanout, Rules};
 use monitor::Monitors;
 
 pub use admission::Crowded;
+pub(crate) use admission::network;
 pub use entries::EntryId;
 pub use event::{Format, Shape};
 pub use monitor::Watch;

@@ -92,6 +92,7 @@ fn help_tells_every_flag_with_its_variable_and_its_default() {
                     || ["allow-", "upstream-", "max-subscribers", "max-stream-age"]
                         .iter()
                         .any(|begin| name.starts_with(begin))
+                    || name.ends_with("-per-address")
                     || name.contains("token"),
                 "--{name} has no default"
             ),

@@ -2,9 +2,10 @@
 //! than there may be.
 
 use std::io::Write;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use crate::env::{Client, Program, TestGateway, TestRedis, wait_until};
+use crate::env::{Client, EventStream, Program, TestGateway, TestRedis, wait_until};
 use crate::faults::FAULTS;
 
 /// So many connections of this process to a server.
@@ -115,6 +116,40 @@ fn one_connection_too_many_is_told_so_while_all_are_busy() {
     }
     // A place is free again as soon as one of them is idle.
     assert_eq!(gateway.get("/healthz").status, 200);
+}
+
+#[test]
+fn an_address_has_no_more_connections_than_its_share() {
+    let gateway = TestGateway::with(|config| config.max_connections_per_address = Some(2));
+    let from = |last| {
+        let address = Ipv4Addr::new(127, 0, 0, last).into();
+        Client::connect_from(address, gateway.address)
+    };
+    let mut stream = from(1);
+    stream.send_request("GET", "/v1/channels/news/events", &[], b"");
+    let stream = EventStream::of(stream);
+    let mut idle = from(1);
+    assert_eq!(idle.request("GET", "/healthz", &[], b"").status, 200);
+    // Nobody who has a place loses it to another of the same address.
+    for _ in 0..10 {
+        let mut third = from(1);
+        send_if_open(&third, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        let answer = third.receive();
+        answer.assert_problem(429, "this address has as many connections");
+        assert_eq!(answer.header("retry-after"), Some("1"));
+        assert_eq!(answer.header("connection"), Some("close"));
+        assert_eq!(third.rest(), b"");
+    }
+    assert_eq!(idle.request("GET", "/healthz", &[], b"").status, 200);
+    let mut other = from(2);
+    assert_eq!(other.request("GET", "/healthz", &[], b"").status, 200);
+    // An event stream has given its place back when it is gone.
+    drop(stream);
+    wait_until("there is room again", || {
+        let mut again = from(1);
+        send_if_open(&again, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        again.receive().status == 200
+    });
 }
 
 /// Connections that are each within a request's body, until one more is turned away.
