@@ -37,11 +37,11 @@ pub(crate) fn isolate() {
 pub(crate) fn is_own() -> bool {
     let devices = fs::read_to_string("/proc/net/dev").unwrap_or_default();
     // Two lines are headings.
-    let names = devices
+    let mut names = devices
         .lines()
         .skip(2)
         .filter_map(|line| line.split_once(':'));
-    { names }.all(|(name, _)| name.trim() == "lo")
+    names.all(|(name, _)| name.trim() == "lo")
 }
 
 fn attempt(flags: &[&str]) -> io::Result<()> {

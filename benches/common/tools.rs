@@ -27,7 +27,7 @@ pub(crate) fn require(tools: &[Tool]) {
 fn is_there(file: &str) -> bool {
     // Debian keeps servers where only root's PATH leads.
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = std::env::split_paths(&path).chain(["/usr/sbin".into()]);
-    { folders }.any(|folder| folder.join(file).exists())
+    let mut folders = std::env::split_paths(&path).chain(["/usr/sbin".into()]);
+    folders.any(|folder| folder.join(file).exists())
         || Path::new(file).is_absolute() && Path::new(file).exists()
 }

@@ -79,7 +79,9 @@ fn row(site: &Site, work: &Work, connections: usize, extent: &Extent) -> Row {
         }
     }
     let kinds = scripts.iter().map(|(kind, ..)| *kind);
-    let figures = { kinds.zip(&runs) }.filter_map(|(kind, runs)| Some((kind, medians(runs)?)));
+    let figures = kinds
+        .zip(&runs)
+        .filter_map(|(kind, runs)| Some((kind, medians(runs)?)));
     let row = Row {
         connections,
         figures: figures.collect(),

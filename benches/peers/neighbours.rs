@@ -89,7 +89,9 @@ pub(crate) fn table(extent: &Extent, servers: &[String]) -> String {
             }
         }
     }
-    let medians = { runs.iter() }.map(|runs| runs.iter().map(|runs| medians(runs)).collect());
+    let medians = runs
+        .iter()
+        .map(|runs| runs.iter().map(|runs| medians(runs)).collect());
     markdown(&kinds, &medians.collect::<Vec<_>>())
 }
 
@@ -245,13 +247,13 @@ impl Neighbours {
                 }))
             }
             Beside::SlowReaders => Some(thread::spawn(move || {
-                take_turns(&own, &seen, |stream| {
-                    let _ = { stream }.read(&mut [0; PIECE]);
+                take_turns(&own, &seen, |mut stream| {
+                    let _ = stream.read(&mut [0; PIECE]);
                 });
             })),
             Beside::SlowSenders => Some(thread::spawn(move || {
-                take_turns(&own, &seen, |stream| {
-                    let _ = { stream }.write(&[b'x'; PIECE]);
+                take_turns(&own, &seen, |mut stream| {
+                    let _ = stream.write(&[b'x'; PIECE]);
                 });
             })),
         };

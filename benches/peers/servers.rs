@@ -90,7 +90,10 @@ impl Site {
 
     /// Where its servers find Redis.
     pub(crate) fn upstream(&self) -> SocketAddr {
-        { self.relay.as_ref() }.map_or(self.redis.address, Relay::address)
+        match &self.relay {
+            Some(relay) => relay.address(),
+            None => self.redis.address,
+        }
     }
 }
 

@@ -75,7 +75,10 @@ pub(crate) fn markdown(rows: &[Row]) -> String {
 
 impl Line {
     fn ratio(&self, row: &Row) -> Option<f64> {
-        let (_, own) = { row.figures.iter() }.find(|(kind, _)| *kind == Kind::Gateway)?;
+        let (_, own) = row
+            .figures
+            .iter()
+            .find(|(kind, _)| *kind == Kind::Gateway)?;
         let others = row.figures.iter().filter(|(kind, _)| kind.is_peer());
         let others = others.map(|(_, figures)| (self.of)(figures));
         let best = if self.more_is_better {

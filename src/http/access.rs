@@ -121,9 +121,10 @@ impl Permit<'_> {
                 .iter()
                 .try_for_each(|command| self.check_command(command)),
             Plan::Rounds(rounds) => {
-                let further = Command::new(rounds.further);
-                let commands = rounds.commands.iter().chain([&further]);
-                { commands }.try_for_each(|command| self.check_command(command))
+                for command in &rounds.commands {
+                    self.check_command(command)?;
+                }
+                self.check_command(&Command::new(rounds.further))
             }
             Plan::Listen(_) => self.check_use(&Use::Subscribe),
             Plan::Watch(_) => self.check_use(&Use::Monitor),

@@ -256,9 +256,9 @@ fn finish(
     }
     // An answer may be several times as large, but that it is made only if there is memory for this.
     let Some(held) = shared.budget.reserve(size) else {
-        { outcomes.iter_mut() }
-            .chain(work.come())
-            .for_each(give_up_large);
+        for outcome in outcomes.iter_mut().chain(work.come()) {
+            give_up_large(outcome);
+        }
         return finish_here(shared, work, outcomes, None, now);
     };
     let own = Arc::clone(shared);

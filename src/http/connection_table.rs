@@ -75,11 +75,10 @@ impl ConnectionTable {
 
     /// Whether every connection there is has been answered for the last time.
     pub(super) fn is_done(&self) -> bool {
-        let inner = self.lock();
-        let connections = inner.slots.iter().map(|(_, slot)| &slot.connection);
-        let is_done =
-            |connection: &Option<Box<Connection>>| connection.as_ref().is_some_and(|c| c.is_done());
-        { connections }.all(is_done)
+        self.lock().slots.iter().all(|(_, slot)| {
+            let connection = slot.connection.as_ref();
+            connection.is_some_and(|connection| connection.is_done())
+        })
     }
 
     pub(super) fn is_empty(&self) -> bool {

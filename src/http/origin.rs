@@ -113,10 +113,9 @@ impl Guard {
 
     fn knows(&self, host: &[u8]) -> bool {
         let is_named = |name: &str| host.eq_ignore_ascii_case(name.as_bytes());
-        address_of(host).is_some() || is_named("localhost") || {
-            let mut known = self.hosts.iter();
-            known.any(|known| is_named(known))
-        }
+        address_of(host).is_some()
+            || is_named("localhost")
+            || self.hosts.iter().any(|known| is_named(known))
     }
 }
 

@@ -84,9 +84,9 @@ fn sleeps(program: &Program) -> u64 {
     let tasks = fs::read_dir(format!("/proc/{}/task", program.pid())).unwrap();
     let of_task = |task: std::io::Result<fs::DirEntry>| {
         let status = fs::read_to_string(task.unwrap().path().join("status")).unwrap();
-        let line =
-            { status.lines() }.find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
-        line.unwrap().trim().parse::<u64>().unwrap()
+        let mut lines = status.lines();
+        let count = lines.find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        count.unwrap().trim().parse::<u64>().unwrap()
     };
     tasks.map(of_task).sum()
 }
@@ -107,7 +107,8 @@ fn an_idle_gateway_sleeps_and_is_small() {
     // What it has taken for itself. The program's own pages, which the kernel can drop, are three times as many in
     // a debug build; `cargo bench --bench peers -- rest` shows all of a release build.
     let status = fs::read_to_string(format!("/proc/{}/status", gateway.pid())).unwrap();
-    let line = { status.lines() }.find_map(|line| line.strip_prefix("RssAnon:"));
+    let mut lines = status.lines();
+    let line = lines.find_map(|line| line.strip_prefix("RssAnon:"));
     let taken: usize = { line.unwrap().trim_end_matches("kB").trim() }
         .parse()
         .unwrap();

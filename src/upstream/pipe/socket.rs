@@ -135,7 +135,9 @@ impl Socket {
             if left.is_zero() {
                 return;
             }
-            let read = { self.wait(left) }.and_then(|()| self.read(&mut input, shared, by));
+            let read = self
+                .wait(left)
+                .and_then(|()| self.read(&mut input, shared, by));
             if let Err(error) = read {
                 turn.failed = Some(error);
                 return;
