@@ -5,7 +5,7 @@
 //! no more must come back by itself.
 
 mod deadlines;
-mod later;
+mod pending;
 
 use std::io::{self, Read};
 use std::net::{Shutdown, TcpStream};
@@ -66,11 +66,11 @@ pub(super) struct Connection {
 enum Phase {
     Head(HeadReader),
     Body(Box<IncomingBody>),
-    /// The commands of the last request went apart from those of others; whether they may block.
-    Waiting(Box<Waiting>, bool),
-    /// The last request made it a stream, which begins when all before has been sent.
-    Turning(Box<Exchange>),
-    /// Nothing more is taken up; what comes is thrown away until the client has closed.
+    /// The last request waits for its commands, which were sent apart from those of others.
+    Waiting(Box<Waiting>),
+    /// The last request asked for an event stream, which begins when all answers before it have been sent.
+    BecomingStream(Box<Exchange>),
+    /// No more requests are taken up: whatever the client still sends is thrown away until it closes.
     Lingering,
 }
 
@@ -318,7 +318,7 @@ impl Connection {
     /// Whether nothing more can come of it.
     pub(super) fn is_over(&self) -> bool {
         // Whatever else is whole in `received` has been taken up before this is asked.
-        let waits = matches!(self.phase, Phase::Waiting(..));
+        let waits = matches!(self.phase, Phase::Waiting(_));
         self.ended && self.all_sent() && !self.held_back && !waits
     }
 

@@ -23,7 +23,9 @@ impl Connection {
             // What has come behind an answer may be a whole request.
             Phase::Head(_) if self.has_more() => None,
             Phase::Head(_) => Some(Spare::Beginning(self.since)),
-            Phase::Body(_) | Phase::Waiting(..) | Phase::Turning(_) | Phase::Lingering => None,
+            Phase::Body(_) | Phase::Waiting(_) | Phase::BecomingStream(_) | Phase::Lingering => {
+                None
+            }
         }
     }
 
@@ -37,7 +39,7 @@ impl Connection {
             Phase::Head(_) => config.head_timeout,
             Phase::Body(_) => config.body_timeout,
             // The commands have a deadline of their own.
-            Phase::Waiting(..) | Phase::Turning(_) => FOREVER,
+            Phase::Waiting(_) | Phase::BecomingStream(_) => FOREVER,
             Phase::Lingering => LINGER,
         };
         self.since + time
@@ -58,7 +60,9 @@ impl Connection {
                 let late = Problem::new(408, "the request's body did not arrive in time");
                 Some(self.refuse(incoming.request, late))
             }
-            Phase::Head(_) | Phase::Waiting(..) | Phase::Turning(_) | Phase::Lingering => None,
+            Phase::Head(_) | Phase::Waiting(_) | Phase::BecomingStream(_) | Phase::Lingering => {
+                None
+            }
         }
     }
 }

@@ -66,7 +66,7 @@ impl Work {
                     return None;
                 }
                 answer @ Answer::Stream(_) => {
-                    self.connection.turn(Exchange { asker, answer });
+                    self.connection.become_stream(Exchange { asker, answer });
                     continue;
                 }
             };
@@ -128,7 +128,7 @@ impl Work {
     /// Sends what there is to send, and puts the connection back to rest.
     pub(super) fn put_back(mut self, shared: &Shared, now: Instant) {
         let broken = self.connection.send(now).is_err();
-        if !broken && let Some(exchange) = self.connection.take_turned() {
+        if !broken && let Some(exchange) = self.connection.take_stream_request() {
             return hand_over(shared, self.key, *self.connection, exchange);
         }
         let more = self.more || self.connection.has_more();
@@ -166,12 +166,8 @@ impl Work {
             table.table.look_at(key);
             table.wake();
         };
-        // Only what may block is given up with its client; all else has run, and may be asked for by one that
-        // has merely said all it has to say.
-        let blocks = apart.lane == Lane::Own;
-        let (half, runtime) = (apart.half, &shared.runtime);
-        let waiting = Waiting::start(asker, half, ticket, blocks, commands, arrived, runtime);
-        self.connection.wait_for(waiting, blocks);
+        let waiting = Waiting::start(asker, apart, ticket, commands, arrived, &shared.runtime);
+        self.connection.wait_for(waiting);
         self.more = false;
         self.put_back(shared, now);
     }
