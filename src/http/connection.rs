@@ -42,6 +42,14 @@ pub(super) struct Signal {
     pub(super) closed: bool,
 }
 
+impl Signal {
+    /// Adds what the poller said later.
+    pub(super) fn add(&mut self, later: Self) {
+        self.readable |= later.readable;
+        self.closed |= later.closed;
+    }
+}
+
 pub(super) struct Connection {
     stream: TcpStream,
     /// Received and not parsed.

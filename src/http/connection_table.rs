@@ -20,6 +20,17 @@ pub(super) struct Ready {
     pub(super) signal: Signal,
 }
 
+impl Ready {
+    /// A connection of which the poller has said nothing.
+    pub(super) fn unheard(key: usize, connection: Box<Connection>) -> Self {
+        Self {
+            key,
+            connection,
+            signal: Signal::default(),
+        }
+    }
+}
+
 /// The slots. Locked for moments only, never across a system call.
 #[derive(Default)]
 pub(super) struct ConnectionTable {
@@ -102,20 +113,14 @@ impl ConnectionTable {
                     connection,
                     signal,
                 }),
-                None => slot.signal = Some(slot.signal.map_or(signal, |old| old.and(signal))),
+                None => slot.signal.get_or_insert_default().add(signal),
             }
         }
         for key in std::mem::take(&mut inner.again) {
             // It may have been named as well, or be gone.
             let slot = inner.slots.get_mut(key);
-            if let Some(connection) = slot.and_then(|slot| slot.connection.take()) {
-                let signal = Signal::default();
-                ready.push(Ready {
-                    key,
-                    connection,
-                    signal,
-                });
-            }
+            let connection = slot.and_then(|slot| slot.connection.take());
+            ready.extend(connection.map(|connection| Ready::unheard(key, connection)));
         }
     }
 
@@ -153,7 +158,9 @@ impl ConnectionTable {
         let inner = &mut *inner;
         match inner.slots.get_mut(key) {
             Some(slot) if slot.connection.is_some() => inner.again.push(key),
-            Some(slot) => slot.signal = Some(slot.signal.unwrap_or_default()),
+            Some(slot) => {
+                slot.signal.get_or_insert_default();
+            }
             None => {}
         }
     }
@@ -177,13 +184,9 @@ impl ConnectionTable {
             }
             if slot.deadline > now {
                 next = next.min(slot.deadline);
-            } else if let Some(connection) = slot.connection.take() {
-                let signal = Signal::default();
-                overdue.push(Ready {
-                    key,
-                    connection,
-                    signal,
-                });
+            } else {
+                let connection = slot.connection.take();
+                overdue.extend(connection.map(|connection| Ready::unheard(key, connection)));
             }
         }
         next
@@ -238,14 +241,5 @@ impl Inner {
             }
         }
         None
-    }
-}
-
-impl Signal {
-    fn and(self, other: Self) -> Self {
-        Self {
-            readable: self.readable || other.readable,
-            closed: self.closed || other.closed,
-        }
     }
 }
