@@ -30,14 +30,14 @@ use crate::config::Config;
 use crate::hub::Hub;
 use crate::upstream::Upstream;
 
-/// The poller's tokens that are not connections' keys.
+/// The poller's tokens for what is no connection. A connection's token is its key in the table.
 const LISTENER: Token = Token(usize::MAX);
 const WAKER: Token = Token(usize::MAX - 1);
 
 /// Bytes read from a connection in one system call.
 const READ_SIZE: usize = 64 * 1024;
 
-/// Deadlines are looked at no more often than this, and no less often than that.
+/// The shortest and the longest time between two looks at the connections' deadlines.
 const SWEEP_SHORTEST: Duration = Duration::from_millis(50);
 const SWEEP_LONGEST: Duration = Duration::from_secs(60);
 
@@ -72,26 +72,25 @@ struct EventLoop {
     next_sweep: Instant,
 }
 
-/// How far the server's end has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// The stages of a server's life, in order.
+#[derive(Debug, Clone, Copy)]
 enum Stage {
     Serving,
-    /// No new connections; those that are busy are finished.
+    /// No new connections are accepted; requests that are under way are answered.
     Stopping,
-    /// Whoever is left is left behind.
+    /// Connections that are still busy are given up.
     Stopped,
 }
 
 impl Shared {
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "they are the parts of one whole, put together once"
-    )]
+    /// Puts together what the threads share. No thread has the turn yet.
+    ///
+    /// # Errors
+    /// When the operating system gives no poller, or the listener cannot be registered with it.
     pub(super) fn new(
         config: Config,
         listener: std::net::TcpListener,
         capacity: Capacity,
-        service: Service,
         upstream: Upstream,
         hub: Hub,
         runtime: Handle,
@@ -106,11 +105,11 @@ impl Shared {
         Ok(Self {
             limits: Limits {
                 head: config.max_head,
-                // One that there can never be memory for is not to be sent again.
+                // A body that there can never be memory for gets a 413, and not a 503 that invites to try again.
                 body: config.max_body.min(config.max_buffered.max(SMALL)),
             },
             budget: Budget::new(config.max_buffered),
-            service,
+            service: Service::new(&config, upstream.clone()),
             upstream,
             hub,
             runtime,
@@ -133,9 +132,13 @@ impl Shared {
         })
     }
 
-    /// Whether connections end after their answers.
+    /// Whether the server stops, so that connections end after their answers.
     pub(super) fn is_stopping(&self) -> bool {
-        self.stage.load(Ordering::Acquire) != Stage::Serving as u8
+        self.has_reached(Stage::Stopping)
+    }
+
+    fn has_reached(&self, stage: Stage) -> bool {
+        self.stage.load(Ordering::Acquire) >= stage as u8
     }
 
     fn go_to(&self, stage: Stage) {
@@ -143,7 +146,7 @@ impl Shared {
         self.wake();
     }
 
-    /// Has the poller look for what is to be done.
+    /// Wakes the thread at the poller, so that it looks for what there is to do.
     pub(super) fn wake(&self) {
         if let Err(error) = self.waker.wake() {
             tracing::error!(%error, "cannot wake the poller");
@@ -162,7 +165,7 @@ impl Shared {
         self.registry.deregister(&mut SourceFd(&stream.as_raw_fd()))
     }
 
-    /// Leaves whoever is left behind.
+    /// Ends the turn as soon as possible: connections that are still busy are given up.
     pub(super) fn abandon(&self) {
         self.go_to(Stage::Stopped);
     }
@@ -285,11 +288,7 @@ impl EventLoop {
             }
             self.next_sweep = self.next_sweep.min(connection.deadline(&shared.config));
             // Often its request has arrived with it.
-            ready.push(Ready {
-                key,
-                connection: Box::new(connection),
-                signal: Signal::default(),
-            });
+            ready.push(Ready::unheard(key, Box::new(connection)));
         }
     }
 
@@ -338,7 +337,6 @@ impl EventLoop {
         // Dropped, it refuses connections; those it had not accepted are reset.
         self.listener = None;
         shared.table.close_idle();
-        let stopped = shared.stage.load(Ordering::Acquire) == Stage::Stopped as u8;
-        stopped || shared.table.is_done()
+        shared.has_reached(Stage::Stopped) || shared.table.is_done()
     }
 }

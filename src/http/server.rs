@@ -8,7 +8,6 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 use super::event_loop::{Shared, take_turn};
-use super::service::Service;
 use crate::config::Config;
 use crate::hub::Hub;
 use crate::upstream::Upstream;
@@ -54,10 +53,7 @@ impl Server {
             .thread_name("gateway-http".into())
             .thread_stack_size(STACK)
             .build();
-        let service = Service::new(&config, upstream.clone());
-        let shared = Shared::new(
-            config, listener, capacity, service, upstream, hub, runtime, pool,
-        )?;
+        let shared = Shared::new(config, listener, capacity, upstream, hub, runtime, pool)?;
         let shared = Arc::new(shared);
         let first = Arc::clone(&shared);
         shared.pool.execute(move || take_turn(&first));
