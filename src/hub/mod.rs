@@ -200,13 +200,14 @@ impl Hub {
     /// Hands a connection over. Everything else, its end included, is the hub's.
     ///
     /// # Errors
-    /// The subscription itself, when too many others wait to be taken up.
+    /// The subscription itself, when too many others wait to be taken up, or the hub [has ended](Self::has_ended).
     pub fn join(&self, subscription: Subscription) -> Result<(), Box<Subscription>> {
-        use mpsc::error::TrySendError::{Closed, Full};
-        match self.mailbox.try_send(Message::Join(subscription)) {
-            Ok(()) => Ok(()),
-            Err(Full(Message::Join(back)) | Closed(Message::Join(back))) => Err(Box::new(back)),
-            Err(Full(Message::Close(_)) | Closed(Message::Close(_))) => Ok(()),
+        match self.mailbox.try_reserve() {
+            Ok(place) => {
+                place.send(Message::Join(subscription));
+                Ok(())
+            }
+            Err(_) => Err(Box::new(subscription)),
         }
     }
 
