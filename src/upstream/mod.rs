@@ -110,6 +110,56 @@ enum Engine {
     Cluster(Arc<Cluster>),
 }
 
+impl Engine {
+    /// Starts what the configuration names, and the tasks that keep connections to it.
+    async fn start(config: &Config, command_table: &Arc<CommandTable>) -> std::io::Result<Self> {
+        let limits = Limits {
+            connect_timeout: config.connect_timeout,
+            room: config.max_buffered,
+        };
+        let connector = match &config.upstream {
+            UpstreamUrl::Embedded => Connector::Embedded(Embedded::start().await?),
+            UpstreamUrl::Redis(settings) => {
+                let server = RedisServer::new(*settings.clone(), config.connect_timeout)?;
+                if let Place::Cluster(seeds) = &settings.place {
+                    let cluster = Cluster::start(server, seeds.clone(), limits, command_table);
+                    return Ok(Self::Cluster(Arc::new(cluster)));
+                }
+                Connector::Redis(server)
+            }
+        };
+        let node = Node::start(connector, limits, command_table);
+        Ok(Self::One(Arc::new(node)))
+    }
+
+    /// Starts a client cache, if one is wanted.
+    fn start_cache(&self, config: &Config) -> std::io::Result<Option<Cache>> {
+        let Some(size) = config.client_cache else {
+            return Ok(None);
+        };
+        match self {
+            Self::One(node) if config.upstream.is_one_server() => Ok(Some(Cache::start(
+                size,
+                node,
+                config.connect_timeout,
+                config.command_timeout,
+            ))),
+            Self::One(_) | Self::Cluster(_) => Err(std::io::Error::new(
+                std::io::ErrorKind::InvalidInput,
+                "a client cache is for one Redis server",
+            )),
+        }
+    }
+
+    /// Resolves when the first attempt to connect has succeeded or failed.
+    async fn tried(&self) {
+        match self {
+            Self::One(node) => node.tried().await,
+            Self::Cluster(cluster) => cluster.tried().await,
+        }
+    }
+}
+
 /// Tells servers apart. No number is given twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NodeNumber(usize);
@@ -135,48 +185,10 @@ impl Upstream {
     /// asked for with something that is not one Redis server.
     pub async fn start(config: &Config) -> std::io::Result<Self> {
         let command_table = CommandTable::nothing(config.allow_command.clone());
-        let limits = Limits {
-            connect_timeout: config.connect_timeout,
-            room: config.max_buffered,
-        };
-        let engine = match &config.upstream {
-            UpstreamUrl::Embedded => {
-                let connector = Connector::Embedded(Embedded::start().await?);
-                Engine::One(Arc::new(Node::start(connector, limits, &command_table)))
-            }
-            UpstreamUrl::Redis(settings) => {
-                let server = RedisServer::new(*settings.clone(), config.connect_timeout)?;
-                match &settings.place {
-                    Place::Cluster(seeds) => {
-                        let cluster = Cluster::start(server, seeds.clone(), limits, &command_table);
-                        Engine::Cluster(Arc::new(cluster))
-                    }
-                    Place::Tcp(_) | Place::Unix(_) | Place::Sentinel(_) => {
-                        let connector = Connector::Redis(server);
-                        Engine::One(Arc::new(Node::start(connector, limits, &command_table)))
-                    }
-                }
-            }
-        };
-        let cache = match (config.client_cache, &engine) {
-            (None, _) => None,
-            (Some(size), Engine::One(node)) if config.upstream.is_one_server() => Some(
-                Cache::start(size, node, config.connect_timeout, config.command_timeout),
-            ),
-            (Some(_), _) => {
-                let message = "a client cache is for one Redis server";
-                let kind = std::io::ErrorKind::InvalidInput;
-                return Err(std::io::Error::new(kind, message));
-            }
-        };
-        let tried = async {
-            match &engine {
-                Engine::One(node) => node.tried().await,
-                Engine::Cluster(cluster) => cluster.tried().await,
-            }
-        };
+        let engine = Engine::start(config, &command_table).await?;
+        let cache = engine.start_cache(config)?;
         // The nodes of a Cluster are tried one after another, each for as long: nobody waits for all of them.
-        let _ = tokio::time::timeout(config.connect_timeout, tried).await;
+        let _ = tokio::time::timeout(config.connect_timeout, engine.tried()).await;
         let shared = Shared {
             engine,
             cache,
