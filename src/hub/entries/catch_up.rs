@@ -55,6 +55,19 @@ pub(in crate::hub) struct Page {
     pub(in crate::hub) is_gone: bool,
 }
 
+/// What Redis has said of a stream.
+struct Found {
+    /// Where the reading for all was before Redis was asked.
+    end_before: EntryId,
+    /// The entries behind the one that was seen.
+    entries: Vec<Entry>,
+    /// Whether the one that was seen is still there.
+    is_present: bool,
+    /// Whether there are no more entries than these.
+    is_end: bool,
+    state: State,
+}
+
 impl CatchUp {
     /// Runs until it is told to end.
     pub(in crate::hub) async fn run(mut self) {
@@ -77,6 +90,7 @@ impl CatchUp {
         }
     }
 
+    /// Reads the next page. `None` if that has to be tried again.
     async fn read(&mut self, count: &mut usize, gone_out: oneshot::Sender<()>) -> Option<Page> {
         let mut page = Page {
             subscriber: self.subscriber,
@@ -87,6 +101,41 @@ impl CatchUp {
             refused: None,
             is_gone: false,
         };
+        let found = match self.ask(count).await? {
+            Ok(found) => found,
+            Err(refused) => {
+                page.refused = Some(refused);
+                return Some(page);
+            }
+        };
+        if self.until_gone && found.state.presence == Presence::Absent {
+            match self.look_again().await?.presence {
+                // It has been begun anew.
+                Presence::There => return None,
+                Presence::Absent => {}
+                Presence::Gone => return Some(self.last(page, found)),
+            }
+        }
+        let loss = found.state.loss_behind(self.seen, found.is_present);
+        let loss = loss.filter(|_| self.must_be_complete);
+        self.must_be_complete = true;
+        if let Some(loss) = loss.filter(|loss| loss.up_to < self.seen) {
+            // What was read is of another stream than what was seen; it is read again from there.
+            self.seen = loss.up_to;
+            self.must_be_complete = false;
+            page.covered = loss.up_to;
+            page.loss = Some((0, loss));
+            return Some(page);
+        }
+        if self.seen > found.end_before && !self.is_reached().await {
+            return None;
+        }
+        Some(self.fill(page, found, loss))
+    }
+
+    /// Asks Redis for entries behind the one that was seen, and for the state of the stream; an error is Redis' refusal.
+    /// `None` if there is no answer to either. `count` is how many entries to ask for, and becomes how many the next time.
+    async fn ask(&self, count: &mut usize) -> Option<Result<Found, ServerError>> {
         let permit = Arc::clone(&self.readers).acquire_owned().await.ok()?;
         let end_before = self.end();
         // The entry that was seen is read again, to know that it is still there; the state is asked for
@@ -103,10 +152,7 @@ impl CatchUp {
         let (range, state) = (outcomes.next()?, outcomes.next()?);
         let state = match read_state(state) {
             Ok(state) => state,
-            Err(refused) => {
-                page.refused = Some(refused?);
-                return Some(page);
-            }
+            Err(refused) => return refused.map(Err),
         };
         let (mut entries, bytes) = match range {
             Ok(reply @ Reply::Array(_)) => parse_all(&reply)?,
@@ -118,31 +164,26 @@ impl CatchUp {
         if is_present {
             entries.remove(0);
         }
-        if self.until_gone && state.presence == Presence::Absent {
-            match self.look_again().await?.presence {
-                // It has been begun anew.
-                Presence::There => return None,
-                Presence::Absent => {}
-                Presence::Gone => return Some(self.last(page, entries, is_present, is_end)),
-            }
-        }
-        let mut loss = state.loss_behind(self.seen, is_present);
-        loss = loss.filter(|_| self.must_be_complete);
-        self.must_be_complete = true;
-        if let Some(loss) = loss.filter(|loss| loss.up_to < self.seen) {
-            // What was read is of another stream than what was seen; it is read again from there.
-            self.seen = loss.up_to;
-            self.must_be_complete = false;
-            page.covered = loss.up_to;
-            page.loss = Some((0, loss));
-            return Some(page);
-        }
-        if self.seen > end_before && !self.is_reached().await {
-            return None;
-        }
+        Some(Ok(Found {
+            end_before,
+            entries,
+            is_present,
+            is_end,
+            state,
+        }))
+    }
+
+    /// Fills a page with what was found, as far as the stream has been read for all.
+    fn fill(&mut self, page: Page, found: Found, loss: Option<Loss>) -> Page {
+        let Found {
+            end_before,
+            mut entries,
+            is_end,
+            ..
+        } = found;
         let end = self.end();
         let within = entries.partition_point(|entry| entry.id <= end);
-        page.covered = if within < entries.len() {
+        let covered = if within < entries.len() {
             end
         } else {
             let last = entries.last().map_or(self.seen, |last| last.id);
@@ -150,23 +191,23 @@ impl CatchUp {
             if is_end { last.max(end_before) } else { last }
         };
         entries.truncate(within);
-        page.loss = loss
-            .map(|loss| {
-                (
-                    entries.partition_point(|entry| entry.id <= loss.up_to),
-                    loss,
-                )
-            })
-            // What is missing further on shows when that is read.
-            .filter(|(place, _)| *place < entries.len() || is_end);
+        let loss = loss.map(|loss| {
+            let place = entries.partition_point(|entry| entry.id <= loss.up_to);
+            (place, loss)
+        });
+        // What is missing further on shows when that is read.
+        let loss = loss.filter(|(place, _)| *place < entries.len() || is_end);
         let last = entries.last().map_or(self.seen, |last| last.id);
-        self.seen = last.max(
-            page.loss
-                .as_ref()
-                .map_or(last, |(_, loss)| loss.up_to.min(end)),
-        );
-        page.entries = entries;
-        Some(page)
+        self.seen = match &loss {
+            Some((_, loss)) => last.max(loss.up_to.min(end)),
+            None => last,
+        };
+        Page {
+            entries,
+            loss,
+            covered,
+            ..page
+        }
     }
 
     /// Finds out whether a stream that is absent is gone.
@@ -183,7 +224,13 @@ impl CatchUp {
 
     /// The last page of a stream that is gone: what was read of it. Whether anything was missing before that cannot
     /// be asked any more.
-    fn last(&self, page: Page, entries: Vec<Entry>, is_present: bool, is_end: bool) -> Page {
+    fn last(&self, page: Page, found: Found) -> Page {
+        let Found {
+            entries,
+            is_present,
+            is_end,
+            ..
+        } = found;
         let first = entries.first().map(|first| first.id.before());
         let loss = first.filter(|_| self.must_be_complete && !is_present);
         let last = entries.last().map_or(self.seen, |last| last.id);
