@@ -5,13 +5,15 @@
 //! read and its last entries are kept, it is sent that and joins the others. Otherwise it catches up first
 //! (`entries::catch_up`), until what it has reaches what is at hand.
 
+mod opening;
+
 use std::sync::Arc;
 
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::AbortHandle;
 
 use super::actor::Actor;
-use super::entries::{CatchUp, Entry, EntryId, Loss, News, Page, Reason, What, encode};
+use super::entries::{Entry, EntryId, Loss, News, Page, Reason, What, encode};
 use super::event::{self, Encoded, Format, Shape};
 use super::fanout::Order;
 use super::losses::Losses;
@@ -241,92 +243,6 @@ impl Actor {
             self.memory.forget(&channel.replay);
             self.tails.leave(topic.name(), channel.key);
         }
-    }
-
-    /// Sends a stream's head, if it has not been, and goes on from where it begins, if that can be told.
-    pub(super) fn open_own(&mut self, id: SubscriberId) {
-        let Some(listener) = self.subscribers.get_mut(&id) else {
-            return;
-        };
-        let (Some(own), Some(topic)) = (&mut listener.own, listener.topics.first()) else {
-            return;
-        };
-        let Some(channel) = self.channels.get_mut(topic) else {
-            return;
-        };
-        if own.awaits_check {
-            return;
-        }
-        let retry = self.retry.mul_f32(1.0 + fastrand::f32() / 2.0);
-        let is_new = !std::mem::replace(&mut listener.open, true);
-        listener.refusal = None;
-        let opening = |id| is_new.then(|| encode::opening(id, retry));
-        if channel.state != State::Standing {
-            let seen = match own.begin {
-                Begin::Seen(seen) => Some(seen),
-                Begin::Now => {
-                    own.was_interrupted = true;
-                    None
-                }
-                Begin::Behind(_) | Begin::Unknown => None,
-            };
-            if let Some(opening) = opening(seen) {
-                let order = Order::Open(id, vec![opening], Vec::new());
-                self.fanout.order(order);
-            }
-            return;
-        }
-        let (end, room) = (channel.end(), self.subscriber_buffer / 2);
-        let (seen, is_seen) = match own.begin {
-            begin if begin.is_now(end) => {
-                let reason = match own.begin {
-                    Begin::Unknown => Some("unknown-id"),
-                    _ => own.was_interrupted.then_some("interrupted"),
-                };
-                let loss = Loss::new(Reason::NotKept, end);
-                let gap = reason.map(|reason| encode::gap(&loss, reason, topic.name()));
-                let events = opening(Some(end)).into_iter().chain(gap).collect();
-                return self.join_others(id, events);
-            }
-            Begin::Seen(seen) => (seen, true),
-            Begin::Behind(seen) => (seen, false),
-            Begin::Now | Begin::Unknown => return,
-        };
-        let opening = opening(is_seen.then_some(seen));
-        // Who left before that was told has seen what came behind it.
-        let untold = is_seen.then(|| channel.losses.untold(seen)).flatten();
-        let gap = untold.map(|reason| Loss::new(reason, seen));
-        let gap = gap.map(|gap| encode::gap(&gap, gap.reason.text(), topic.name()));
-        let opening: Vec<_> = opening.into_iter().chain(gap).collect();
-        let at_hand = channel.replay.entry_floor() <= seen && seen <= end;
-        let known = !is_seen
-            || seen == end
-            || seen == channel.replay.entry_floor()
-            || channel.replay.has_entry(seen);
-        if at_hand
-            && known
-            && let Some(rest) = self.memory.rest(&mut channel.replay, seen, room)
-        {
-            let events = [opening, rest].concat();
-            return self.join_others(id, events);
-        }
-        let Some(end) = &channel.end else {
-            return;
-        };
-        let catch_up = CatchUp {
-            subscriber: id,
-            key: topic.name().clone(),
-            seen,
-            must_be_complete: is_seen,
-            until_gone: own.until_gone,
-            end: end.subscribe(),
-            upstream: self.pages.upstream.clone(),
-            pages: self.pages.tell.clone(),
-            readers: Arc::clone(&self.pages.readers),
-        };
-        own.covered = seen;
-        own.catching_up = Some(Abort(tokio::spawn(catch_up.run()).abort_handle()));
-        self.fanout.order(Order::Open(id, opening, Vec::new()));
     }
 
     /// Sends a stream a page of what it has missed; with the last of them it joins the others.
