@@ -61,7 +61,7 @@ pub fn serve(service: &Service, received: &[u8], reply: Reply, out: &mut Vec<u8>
         return false;
     };
     let form = form_of(&head.request, head.keep_alive);
-    let trim = service.trim(&head.request);
+    let context = service.context_of(&head.request);
     let Ok(Admitted::Ask(_, half, _ticket)) = service.plan(&head.request) else {
         return false;
     };
@@ -69,7 +69,7 @@ pub fn serve(service: &Service, received: &[u8], reply: Reply, out: &mut Vec<u8>
         return false;
     };
     let response = respond(vec![Ok(reply)]);
-    let response = response.unwrap_or_else(|problem| trim.problem(problem));
-    trim.apply(response).write(out, &form);
+    let response = response.unwrap_or_else(|problem| context.problem(problem));
+    context.complete(response).write(out, &form);
     true
 }

@@ -23,7 +23,8 @@ use super::outbox::{Outbox, WRITE_BEHIND};
 use super::problem::Problem;
 use super::request::Request;
 use super::response::{Form, Response};
-use super::service::{Service, Trim};
+use super::response_context::ResponseContext;
+use super::service::Service;
 use super::waiting::Waiting;
 
 pub(super) use deadlines::LINGER;
@@ -264,12 +265,12 @@ impl Connection {
     pub(super) fn answer(
         &mut self,
         response: Response,
-        trim: Trim,
+        context: ResponseContext,
         form: &Form,
         budget: &Budget,
         held: Option<Reservation>,
     ) {
-        self.answers.answer(response, trim, form, budget, held);
+        self.answers.answer(response, context, form, budget, held);
     }
 
     /// Appends an answer that has been written elsewhere.

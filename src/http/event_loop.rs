@@ -299,19 +299,21 @@ impl EventLoop {
             .overdue(now, self.longest(shared), &mut overdue);
         self.next_sweep = next.max(now + SWEEP_SHORTEST);
         for mut late in overdue {
-            let (trim, form, problem) = match late.connection.overdue() {
-                Some(Next::Fault(form, problem)) => (shared.service.bare_trim(), form, problem),
+            let (context, form, problem) = match late.connection.overdue() {
+                Some(Next::Fault(form, problem)) => {
+                    (shared.service.context_without_request(), form, problem)
+                }
                 Some(Next::Refused(request, form, problem)) => {
-                    (shared.service.trim(&request), form, problem)
+                    (shared.service.context_of(&request), form, problem)
                 }
                 Some(Next::Request(..)) | None => {
                     shared.table.remove(late.key);
                     continue;
                 }
             };
-            let response = trim.problem(problem);
+            let response = context.problem(problem);
             late.connection
-                .answer(response, trim, &form, &shared.budget, None);
+                .answer(response, context, &form, &shared.budget, None);
             ready.push(late);
         }
     }

@@ -7,7 +7,8 @@ use super::connection::Next;
 use super::panics::unwinding;
 use super::plan::{Apart, Half, Listen, Watch};
 use super::response::{Form, Response};
-use super::service::{Admitted, Service, Trim};
+use super::response_context::ResponseContext;
+use super::service::{Admitted, Service};
 use super::waiting::Waiting;
 use crate::command::Command;
 use crate::upstream::{Outcome, Ticket, take_first};
@@ -21,7 +22,7 @@ pub(super) struct Exchange {
 /// What is known of whoever is to have an answer.
 pub(super) struct Asker {
     pub(super) form: Form,
-    pub(super) trim: Trim,
+    pub(super) context: ResponseContext,
     /// What its commands hold of the memory budget: a large body, and a value that they are to compare.
     pub(super) held: Vec<Reservation>,
 }
@@ -54,9 +55,9 @@ pub(super) enum Endless {
 pub(super) fn plan(service: &Service, next: Next, commands: &mut Vec<Command>) -> Exchange {
     match next {
         Next::Request(request, form) => {
-            let trim = service.trim(&request);
+            let context = service.context_of(&request);
             let admitted =
-                unwinding(&trim, || service.plan(&request)).and_then(|admitted| admitted);
+                unwinding(&context, || service.plan(&request)).and_then(|admitted| admitted);
             let answer = match admitted {
                 Ok(Admitted::Answer(response)) => Answer::Here(response),
                 Ok(Admitted::Ask(asked, half, ticket)) => {
@@ -67,18 +68,24 @@ pub(super) fn plan(service: &Service, next: Next, commands: &mut Vec<Command>) -
                 Ok(Admitted::Apart(apart, ticket)) => Answer::Apart(apart, ticket),
                 Ok(Admitted::Listen(listen)) => Answer::Stream(Endless::Listen(listen)),
                 Ok(Admitted::Watch(watch)) => Answer::Stream(Endless::Watch(watch)),
-                Err(problem) => Answer::Here(trim.problem(problem)),
+                Err(problem) => Answer::Here(context.problem(problem)),
             };
             let held = request.reservation.into_iter().collect();
-            let asker = Asker { form, trim, held };
+            let asker = Asker {
+                form,
+                context,
+                held,
+            };
             Exchange { asker, answer }
         }
         Next::Refused(request, form, problem) => {
-            let trim = service.trim(&request);
-            let answer = trim.problem(problem);
-            Exchange::answered(form, trim, answer)
+            let context = service.context_of(&request);
+            let answer = context.problem(problem);
+            Exchange::answered(form, context, answer)
         }
-        Next::Fault(form, problem) => Exchange::answered(form, service.bare_trim(), problem.into()),
+        Next::Fault(form, problem) => {
+            Exchange::answered(form, service.context_without_request(), problem.into())
+        }
     }
 }
 
@@ -89,11 +96,11 @@ fn any_unknown(outcomes: &[Outcome]) -> bool {
 }
 
 impl Exchange {
-    fn answered(form: Form, trim: Trim, response: Response) -> Self {
+    fn answered(form: Form, context: ResponseContext, response: Response) -> Self {
         Self {
             asker: Asker {
                 form,
-                trim,
+                context,
                 held: Vec::new(),
             },
             answer: Answer::Here(response),

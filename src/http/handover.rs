@@ -10,7 +10,7 @@ use super::panics::respond_to;
 use super::plan::{Listen, Respond};
 use super::problem::Problem;
 use super::response::{Form, Response};
-use super::service::Trim;
+use super::response_context::ResponseContext;
 use crate::hub::{Crowded, Refusal, Refused, Seat, Shape, Subscription, Topic, Watch};
 use crate::reply::{Reply, ServerError};
 use crate::upstream::NoMonitor;
@@ -26,7 +26,7 @@ const TOO_MANY_OF_ONE: &str = "this address has as many event streams as one may
 /// Gives the connection of a slot to the hub, all answers before having been sent.
 pub(super) fn hand_over(shared: &Shared, key: usize, connection: Connection, exchange: Exchange) {
     let Exchange { asker, answer } = exchange;
-    let Asker { form, trim, .. } = asker;
+    let Asker { form, context, .. } = asker;
     let unwatched = shared.unwatch(connection.stream());
     shared.table.remove(key);
     let (Ok(()), Answer::Stream(stream)) = (unwatched, answer) else {
@@ -42,7 +42,7 @@ pub(super) fn hand_over(shared: &Shared, key: usize, connection: Connection, exc
         Endless::Listen(listen) => (&listen.head, listen.shape),
         Endless::Watch(watch) => (&watch.head, Shape::default()),
     };
-    let head = trim.clone().apply(response.clone()).into_bytes(&form);
+    let head = context.clone().complete(response.clone()).into_bytes(&form);
     let mut seat = Seat {
         stream: socket,
         head: head.into(),
@@ -58,7 +58,7 @@ pub(super) fn hand_over(shared: &Shared, key: usize, connection: Connection, exc
             span,
             ..
         }) => {
-            seat.refusal = Some(refusal(&trim, &form));
+            seat.refusal = Some(refusal(&context, &form));
             let subscription = Subscription {
                 topics,
                 last_event_id,
@@ -69,14 +69,14 @@ pub(super) fn hand_over(shared: &Shared, key: usize, connection: Connection, exc
                 if shared.hub.has_ended() {
                     end_stream(&back.seat);
                 } else {
-                    refuse_stream(&back.seat, trim, &form);
+                    refuse_stream(&back.seat, context, &form);
                 }
             }
         }
         Endless::Watch(watch) => shared.hub.watch(Watch {
             seat,
             refuse: Box::new(move |failure| {
-                let answer = no_monitor(failure, watch.respond, trim);
+                let answer = no_monitor(failure, watch.respond, context);
                 answer.into_bytes(&form).into()
             }),
         }),
@@ -84,27 +84,29 @@ pub(super) fn hand_over(shared: &Shared, key: usize, connection: Connection, exc
 }
 
 /// What the client is told if Redis does not tell of commands.
-fn no_monitor(failure: NoMonitor, respond: Respond, trim: Trim) -> Response {
+fn no_monitor(failure: NoMonitor, respond: Respond, context: ResponseContext) -> Response {
     let outcome = match failure {
         NoMonitor::Failed(error) => Err(error),
         NoMonitor::Refused(error) => Ok(Reply::Error(error)),
     };
-    let response = respond_to(&trim, respond, vec![outcome]);
-    trim.apply(response)
+    let response = respond_to(&context, respond, vec![outcome]);
+    context.complete(response)
 }
 
 /// What makes an answer of a refusal.
-fn refusal(trim: &Trim, form: &Form) -> Refusal {
-    let (trim, form) = (trim.clone(), form.clone());
+fn refusal(context: &ResponseContext, form: &Form) -> Refusal {
+    let (context, form) = (context.clone(), form.clone());
     Box::new(move |refused| {
         let response = match refused {
-            Refused::Crowded(Crowded::Everywhere) => trim.problem(Problem::new(503, TOO_MANY)),
-            Refused::Crowded(Crowded::Address) => trim.problem(Problem::new(429, TOO_MANY_OF_ONE)),
-            Refused::Upstream(topic, error) => trim.problem(not_allowed(&topic, error)),
+            Refused::Crowded(Crowded::Everywhere) => context.problem(Problem::new(503, TOO_MANY)),
+            Refused::Crowded(Crowded::Address) => {
+                context.problem(Problem::new(429, TOO_MANY_OF_ONE))
+            }
+            Refused::Upstream(topic, error) => context.problem(not_allowed(&topic, error)),
             // The key may be there again: nobody is to keep this.
             Refused::Over => Response::new(204).header("Cache-Control", "no-store"),
         };
-        trim.apply(response).into_bytes(&form).into()
+        context.complete(response).into_bytes(&form).into()
     })
 }
 
@@ -129,9 +131,9 @@ fn end_stream(seat: &Seat) {
 }
 
 /// The hub is busy: the client is told so.
-fn refuse_stream(seat: &Seat, trim: Trim, form: &Form) {
-    let busy = trim.problem(Problem::new(503, BUSY));
-    send_at_once(&seat.stream, &trim.apply(busy).into_bytes(form));
+fn refuse_stream(seat: &Seat, context: ResponseContext, form: &Form) {
+    let busy = context.problem(Problem::new(503, BUSY));
+    send_at_once(&seat.stream, &context.complete(busy).into_bytes(form));
 }
 
 /// Sends as much as the socket takes at once, and ends the connection.

@@ -140,7 +140,7 @@ fn no_room(full: Full, service: &Service) -> Vec<u8> {
             "this address has as many connections as one may have; close some, or try again",
         ),
     };
-    let response = service.bare_trim().apply(problem.into());
+    let response = service.context_without_request().complete(problem.into());
     response.into_bytes(&Form::of_a_fault())
 }
 

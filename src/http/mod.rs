@@ -35,6 +35,7 @@ pub mod problem;
 mod query;
 pub mod request;
 pub mod response;
+mod response_context;
 pub mod router;
 pub mod server;
 pub mod service;

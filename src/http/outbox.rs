@@ -15,7 +15,7 @@ use bytes::{Buf, Bytes};
 use super::budget::{Budget, Reservation, SMALL};
 use super::problem::Problem;
 use super::response::{Form, Response};
-use super::service::Trim;
+use super::response_context::ResponseContext;
 use crate::error::Error;
 
 /// Answers that may wait for a client before no more of its requests are taken up.
@@ -97,7 +97,7 @@ impl Outbox {
     pub(super) fn answer(
         &mut self,
         response: Response,
-        trim: Trim,
+        context: ResponseContext,
         form: &Form,
         budget: &Budget,
         mut held: Option<Reservation>,
@@ -119,9 +119,9 @@ impl Outbox {
         let response = if room {
             response
         } else {
-            trim.problem(Error::TooLarge.into())
+            context.problem(Error::TooLarge.into())
         };
-        let response = trim.apply(response);
+        let response = context.complete(response);
         if let Some(body) = response.write_all_but(SMALL, &mut self.bytes, form) {
             self.large.push_back(Large {
                 at: self.bytes.len(),

@@ -6,14 +6,17 @@ use super::event_loop::Shared;
 use super::plan::Respond;
 use super::problem::Problem;
 use super::response::Response;
-use super::service::Trim;
+use super::response_context::ResponseContext;
 use crate::upstream::Outcome;
 
 /// Keeps a panic to the request that caused it.
-pub(super) fn unwinding<T>(trim: &Trim, half: impl FnOnce() -> T) -> Result<T, Problem> {
+pub(super) fn unwinding<T>(
+    context: &ResponseContext,
+    half: impl FnOnce() -> T,
+) -> Result<T, Problem> {
     catch_unwind(AssertUnwindSafe(half)).map_err(|_| {
         tracing::error!(
-            request = trim.request_id(),
+            request = context.request_id,
             "a request made the gateway panic"
         );
         Problem::defect()
@@ -21,9 +24,13 @@ pub(super) fn unwinding<T>(trim: &Trim, half: impl FnOnce() -> T) -> Result<T, P
 }
 
 /// What the second half of a request's way makes of its outcomes.
-pub(super) fn respond_to(trim: &Trim, respond: Respond, outcomes: Vec<Outcome>) -> Response {
-    let responded = unwinding(trim, || respond(outcomes)).unwrap_or_else(Err);
-    responded.unwrap_or_else(|problem| trim.problem(problem))
+pub(super) fn respond_to(
+    context: &ResponseContext,
+    respond: Respond,
+    outcomes: Vec<Outcome>,
+) -> Response {
+    let responded = unwinding(context, || respond(outcomes)).unwrap_or_else(Err);
+    responded.unwrap_or_else(|problem| context.problem(problem))
 }
 
 /// Keeps a panic outside the routes to the connection that caused it, which ends.

@@ -20,14 +20,13 @@ use super::plan::{Apart, Half, Lane, Plan, Step};
 use super::problem::Problem;
 use super::request::Request;
 use super::response::Response;
+use super::response_context::ResponseContext;
 use super::router::{self, Route};
 use crate::auth::Grant;
 use crate::command::Command;
 use crate::config::Config;
 use crate::hub::Topic;
 use crate::upstream::{Outcome, Ticket, Upstream};
-
-const CACHING: &str = "Cache-Control";
 
 /// The routes, and what they need. Clones share it.
 #[derive(Debug, Clone)]
@@ -45,17 +44,6 @@ struct Shared {
     /// Begins the ids of requests that bring none.
     id_prefix: String,
     requests: AtomicU64,
-}
-
-/// What every answer to a request carries, whatever it is.
-#[derive(Debug, Clone)]
-pub(super) struct Trim {
-    request_id: String,
-    cors: Cors,
-    /// On the command face, a token that no other answer has.
-    sync_token: Option<String>,
-    /// Whether a cache between could take it for the answer to later requests too.
-    can_be_kept: bool,
 }
 
 /// What a request is for.
@@ -102,11 +90,11 @@ impl Service {
     /// Inside a runtime.
     #[must_use]
     pub fn answer(&self, request: &Request, runtime: &Handle) -> Response {
-        let trim = self.trim(request);
+        let context = self.context_of(request);
         let responded = self.plan(request);
         let responded = responded.and_then(|admitted| self.carry_out(admitted, runtime));
-        let response = responded.unwrap_or_else(|problem| trim.problem(problem));
-        trim.apply(response)
+        let response = responded.unwrap_or_else(|problem| context.problem(problem));
+        context.complete(response)
     }
 
     fn carry_out(&self, admitted: Admitted, runtime: &Handle) -> Result<Response, Problem> {
@@ -133,28 +121,28 @@ impl Service {
         }
     }
 
-    /// What every answer to this request carries.
-    pub(super) fn trim(&self, request: &Request) -> Trim {
+    /// What the response to a request has to have besides what its route says.
+    pub(super) fn context_of(&self, request: &Request) -> ResponseContext {
         let theirs = request.headers.text("X-Request-Id").filter(|id| {
             let graphic = id.bytes().all(|b| b.is_ascii_graphic());
             graphic && (1..=128).contains(&id.len())
         });
         let command_face = is_command_face(request);
-        Trim {
+        ResponseContext {
             request_id: theirs.map_or_else(|| self.new_id(), str::to_owned),
             cors: self.shared.access.cors(request),
             sync_token: command_face.then(|| self.new_id()),
-            can_be_kept: matches!(request.method, Method::Get | Method::Head),
+            is_cacheable: matches!(request.method, Method::Get | Method::Head),
         }
     }
 
-    /// What the answer to something that is no request carries.
-    pub(super) fn bare_trim(&self) -> Trim {
-        Trim {
+    /// The same for a response to what is no request.
+    pub(super) fn context_without_request(&self) -> ResponseContext {
+        ResponseContext {
             request_id: self.new_id(),
             cors: Cors::None,
             sync_token: None,
-            can_be_kept: false,
+            is_cacheable: false,
         }
     }
 
@@ -350,37 +338,4 @@ pub(super) fn send_apart(
 fn is_command_face(request: &Request) -> bool {
     let at_index = request.method == Method::Post && matches!(&request.path[..], b"/" | b"//");
     at_index || router::is_of_command_face(&request.path)
-}
-
-impl Trim {
-    /// The response with what every answer carries.
-    pub(super) fn apply(self, response: Response) -> Response {
-        let response = response.header("X-Request-Id", self.request_id);
-        let response = match self.sync_token {
-            Some(token) => response.header("upstash-sync-token", token),
-            None => response,
-        };
-        let is_said = response.headers.iter().any(|(name, _)| *name == CACHING);
-        let response = if self.can_be_kept && !is_said {
-            // Where nothing is said, caches decide themselves for how long (RFC 9111, 4.2.2).
-            response.header(CACHING, "no-cache")
-        } else {
-            response
-        };
-        self.cors.apply(response)
-    }
-
-    /// A problem in the form of the face that the request was for.
-    pub(super) fn problem(&self, problem: Problem) -> Response {
-        if self.sync_token.is_some() {
-            command_face::problem(problem)
-        } else {
-            problem.into()
-        }
-    }
-
-    /// The id of the request, for the log.
-    pub(super) fn request_id(&self) -> &str {
-        &self.request_id
-    }
 }

@@ -13,7 +13,8 @@ use crate::http::panics::unwinding;
 use crate::http::plan::{Apart, Ask, Half, Lane, Step};
 use crate::http::problem::Problem;
 use crate::http::response::Response;
-use crate::http::service::{Trim, send_apart};
+use crate::http::response_context::ResponseContext;
+use crate::http::service::send_apart;
 use crate::http::waiting::Waiting;
 use crate::upstream::{Outcome, Ticket};
 
@@ -39,7 +40,7 @@ impl Work {
                         continue;
                     }
                     let held = held.as_ref().map(|held| held.split(size(&outcomes)));
-                    match second_half(shared, &asker.trim, half, outcomes) {
+                    match second_half(shared, &asker.context, half, outcomes) {
                         AdmittedStep::Done(response) => (response, held),
                         AdmittedStep::Ask(ask, ticket) => {
                             asker.held.extend(held);
@@ -52,7 +53,7 @@ impl Work {
                 Answer::Apart(..) if shared.is_stopping() => {
                     let problem =
                         Problem::new(503, "the gateway is shutting down; nothing was done");
-                    (asker.trim.problem(problem), None)
+                    (asker.context.problem(problem), None)
                 }
                 Answer::Apart(apart, _)
                     if apart.lane == Lane::Own && self.connection.has_hung_up() =>
@@ -70,11 +71,13 @@ impl Work {
                     continue;
                 }
             };
-            let Asker { mut form, trim, .. } = asker;
+            let Asker {
+                mut form, context, ..
+            } = asker;
             form.keep_alive &= !(shared.is_stopping() && exchanges.peek().is_none());
             closed = !form.keep_alive;
             self.connection
-                .answer(response, trim, &form, &shared.budget, held);
+                .answer(response, context, &form, &shared.budget, held);
         }
         if closed {
             self.connection.last_answer();
@@ -181,8 +184,13 @@ enum AdmittedStep {
 }
 
 /// The second half of a request's way.
-fn second_half(shared: &Shared, trim: &Trim, half: Half, outcomes: Vec<Outcome>) -> AdmittedStep {
-    let step = unwinding(trim, || half.run(outcomes)).unwrap_or_else(Err);
+fn second_half(
+    shared: &Shared,
+    context: &ResponseContext,
+    half: Half,
+    outcomes: Vec<Outcome>,
+) -> AdmittedStep {
+    let step = unwinding(context, || half.run(outcomes)).unwrap_or_else(Err);
     let admitted = step.and_then(|step| match step {
         Step::Done(response) => Ok(AdmittedStep::Done(response)),
         Step::Ask(ask) => {
@@ -190,5 +198,5 @@ fn second_half(shared: &Shared, trim: &Trim, half: Half, outcomes: Vec<Outcome>)
             Ok(AdmittedStep::Ask(ask, ticket))
         }
     });
-    admitted.unwrap_or_else(|problem| AdmittedStep::Done(trim.problem(problem)))
+    admitted.unwrap_or_else(|problem| AdmittedStep::Done(context.problem(problem)))
 }
