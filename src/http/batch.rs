@@ -14,13 +14,13 @@ use super::connection_table::Ready;
 use super::event_loop::Shared;
 use super::latency::PATIENCE;
 use super::panics::guarded;
-use super::work::{Answered, Rest, Work, size};
+use super::work::{Answered, Remaining, Work, size};
 use crate::bridge::run_or_leave;
 use crate::command::Command;
 use crate::error::Error;
 use crate::upstream::{NodeNumber, Outcome, Pump, Route, Sent, Share};
 
-/// Replies that take so much of memory are large.
+/// Bytes of replies from which on they are large.
 const LARGE: usize = 128 * 1024;
 
 /// Connections that are read, or sent to, one right after the other: system calls and the code between them push each
@@ -38,8 +38,8 @@ pub(super) struct Batch {
 
 /// Serves connections that are ready.
 ///
-/// Where Redis is not waited for, many connections make several pipelines: in one for all, the first would wait for the
-/// last to be read, with nobody busy on them meanwhile. (Measured beside one for all: with Redis 5 ms away and 256 clients
+/// Usually all of them share one pipeline. If Redis is far, so that no thread waits for it, they are divided among several:
+/// the first pipeline is on its way while the connections of the next are still being read. (Measured beside one for all: with Redis 5 ms away and 256 clients
 /// a twentieth more requests a second, with 1 ms and 16 clients a tenth, for a seventh more CPU time a request.)
 pub(super) fn serve(shared: &Arc<Shared>, ready: Vec<Ready>, scratch: &mut [u8], now: Instant) {
     let portion = if shared.latency.is_far() {
@@ -54,7 +54,7 @@ pub(super) fn serve(shared: &Arc<Shared>, ready: Vec<Ready>, scratch: &mut [u8],
     }
 }
 
-/// The same, with one pipeline for all of them.
+/// Serves connections with one pipeline for all of them; on a Cluster, with one for each node.
 fn serve_together(
     shared: &Arc<Shared>,
     mut ready: impl ExactSizeIterator<Item = Ready>,
@@ -67,7 +67,7 @@ fn serve_together(
         commands: Vec::with_capacity(ready.len()),
         route: Route::default(),
     };
-    // On a Cluster, one for each further node, so that no client waits for a node that is not theirs.
+    // On a Cluster, a batch for each further node, so that no client waits for a node that its commands do not go to.
     let mut others = Vec::new();
     while ready.len() > 0 {
         let some = ready.by_ref().take(AT_A_TIME);
@@ -83,7 +83,7 @@ fn serve_together(
                 work
             });
             match gathered {
-                // Nobody is left to take their outcomes.
+                // Its connection is gone, and nobody would take the outcomes.
                 None => batch.commands.truncate(before),
                 Some(work) if batch.commands.len() > before => {
                     batch.take(work, before, &mut others);
@@ -106,7 +106,7 @@ fn serve_together(
 }
 
 impl Batch {
-    /// One of a single connection.
+    /// A batch of a single connection.
     fn of_one(shared: &Arc<Shared>, work: Work, commands: Vec<Command>) -> Self {
         Self {
             shared: Arc::clone(shared),
@@ -116,8 +116,8 @@ impl Batch {
         }
     }
 
-    /// Takes work whose commands have been added from a place on; or has another take it, if they go
-    /// elsewhere than those before them.
+    /// Takes up the work whose commands begin at `place`. If they go to another node than those before them, they are moved
+    /// to the batch of that node among `others`.
     fn take(&mut self, work: Work, place: usize, others: &mut Vec<Self>) {
         let route = self.shared.upstream.route(&self.commands[place..]);
         let node = route.node();
@@ -161,7 +161,7 @@ impl Batch {
         }
     }
 
-    /// Leaves it with the runtime until this is there.
+    /// Leaves the batch with the runtime until its commands have their outcomes.
     fn leave(self, sent: impl Future<Output = Sent> + Send + 'static) {
         let runtime = self.shared.runtime.clone();
         let late = |batch: Self, sent| Arc::clone(&batch.shared).leave_finished(batch, sent);
@@ -171,14 +171,14 @@ impl Batch {
         }
     }
 
-    /// The second halves.
+    /// Takes its requests through the second halves of their routes, and sends the answers.
     pub(super) fn finish(mut self, mut sent: Sent) {
         let now = Instant::now();
         let shared = Arc::clone(&self.shared);
         let mut work = std::mem::take(&mut self.work).into_iter();
         while work.len() > 0 {
             let some = work.by_ref().take(AT_A_TIME);
-            // Its own share, whatever it does with it.
+            // Each takes its own share of the outcomes, even if it has no use for it.
             let answered = some.filter_map(|work| match sent.share(work.commands()) {
                 Share::Done(outcomes) => finish(&shared, work, outcomes, now),
                 Share::Open(rest) => {
@@ -191,18 +191,20 @@ impl Batch {
     }
 }
 
-/// A batch whose commands are on their way since then.
+/// A batch whose commands are under way.
 struct UnderWay<F> {
     batch: Batch,
-    /// The one that all of them go to; `None` if there are several.
+    /// The node that all of them go to; `None` if there are several.
     node: Option<NodeNumber>,
     pump: Pump,
     sent: F,
+    /// When they were sent.
     since: Instant,
 }
 
 impl<F: Future<Output = Sent> + Send + 'static> UnderWay<F> {
-    /// Waits until this point in time, if it pays at all, and leaves it then.
+    /// Waits for the outcomes until a point in time, if that is likely to be worth it, and then leaves the batch with the
+    /// runtime.
     fn wait(self, by: Instant) {
         let Self {
             batch,
@@ -226,7 +228,7 @@ impl<F: Future<Output = Sent> + Send + 'static> UnderWay<F> {
         };
         match run_or_leave(&shared.runtime, sent, pump, batch, patience, late) {
             Some((batch, sent)) => {
-                // What was there before it was waited for did not take long.
+                // Counted from when the wait began: outcomes that were there before it cost nobody any time.
                 shared.latency.note(node, begin.elapsed());
                 batch.finish(sent);
             }
@@ -242,21 +244,21 @@ impl<F: Future<Output = Sent> + Send + 'static> UnderWay<F> {
     }
 }
 
-/// Answers a connection's requests: on this thread, or on another one of the pool if what they are made of is large. To
-/// make that an answer takes a while, for which nobody else is to wait.
+/// Answers a connection's requests: on this thread, or on another one of the pool if their outcomes are large. Making
+/// answers of those takes a while, for which no other connection should wait.
 fn finish(
     shared: &Arc<Shared>,
     mut work: Work,
     mut outcomes: VecDeque<Outcome>,
     now: Instant,
 ) -> Option<Answered> {
-    let size = size(&outcomes) + size(work.come().map(|outcome| &*outcome));
+    let size = size(&outcomes) + size(work.ready_outcomes().map(|outcome| &*outcome));
     if size < LARGE {
         return finish_here(shared, work, outcomes, None, now);
     }
-    // An answer may be several times as large, but that it is made only if there is memory for this.
+    // An answer may take several times as much, but it is made only if there is memory for at least this.
     let Some(held) = shared.budget.reserve(size) else {
-        for outcome in outcomes.iter_mut().chain(work.come()) {
+        for outcome in outcomes.iter_mut().chain(work.ready_outcomes()) {
             give_up_large(outcome);
         }
         return finish_here(shared, work, outcomes, None, now);
@@ -269,15 +271,15 @@ fn finish(
     None
 }
 
-/// Gives a large reply up.
+/// Replaces a large reply by the error that there is no memory for it.
 fn give_up_large(outcome: &mut Outcome) {
     if outcome.as_ref().is_ok_and(|reply| reply.size() > SMALL) {
         *outcome = Err(Error::TooLarge);
     }
 }
 
-/// Answers a connection's requests. If it needs more for that, that is sent and left with the runtime, or planned by
-/// another thread of the pool.
+/// Answers a connection's requests on this thread. If more commands have to be sent for that, they are sent and left with
+/// the runtime; a request with a long body is planned by another thread of the pool.
 fn finish_here(
     shared: &Arc<Shared>,
     work: Work,
@@ -285,13 +287,13 @@ fn finish_here(
     held: Option<Reservation>,
     now: Instant,
 ) -> Option<Answered> {
-    let rest = guarded(shared, work.key, || {
+    let remaining = guarded(shared, work.key, || {
         work.finish(shared, outcomes, held, now)
     });
-    match rest.flatten()? {
-        Rest::Send(answered) => return Some(answered),
-        Rest::Ask(work, commands) => Batch::of_one(shared, work, commands).send().leave(),
-        Rest::Plan(work, next) => {
+    match remaining.flatten()? {
+        Remaining::Send(answered) => return Some(answered),
+        Remaining::Ask(work, commands) => Batch::of_one(shared, work, commands).send().leave(),
+        Remaining::Plan(work, next) => {
             let own = Arc::clone(shared);
             shared.pool.execute(move || plan(&own, work, next));
         }
@@ -323,7 +325,7 @@ fn plan(shared: &Arc<Shared>, mut work: Work, next: Box<Next>) {
 }
 
 impl Drop for Batch {
-    /// Frees the slots of connections that were not finished: their batch was dropped on its way.
+    /// Frees the slots of connections whose batch was dropped before it was finished, as when the runtime ends.
     fn drop(&mut self) {
         for work in &self.work {
             self.shared.table.remove(work.key);

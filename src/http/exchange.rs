@@ -19,39 +19,41 @@ pub(super) struct Exchange {
     pub(super) answer: Answer,
 }
 
-/// What is known of whoever is to have an answer.
+/// What is kept of a request until its answer can be written.
 pub(super) struct Asker {
     pub(super) form: Form,
     pub(super) context: ResponseContext,
-    /// What its commands hold of the memory budget: a large body, and a value that they are to compare.
+    /// What its commands take of the memory budget: a large body, and a value that they are to compare.
     pub(super) held: Vec<Reservation>,
 }
 
-/// How its answer comes about.
+/// How a request is answered.
 pub(super) enum Answer {
-    Here(Response),
-    /// Of outcomes, by the second half of the request's way.
-    Of(Source, Half),
-    /// Of a command that blocks; it is started when all before it is answered.
+    /// With this.
+    Ready(Response),
+    /// With what the second half of its route makes of outcomes.
+    FromOutcomes(Source, Half),
+    /// With what comes of commands that are sent apart from others, when all requests before it have been answered.
     Apart(Apart, Ticket),
+    /// With an event stream, when all requests before it have been answered.
     Stream(Endless),
 }
 
 /// Where outcomes come from.
 pub(super) enum Source {
-    /// From the batch, which has so many commands for them.
+    /// From the batch, in which the request has this many commands.
     Batch(usize, Ticket),
-    /// They have come already.
-    Here(Vec<Outcome>),
+    /// They are there already.
+    Ready(Vec<Outcome>),
 }
 
-/// What a connection becomes that is not answered as others are.
+/// A response without an end.
 pub(super) enum Endless {
     Listen(Listen),
     Watch(Watch),
 }
 
-/// The first half of a request's way. What it asks of Redis is appended to the batch's commands.
+/// Takes a request through the first half of its route. The commands that it has for the batch are appended to `commands`.
 pub(super) fn plan(service: &Service, next: Next, commands: &mut Vec<Command>) -> Exchange {
     match next {
         Next::Request(request, form) => {
@@ -59,16 +61,16 @@ pub(super) fn plan(service: &Service, next: Next, commands: &mut Vec<Command>) -
             let admitted =
                 unwinding(&context, || service.plan(&request)).and_then(|admitted| admitted);
             let answer = match admitted {
-                Ok(Admitted::Answer(response)) => Answer::Here(response),
+                Ok(Admitted::Answer(response)) => Answer::Ready(response),
                 Ok(Admitted::Ask(asked, half, ticket)) => {
                     let count = asked.len();
                     commands.extend(asked);
-                    Answer::Of(Source::Batch(count, ticket), half)
+                    Answer::FromOutcomes(Source::Batch(count, ticket), half)
                 }
                 Ok(Admitted::Apart(apart, ticket)) => Answer::Apart(apart, ticket),
                 Ok(Admitted::Listen(listen)) => Answer::Stream(Endless::Listen(listen)),
                 Ok(Admitted::Watch(watch)) => Answer::Stream(Endless::Watch(watch)),
-                Err(problem) => Answer::Here(context.problem(problem)),
+                Err(problem) => Answer::Ready(context.problem(problem)),
             };
             let held = request.reservation.into_iter().collect();
             let asker = Asker {
@@ -89,7 +91,7 @@ pub(super) fn plan(service: &Service, next: Next, commands: &mut Vec<Command>) -
     }
 }
 
-/// Whether nobody knows what became of one of these.
+/// Whether it is unknown of one of these commands whether it has run.
 fn any_unknown(outcomes: &[Outcome]) -> bool {
     let unknown = |outcome: &Outcome| matches!(outcome, Err(error) if error.outcome_unknown());
     outcomes.iter().any(unknown)
@@ -103,34 +105,34 @@ impl Exchange {
                 context,
                 held: Vec::new(),
             },
-            answer: Answer::Here(response),
+            answer: Answer::Ready(response),
         }
     }
 
-    /// The answer to a request whose commands went apart and are done.
+    /// A request that has waited for commands which were sent apart from others, with their outcomes.
     pub(super) fn done(waiting: Waiting, outcomes: Vec<Outcome>) -> Self {
         let (mut asker, half) = waiting.into_parts();
         asker.note(&outcomes);
         Self {
             asker,
-            answer: Answer::Of(Source::Here(outcomes), half),
+            answer: Answer::FromOutcomes(Source::Ready(outcomes), half),
         }
     }
 
-    /// Whether it may ask for more before there is an answer: what is behind it waits for that.
-    pub(super) fn may_go_on(&self) -> bool {
+    /// Whether its first outcomes may lead to a second round of commands before there is an answer.
+    pub(super) fn may_ask_again(&self) -> bool {
         let half = match &self.answer {
-            Answer::Of(_, half) => half,
+            Answer::FromOutcomes(_, half) => half,
             Answer::Apart(apart, _) => &apart.half,
-            Answer::Here(_) | Answer::Stream(_) => return false,
+            Answer::Ready(_) | Answer::Stream(_) => return false,
         };
         matches!(half, Half::Decide(_))
     }
 
-    /// Outcomes that it has already.
-    pub(super) fn come(&mut self) -> &mut [Outcome] {
+    /// The outcomes that it has besides those of the batch.
+    pub(super) fn ready_outcomes(&mut self) -> &mut [Outcome] {
         match &mut self.answer {
-            Answer::Of(Source::Here(outcomes), _) => outcomes,
+            Answer::FromOutcomes(Source::Ready(outcomes), _) => outcomes,
             _ => &mut [],
         }
     }
@@ -138,29 +140,30 @@ impl Exchange {
     /// How many commands it has in the batch.
     pub(super) fn commands(&self) -> usize {
         match self.answer {
-            Answer::Of(Source::Batch(count, _), _) => count,
+            Answer::FromOutcomes(Source::Batch(count, _), _) => count,
             _ => 0,
         }
     }
 }
 
 impl Asker {
-    /// After an outcome that nobody knows the connection ends, and what was pipelined behind it is not taken up: it
-    /// could overtake.
+    /// If it is unknown whether a command has run, the connection ends behind this answer, and requests that were pipelined
+    /// behind it are not taken up: they could overtake the command.
     fn note(&mut self, outcomes: &[Outcome]) {
         self.form.keep_alive &= !any_unknown(outcomes);
     }
 }
 
 impl Source {
-    /// The outcomes. They have to be taken off the batch's whether or not they are answered.
+    /// Takes the request's outcomes, also if the connection has ended and they are of no use: what is left in the batch
+    /// belongs to the requests behind it.
     pub(super) fn take(self, batch: &mut VecDeque<Outcome>, asker: &mut Asker) -> Vec<Outcome> {
         match self {
-            Self::Here(outcomes) => outcomes,
+            Self::Ready(outcomes) => outcomes,
             Self::Batch(count, ticket) => {
                 let share: Vec<_> = take_first(batch, count).into();
                 ticket.note(&share);
-                // Before anybody is told.
+                // Before the client can be answered.
                 drop(ticket);
                 asker.note(&share);
                 share

@@ -2,6 +2,7 @@
 
 mod answering;
 
+use std::ops::ControlFlow;
 use std::time::Instant;
 
 use tiny_http::Method;
@@ -17,7 +18,7 @@ use crate::upstream::Outcome;
 /// Requests of one connection in one batch; its others have to wait for their turn.
 const MAX_REQUESTS: usize = 128;
 
-/// A body of this size takes a while to be parsed: others should not wait for that.
+/// To parse a longer body takes a while, for which other connections should not wait.
 const LONG_BODY: usize = 16 * 1024;
 
 /// A connection and its requests, in order.
@@ -25,25 +26,25 @@ pub(super) struct Work {
     pub(super) key: usize,
     connection: Box<Connection>,
     exchanges: Vec<Exchange>,
-    /// The request behind them, if it has to wait until they are answered.
+    /// The request behind them, if that has to wait until they have been answered.
     behind: Option<Behind>,
     /// Whether more whole requests may have been received.
     more: bool,
 }
 
-/// A request that is not among others, and why.
+/// A request that has to wait for those before it, and why.
 enum Behind {
-    /// What it asks is not to run if nobody knows what became of what was asked before.
+    /// Its commands may change something. They must not run if it is unknown whether those before them have.
     Asks(Box<Exchange>, Vec<Command>),
-    /// To read it takes a while.
+    /// Its body is long. Those before it are not to wait until it has been parsed.
     Long(Box<Next>),
 }
 
-/// What is left to do before a connection goes back to rest.
-pub(super) enum Rest {
+/// What remains to be done before a connection goes back to rest.
+pub(super) enum Remaining {
     /// To send the answers.
     Send(Answered),
-    /// To send these commands. Their outcomes finish it.
+    /// To send these commands, and to finish the connection's work with their outcomes.
     Ask(Work, Vec<Command>),
     /// To plan this request.
     Plan(Work, Box<Next>),
@@ -83,15 +84,11 @@ impl Work {
         })
     }
 
-    /// Plans the requests that it has brought.
+    /// Plans the requests that it has brought, as far as they are to be answered in one batch. Their commands are appended
+    /// to `commands`.
     pub(super) fn gather(&mut self, shared: &Shared, commands: &mut Vec<Command>, now: Instant) {
         if let Some((waiting, outcomes)) = self.connection.take_done() {
-            let exchange = Exchange::done(*waiting, outcomes);
-            let goes_on = exchange.may_go_on();
-            self.more |= goes_on;
-            let last = !exchange.asker.form.keep_alive || goes_on;
-            self.exchanges.push(exchange);
-            if last {
+            if self.push(Exchange::done(*waiting, outcomes)).is_break() {
                 return;
             }
         } else if self.connection.has_given_up() {
@@ -116,13 +113,7 @@ impl Work {
                 self.more = true;
                 break;
             }
-            let takes_over = matches!(exchange.answer, Answer::Stream(_) | Answer::Apart(..));
-            // What is behind it is taken up when it has been answered.
-            let goes_on = exchange.may_go_on();
-            self.more |= goes_on;
-            let last = !exchange.asker.form.keep_alive || takes_over || goes_on;
-            self.exchanges.push(exchange);
-            if last {
+            if self.push(exchange).is_break() {
                 break;
             }
             if self.exchanges.len() >= MAX_REQUESTS.min(self.connection.window()) {
@@ -133,14 +124,29 @@ impl Work {
         self.connection.release_received();
     }
 
+    /// Adds a request to those of this batch. Breaks off if it has to be the last of them.
+    fn push(&mut self, exchange: Exchange) -> ControlFlow<()> {
+        let ends_connection = !exchange.asker.form.keep_alive;
+        let takes_over = matches!(exchange.answer, Answer::Stream(_) | Answer::Apart(..));
+        // Requests behind it are taken up when it has been answered.
+        let may_ask_again = exchange.may_ask_again();
+        self.more |= may_ask_again;
+        self.exchanges.push(exchange);
+        if ends_connection || takes_over || may_ask_again {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    }
+
     /// How many commands it has in the batch.
     pub(super) fn commands(&self) -> usize {
         self.exchanges.iter().map(Exchange::commands).sum()
     }
 
-    /// Outcomes that it has already.
-    pub(super) fn come(&mut self) -> impl Iterator<Item = &mut Outcome> {
-        self.exchanges.iter_mut().flat_map(Exchange::come)
+    /// The outcomes that its requests have besides those of the batch.
+    pub(super) fn ready_outcomes(&mut self) -> impl Iterator<Item = &mut Outcome> {
+        self.exchanges.iter_mut().flat_map(Exchange::ready_outcomes)
     }
 
     /// Plans a request of it, and gives what that asks of Redis.

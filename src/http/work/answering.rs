@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Answered, Behind, Rest, Work, size};
+use super::{Answered, Behind, Remaining, Work, size};
 use crate::http::budget::Reservation;
 use crate::http::event_loop::Shared;
 use crate::http::exchange::{Answer, Asker, Exchange, Source};
@@ -19,22 +19,22 @@ use crate::http::waiting::Waiting;
 use crate::upstream::{Outcome, Ticket};
 
 impl Work {
-    /// Answers the requests, in order, as far as that can be done. What the outcomes take of the memory budget, the answers
-    /// take over.
+    /// Answers the requests, in order, as far as that can be done. What the outcomes take of the memory budget (`held`) is
+    /// handed on to the answers. `None` if the connection waits for something else now, or has ended.
     pub(in crate::http) fn finish(
         mut self,
         shared: &Arc<Shared>,
         mut outcomes: VecDeque<Outcome>,
         held: Option<Reservation>,
         now: Instant,
-    ) -> Option<Rest> {
+    ) -> Option<Remaining> {
         // Whether the connection has been given its last answer.
         let mut closed = false;
         let mut exchanges = std::mem::take(&mut self.exchanges).into_iter().peekable();
         while let Some(exchange) = exchanges.next() {
             let Exchange { mut asker, answer } = exchange;
             let (response, held) = match answer {
-                Answer::Of(source, half) => {
+                Answer::FromOutcomes(source, half) => {
                     let outcomes = source.take(&mut outcomes, &mut asker);
                     if closed {
                         continue;
@@ -49,7 +49,7 @@ impl Work {
                     }
                 }
                 _ if closed => continue,
-                Answer::Here(response) => (response, None),
+                Answer::Ready(response) => (response, None),
                 Answer::Apart(..) if shared.is_stopping() => {
                     let problem =
                         Problem::new(503, "the gateway is shutting down; nothing was done");
@@ -58,7 +58,7 @@ impl Work {
                 Answer::Apart(apart, _)
                     if apart.lane == Lane::Own && self.connection.has_hung_up() =>
                 {
-                    // Nobody is there for what it would take.
+                    // Whatever it popped, nobody would be there to take it.
                     closed = true;
                     continue;
                 }
@@ -85,15 +85,15 @@ impl Work {
             self.behind = None;
         }
         self.connection.invite_body();
-        // To make what is large an answer has taken a while.
+        // If the outcomes were large, making answers of them has taken a while.
         let now = held.map_or(now, |_| Instant::now());
         if let Some(behind) = self.behind.take() {
             return self.go_on(shared, behind, now);
         }
-        Some(Rest::Send(Answered(self, now)))
+        Some(Remaining::Send(Answered(self, now)))
     }
 
-    /// Asks what a request needs besides before there is an answer to it; what is behind it waits for that.
+    /// Sends the second round of a request's commands. Requests behind it wait until it has been answered.
     fn ask_again(
         self,
         shared: &Arc<Shared>,
@@ -101,20 +101,20 @@ impl Work {
         ask: Ask,
         ticket: Ticket,
         now: Instant,
-    ) -> Option<Rest> {
+    ) -> Option<Remaining> {
         let Ask { commands, respond } = ask;
         let half = Half::Respond(respond);
         if ticket.is_bulky() {
             self.wait_for(shared, asker, Apart::bulky(commands, half), ticket, now);
             return None;
         }
-        let answer = Answer::Of(Source::Batch(commands.len(), ticket), half);
+        let answer = Answer::FromOutcomes(Source::Batch(commands.len(), ticket), half);
         let behind = Behind::Asks(Box::new(Exchange { asker, answer }), commands);
         self.go_on(shared, behind, now)
     }
 
-    /// Takes up the request behind those that have been answered, which do not wait for it.
-    fn go_on(mut self, shared: &Shared, behind: Behind, now: Instant) -> Option<Rest> {
+    /// Sends the answers that there are, and goes on with the request behind them.
+    fn go_on(mut self, shared: &Shared, behind: Behind, now: Instant) -> Option<Remaining> {
         if self.connection.send(now).is_err() {
             self.end(shared);
             return None;
@@ -122,9 +122,9 @@ impl Work {
         Some(match behind {
             Behind::Asks(exchange, commands) => {
                 self.exchanges.push(*exchange);
-                Rest::Ask(self, commands)
+                Remaining::Ask(self, commands)
             }
-            Behind::Long(next) => Rest::Plan(self, next),
+            Behind::Long(next) => Remaining::Plan(self, next),
         })
     }
 
@@ -147,8 +147,8 @@ impl Work {
         }
     }
 
-    /// Closes the connection and, only then, frees its slot: what the poller still has to say of it is not to be taken
-    /// for word of the next one there.
+    /// Closes the connection, and only then frees its slot: events that the poller still has for it must not be taken for
+    /// those of the next connection in that slot.
     fn end(self, shared: &Shared) {
         drop(self.connection);
         shared.table.remove(self.key);
@@ -176,14 +176,14 @@ impl Work {
     }
 }
 
-/// What the second half comes to, its commands admitted.
+/// What the second half of a route comes to, its commands having been admitted.
 enum AdmittedStep {
     Done(Response),
     /// The second round.
     Ask(Ask, Ticket),
 }
 
-/// The second half of a request's way.
+/// Takes a request through the second half of its route.
 fn second_half(
     shared: &Shared,
     context: &ResponseContext,
