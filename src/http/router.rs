@@ -36,39 +36,43 @@ pub(super) enum Route {
     Command(Vec<Bytes>),
 }
 
+const READ: &[&str] = &["GET", "HEAD"];
+const READ_OR_POST: &[&str] = &["GET", "HEAD", "POST"];
+const READ_PUT_OR_DELETE: &[&str] = &["GET", "HEAD", "PUT", "DELETE"];
+const READ_PATCH_OR_DELETE: &[&str] = &["GET", "HEAD", "PATCH", "DELETE"];
+const READ_POST_OR_PUT: &[&str] = &["GET", "HEAD", "POST", "PUT"];
+const POST: &[&str] = &["POST"];
+
 /// The paths of all routes, as OpenAPI writes them, and the methods of each. OPTIONS goes everywhere.
 pub static ENDPOINTS: &[(&str, &[&str])] = &[
-    ("/", &["GET", "HEAD", "POST"]),
-    ("/healthz", &["GET", "HEAD"]),
-    ("/readyz", &["GET", "HEAD"]),
-    ("/openapi.yaml", &["GET", "HEAD"]),
-    ("/openapi.json", &["GET", "HEAD"]),
-    ("/v1/keys", &["GET", "HEAD"]),
-    ("/v1/keys/{key}", &["GET", "HEAD", "PUT", "DELETE"]),
-    ("/v1/keys/{key}/increment", &["POST"]),
-    ("/v1/keys/{key}/ttl", &["GET", "HEAD", "PUT", "DELETE"]),
-    ("/v1/hashes/{key}", &["GET", "HEAD", "PATCH", "DELETE"]),
-    (
-        "/v1/hashes/{key}/{field}",
-        &["GET", "HEAD", "PUT", "DELETE"],
-    ),
-    ("/v1/streams/{key}/entries", &["GET", "HEAD", "POST"]),
-    ("/v1/streams/{key}/events", &["GET", "HEAD"]),
-    ("/v1/channels/{channel}/messages", &["POST"]),
-    ("/v1/channels/{channel}/events", &["GET", "HEAD"]),
-    ("/v1/events", &["GET", "HEAD"]),
-    ("/pipeline", &["POST"]),
-    ("/multi-exec", &["POST"]),
-    ("/subscribe/{channels}", &["GET", "HEAD", "POST"]),
-    ("/psubscribe/{patterns}", &["GET", "HEAD", "POST"]),
-    ("/monitor", &["GET", "HEAD", "POST"]),
-    ("/{command}/{arguments}", &["GET", "HEAD", "POST", "PUT"]),
+    ("/", READ_OR_POST),
+    ("/healthz", READ),
+    ("/readyz", READ),
+    ("/openapi.yaml", READ),
+    ("/openapi.json", READ),
+    ("/v1/keys", READ),
+    ("/v1/keys/{key}", READ_PUT_OR_DELETE),
+    ("/v1/keys/{key}/increment", POST),
+    ("/v1/keys/{key}/ttl", READ_PUT_OR_DELETE),
+    ("/v1/hashes/{key}", READ_PATCH_OR_DELETE),
+    ("/v1/hashes/{key}/{field}", READ_PUT_OR_DELETE),
+    ("/v1/streams/{key}/entries", READ_OR_POST),
+    ("/v1/streams/{key}/events", READ),
+    ("/v1/channels/{channel}/messages", POST),
+    ("/v1/channels/{channel}/events", READ),
+    ("/v1/events", READ),
+    ("/pipeline", POST),
+    ("/multi-exec", POST),
+    ("/subscribe/{channels}", READ_OR_POST),
+    ("/psubscribe/{patterns}", READ_OR_POST),
+    ("/monitor", READ_OR_POST),
+    ("/{command}/{arguments}", READ_POST_OR_PUT),
 ];
 
-/// Paths of at most so many segments are taken apart on the stack.
+/// Paths of up to this many segments are split without allocating. All routes but those of commands have at most four.
 const FEW: usize = 5;
 
-/// What paths begin with that are not of the command face.
+/// What the paths of other faces than the command face begin with.
 const OTHER_FACES: [&[u8]; 5] = [
     b"v1",
     b"healthz",
@@ -91,7 +95,6 @@ impl Route {
         let Some(rest) = path.strip_prefix(b"/") else {
             return Err(not_found());
         };
-        // All routes but those of commands have at most four segments: they need no memory of their own.
         let mut few: [&[u8]; FEW] = [b""; FEW];
         let mut many = Vec::new();
         let segments = split(rest, &mut few, &mut many);
@@ -129,37 +132,31 @@ impl Route {
         })
     }
 
-    /// The methods it has.
+    /// The methods that it has. They are those of its line in [`ENDPOINTS`].
     pub(super) fn methods(&self) -> &'static [&'static str] {
-        let place = match self {
-            Self::Index => 0,
-            Self::Health => 1,
-            Self::Ready => 2,
-            Self::OpenApiYaml => 3,
-            Self::OpenApiJson => 4,
-            Self::Keys => 5,
-            Self::Key(_) => 6,
-            Self::Increment(_) => 7,
-            Self::Ttl(_) => 8,
-            Self::Hash(_) => 9,
-            Self::HashField(..) => 10,
-            Self::Entries(_) => 11,
-            Self::EntryEvents(_) => 12,
-            Self::Messages(_) => 13,
-            Self::ChannelEvents(_) => 14,
-            Self::Events => 15,
-            Self::Pipeline => 16,
-            Self::MultiExec => 17,
-            Self::Subscribe(_) => 18,
-            Self::Psubscribe(_) => 19,
-            Self::Monitor => 20,
-            Self::Command(_) => 21,
-        };
-        ENDPOINTS[place].1
+        match self {
+            Self::Health
+            | Self::Ready
+            | Self::OpenApiYaml
+            | Self::OpenApiJson
+            | Self::Keys
+            | Self::EntryEvents(_)
+            | Self::ChannelEvents(_)
+            | Self::Events => READ,
+            Self::Index
+            | Self::Entries(_)
+            | Self::Subscribe(_)
+            | Self::Psubscribe(_)
+            | Self::Monitor => READ_OR_POST,
+            Self::Key(_) | Self::Ttl(_) | Self::HashField(..) => READ_PUT_OR_DELETE,
+            Self::Hash(_) => READ_PATCH_OR_DELETE,
+            Self::Command(_) => READ_POST_OR_PUT,
+            Self::Increment(_) | Self::Messages(_) | Self::Pipeline | Self::MultiExec => POST,
+        }
     }
 }
 
-/// The segments of a path.
+/// The segments of a path, in `few` if they fit there, else in `many`.
 fn split<'m, 'p>(
     path: &'p [u8],
     few: &'m mut [&'p [u8]; FEW],
@@ -262,7 +259,7 @@ mod tests {
         for (template, methods) in ENDPOINTS {
             let path = template.replace(['{', '}'], "");
             let route = Route::parse(&path.into()).expect(template);
-            assert!(std::ptr::eq(route.methods(), *methods), "{template}");
+            assert_eq!(route.methods(), *methods, "{template}");
         }
     }
 }
