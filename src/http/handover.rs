@@ -11,7 +11,7 @@ use super::plan::{Listen, Respond};
 use super::problem::Problem;
 use super::response::{Form, Response};
 use super::response_context::ResponseContext;
-use crate::hub::{Crowded, Refusal, Refused, Seat, Shape, Subscription, Topic, Watch};
+use crate::hub::{Crowded, Refuse, Refused, Seat, Shape, Subscription, Topic, Watch};
 use crate::reply::{Reply, ServerError};
 use crate::upstream::NoMonitor;
 
@@ -48,7 +48,7 @@ pub(super) fn hand_over(shared: &Shared, key: usize, connection: Connection, exc
         head: head.into(),
         chunked: form.version > (1, 0),
         shape,
-        refusal: None,
+        refuse: None,
         place: Box::new(place),
     };
     match stream {
@@ -58,7 +58,7 @@ pub(super) fn hand_over(shared: &Shared, key: usize, connection: Connection, exc
             span,
             ..
         }) => {
-            seat.refusal = Some(refusal(&context, &form));
+            seat.refuse = Some(refuse(&context, &form));
             let subscription = Subscription {
                 topics,
                 last_event_id,
@@ -93,8 +93,8 @@ fn no_monitor(failure: NoMonitor, respond: Respond, context: ResponseContext) ->
     context.complete(response)
 }
 
-/// What makes an answer of a refusal.
-fn refusal(context: &ResponseContext, form: &Form) -> Refusal {
+/// What makes the answer if the hub refuses the stream.
+fn refuse(context: &ResponseContext, form: &Form) -> Refuse {
     let (context, form) = (context.clone(), form.clone());
     Box::new(move |refused| {
         let response = match refused {

@@ -169,7 +169,7 @@ impl Actor {
         let Some(mut seat) = self.admit(id, seat) else {
             return;
         };
-        let refusal = seat.refusal.take();
+        let refuse = seat.refuse.take();
         // From here on a hang-up is noticed.
         self.fanout.order(Order::Add(id, seat));
         let mut missing = 0;
@@ -202,7 +202,7 @@ impl Actor {
             resume,
             gap,
             own: span.map(|span| Box::new(Own::new(span))),
-            refusal,
+            refuse,
         };
         self.subscribers.insert(id, subscriber);
         let until_gone = span.is_some_and(|span| span.until_gone);

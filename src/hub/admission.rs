@@ -174,7 +174,7 @@ impl Actor {
             }
             Err(crowded) => {
                 self.stats.turned_away.fetch_add(1, Ordering::Relaxed);
-                let answer = seat.refusal.take();
+                let answer = seat.refuse.take();
                 let answer = answer.map(|answer| answer(Refused::Crowded(crowded)));
                 self.fanout.order(Order::Add(id, seat));
                 self.fanout

@@ -113,7 +113,7 @@ impl Hub {
             head: Bytes::new(),
             chunked: false,
             shape,
-            refusal: None,
+            refuse: None,
             place,
         };
         let client = Client {

@@ -101,13 +101,13 @@ pub struct Seat {
     pub shape: Shape,
     /// Makes the answer that is sent instead of the head if the stream is refused before that has left. Without it
     /// a stream only ends.
-    pub refusal: Option<Refusal>,
+    pub refuse: Option<Refuse>,
     /// Whatever is to be given back when the stream is over.
     pub place: Box<dyn Send>,
 }
 
-/// What makes an answer of a refusal.
-pub type Refusal = Box<dyn FnOnce(Refused) -> Bytes + Send>;
+/// Makes the answer, head and all, to a client whose stream is refused.
+pub type Refuse = Box<dyn FnOnce(Refused) -> Bytes + Send>;
 
 /// Why a stream is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]

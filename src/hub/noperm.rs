@@ -39,11 +39,11 @@ impl Actor {
         let farewell = event::farewell(farewell);
         for id in channel.listeners.clone() {
             let listener = self.subscribers.get_mut(&id);
-            let refusal = listener.and_then(|listener| listener.refusal.take());
-            self.fanout.order(match (refusal, error) {
-                (Some(refusal), Some(error)) => {
+            let refuse = listener.and_then(|listener| listener.refuse.take());
+            self.fanout.order(match (refuse, error) {
+                (Some(refuse), Some(error)) => {
                     let refused = Refused::Upstream(topic.clone(), error.clone());
-                    Order::Refuse(id, refusal(refused))
+                    Order::Refuse(id, refuse(refused))
                 }
                 _ => Order::End(id, vec![farewell.clone()]),
             });

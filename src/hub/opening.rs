@@ -27,7 +27,7 @@ impl Actor {
             return self.open_own(id);
         }
         subscriber.open = true;
-        subscriber.refusal = None;
+        subscriber.refuse = None;
         let stands = subscriber.missing == 0;
         let gap = subscriber.gap.take_if(|_| stands);
         let resume = subscriber.resume.take();

@@ -12,7 +12,7 @@ use super::losses::Losses;
 use super::own_ids::Own;
 use super::replay::Replay;
 use super::source::Home;
-use super::{Refusal, SubscriberId, Topic};
+use super::{Refuse, SubscriberId, Topic};
 
 /// A stream, as this task sees it.
 pub(super) struct Listener {
@@ -27,8 +27,8 @@ pub(super) struct Listener {
     pub(super) gap: Option<Gap>,
     /// Of a stream of one Redis stream's entries, under their own ids: where it is.
     pub(super) own: Option<Box<Own>>,
-    /// Makes an answer of a refusal, while it has been answered nothing.
-    pub(super) refusal: Option<Refusal>,
+    /// Makes the answer if the stream is refused; `None` once its client has been answered.
+    pub(super) refuse: Option<Refuse>,
 }
 
 /// What a stream may have missed.

@@ -77,9 +77,9 @@ impl Actor {
             return;
         };
         if !std::mem::replace(&mut listener.open, true)
-            && let Some(refusal) = listener.refusal.take()
+            && let Some(refuse) = listener.refuse.take()
         {
-            self.fanout.order(Order::Refuse(id, refusal(Refused::Over)));
+            self.fanout.order(Order::Refuse(id, refuse(Refused::Over)));
             return;
         }
         let caught_up = own.catching_up.take().is_none();

@@ -28,7 +28,7 @@ impl Actor {
             return;
         }
         let is_new = !std::mem::replace(&mut listener.open, true);
-        listener.refusal = None;
+        listener.refuse = None;
         let opening = |id| is_new.then(|| encode::opening(id, retry));
         let gap = |loss: Loss, reason| encode::gap(&loss, reason, topic.name());
         let end = channel.end();
