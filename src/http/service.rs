@@ -251,7 +251,7 @@ impl Service {
             Plan::Answer(response) => Ok(Admitted::Answer(response)),
             Plan::Ask(ask) => {
                 if let [command] = &ask.commands[..]
-                    && let Some(reply) = self.shared.upstream.known(command)
+                    && let Some(reply) = self.shared.upstream.cached(command)
                 {
                     return (ask.respond)(vec![Ok(reply)]).map(Admitted::Answer);
                 }

@@ -232,9 +232,9 @@ impl Upstream {
         }
     }
 
-    /// The reply to a command, where it is known without asking.
-    pub fn known(&self, command: &Command) -> Option<Reply> {
-        self.shared.cache.as_ref()?.known(command)
+    /// The reply to a command from the client cache, if it is there.
+    pub fn cached(&self, command: &Command) -> Option<Reply> {
+        self.shared.cache.as_ref()?.get(command)
     }
 
     /// What there is to say of the client cache, if there is one.

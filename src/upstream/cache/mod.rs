@@ -72,7 +72,7 @@ impl Cache {
     }
 
     /// The reply to a command, if it is a plain GET of a key that is kept.
-    pub(super) fn known(&self, command: &Command) -> Option<Reply> {
+    pub(super) fn get(&self, command: &Command) -> Option<Reply> {
         let key = plain_get(command)?;
         let connections = self.node.connections()?;
         let (found, wake) = self.store.look_up(key, connections, Instant::now());
@@ -80,8 +80,8 @@ impl Cache {
             self.wake.notify_one();
         }
         match found {
-            Found::Known(reply) => Some(reply),
-            Found::Nothing => None,
+            Found::Hit(reply) => Some(reply),
+            Found::Miss => None,
             Found::Fill(fill) => {
                 if let Err(refused) = self.fills.try_send(fill) {
                     self.store.give_up(&refused.into_inner());

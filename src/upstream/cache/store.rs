@@ -50,12 +50,12 @@ pub(super) struct Store {
 
 /// What is kept for a key.
 pub(super) enum Found {
-    /// This.
-    Known(Reply),
-    /// Nothing, and it is worth while to fill it: this fill is registered.
+    /// The reply.
+    Hit(Reply),
+    /// Nothing, but the key is worth keeping: this fill is registered.
     Fill(Fill),
-    /// Nothing.
-    Nothing,
+    /// Nothing, and no fill was registered.
+    Miss,
 }
 
 /// A fill that was registered.
@@ -129,8 +129,8 @@ impl Store {
         let wake = std::mem::take(&mut state.resting);
         let found = state.look_up(key, at, now);
         match found {
-            Found::Known(_) => state.hits += 1,
-            Found::Fill(_) | Found::Nothing => state.misses += 1,
+            Found::Hit(_) => state.hits += 1,
+            Found::Fill(_) | Found::Miss => state.misses += 1,
         }
         (found, wake)
     }
@@ -285,13 +285,13 @@ impl State {
             standing.connections == at && now.saturating_duration_since(standing.heard) < BOUND
         });
         if !current || self.writes_of_anything > 0 || self.written.contains_key(key) {
-            return Found::Nothing;
+            return Found::Miss;
         }
         if let Some(&place) = self.places.get(key) {
             let entry = &mut self.entries[place];
             if now < entry.until {
                 entry.used = true;
-                return entry.reply.clone().map_or(Found::Nothing, Found::Known);
+                return entry.reply.clone().map_or(Found::Miss, Found::Hit);
             }
             self.remove(key);
         }
@@ -302,15 +302,15 @@ impl State {
         match self.asked_for.get_mut(slot) {
             Some(asked_for) if *asked_for == hash => {
                 if self.fills.len() >= MOST_FILLS || self.fills.contains_key(key) {
-                    return Found::Nothing;
+                    return Found::Miss;
                 }
                 *asked_for = 0;
             }
             Some(asked_for) => {
                 *asked_for = hash;
-                return Found::Nothing;
+                return Found::Miss;
             }
-            None => return Found::Nothing,
+            None => return Found::Miss,
         }
         // A copy: the key given may be a piece of a whole request.
         let key = Bytes::copy_from_slice(key);

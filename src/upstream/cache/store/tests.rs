@@ -19,12 +19,12 @@ fn found(store: &Store, key: &str, now: Instant) -> Found {
 
 fn known(store: &Store, key: &str, now: Instant) -> Option<Reply> {
     match found(store, key, now) {
-        Found::Known(reply) => Some(reply),
+        Found::Hit(reply) => Some(reply),
         Found::Fill(fill) => {
             store.give_up(&fill);
             None
         }
-        Found::Nothing => None,
+        Found::Miss => None,
     }
 }
 
@@ -50,14 +50,14 @@ fn put(store: &Store, key: &str, text: &str, now: Instant) {
 #[test]
 fn what_is_asked_for_twice_is_kept() {
     let (store, now) = open();
-    assert!(matches!(found(&store, "k", now), Found::Nothing));
+    assert!(matches!(found(&store, "k", now), Found::Miss));
     let Found::Fill(fill) = found(&store, "k", now) else {
         panic!("no fill at the second time");
     };
     assert!(store.is_wanted(&fill));
     for _ in 0..3 {
         assert!(
-            matches!(found(&store, "k", now), Found::Nothing),
+            matches!(found(&store, "k", now), Found::Miss),
             "two at once"
         );
     }
@@ -98,7 +98,7 @@ fn what_is_being_written_is_neither_given_away_nor_filled() {
         for _ in 0..2 {
             for _ in 0..3 {
                 for key in ["k", "other"] {
-                    assert!(matches!(found(&store, key, now), Found::Nothing));
+                    assert!(matches!(found(&store, key, now), Found::Miss));
                 }
             }
             store.end_write(&written);
@@ -124,7 +124,7 @@ fn nothing_is_given_away_when_the_server_was_not_heard_lately() {
         value("1")
     );
     for _ in 0..3 {
-        assert!(matches!(found(&store, "k", late), Found::Nothing));
+        assert!(matches!(found(&store, "k", late), Found::Miss));
     }
     store.heard(late);
     assert_eq!(known(&store, "k", late), value("1"));
@@ -137,7 +137,7 @@ fn nothing_is_given_away_when_commands_may_go_elsewhere() {
     for (a, b, c) in [(2, 1, 1), (1, 2, 1), (1, 1, 2)] {
         for _ in 0..3 {
             let (found, _) = store.look_up(b"k", Connections::numbered(a, b, c), now);
-            assert!(matches!(found, Found::Nothing));
+            assert!(matches!(found, Found::Miss));
         }
     }
     assert_eq!(known(&store, "k", now), value("1"));
@@ -215,7 +215,7 @@ fn what_is_too_large_or_no_string_is_left_alone_until_it_changes() {
         let fill = begin(&store, "k", now);
         store.fill(&fill, reply, now + LONGEST_STAY);
         for _ in 0..3 {
-            assert!(matches!(found(&store, "k", now), Found::Nothing));
+            assert!(matches!(found(&store, "k", now), Found::Miss));
         }
         assert!(store.stats().bytes < 1000);
         store.invalidate(b"k");
