@@ -168,10 +168,7 @@ fn an_unknown_client_cannot_make_the_gateway_take_a_body() {
 #[test]
 fn a_reader_reads_and_listens() {
     let redis = TestRedis::start();
-    let gateway = TestGateway::with(|config| {
-        with_tokens(config);
-        config.upstream = redis.url().parse().unwrap();
-    });
+    let gateway = TestGateway::over_with(&redis, with_tokens);
     let mut client = gateway.connect();
     redis.cli(&["SET", "a", "1"]);
     for path in [
@@ -208,10 +205,7 @@ fn a_reader_reads_and_listens() {
 #[test]
 fn a_reader_has_commands_that_read() {
     let redis = TestRedis::start();
-    let gateway = TestGateway::with(|config| {
-        with_tokens(config);
-        config.upstream = redis.url().parse().unwrap();
-    });
+    let gateway = TestGateway::over_with(&redis, with_tokens);
     let mut client = gateway.connect();
     redis.cli(&["SET", "a", "1"]);
     for command in [
@@ -309,7 +303,7 @@ fn readiness_is_told_in_detail_to_those_who_are_known() {
     assert_eq!(TestGateway::start().get("/readyz").json(), detailed);
     let redis = TestRedis::with(&["--requirepass", "hunter2"]);
     let url = format!("redis://:hunter2@{}", redis.address());
-    let over_redis = TestGateway::with(|config| config.upstream = url.parse().unwrap());
+    let over_redis = TestGateway::at(&url);
     let answer = over_redis.get("/readyz");
     assert_eq!(answer.json()["upstream"], "redis");
     assert!(!answer.text().contains("hunter2"), "{answer:?}");

@@ -266,8 +266,7 @@ fn a_server_that_comes_back_empty_has_nothing() {
 #[test]
 fn a_server_that_does_not_answer_is_not_stood_in_for() {
     let redis = TestRedis::start();
-    let gateway = TestGateway::with(|config| {
-        config.upstream = redis.url().parse().unwrap();
+    let gateway = TestGateway::over_with(&redis, |config| {
         config.client_cache = Some(1 << 20);
         config.command_timeout = Duration::from_millis(200);
     });

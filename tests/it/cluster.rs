@@ -272,8 +272,7 @@ fn messages_reach_listeners_whichever_nodes_they_are_at() {
 #[test]
 fn a_node_that_hangs_delays_only_its_own_clients() {
     let (cluster, _) = start();
-    let gateway = TestGateway::with(|config| {
-        config.upstream = cluster.url().parse().unwrap();
+    let gateway = TestGateway::at_with(&cluster.url(), |config| {
         config.command_timeout = Duration::from_secs(3);
     });
     for key in KEYS {

@@ -290,8 +290,7 @@ fn nobody_waits_for_what_others_have_to_try_again() {
 #[test]
 fn what_has_to_be_tried_again_until_time_is_up_has_not_run() {
     let cluster = TestCluster::start(&[]);
-    let gateway = TestGateway::with(|config| {
-        config.upstream = cluster.url().parse().unwrap();
+    let gateway = TestGateway::at_with(&cluster.url(), |config| {
         // It is up during a pause between two tries.
         config.command_timeout = Duration::from_millis(500);
     });

@@ -125,8 +125,7 @@ fn start() -> ((TestRedis, Folder), TestGateway, Value) {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     fs::create_dir(&folder).unwrap();
     let redis = TestRedis::with(&["--dir", folder.to_str().unwrap()]);
-    let gateway = TestGateway::with(|config| {
-        config.upstream = redis.url().parse().unwrap();
+    let gateway = TestGateway::over_with(&redis, |config| {
         config.blocking_timeout = Duration::from_millis(300);
     });
     let id = gateway.get("/client/id").json()["result"].clone();

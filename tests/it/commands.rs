@@ -106,8 +106,7 @@ fn errors_are_told_in_the_form_of_this_face() {
 #[test]
 fn what_is_dangerous_is_served_where_it_is_allowed_by_name() {
     let redis = TestRedis::start();
-    let gateway = TestGateway::with(|config| {
-        config.upstream = redis.url().parse().unwrap();
+    let gateway = TestGateway::over_with(&redis, |config| {
         config.allow_command = vec!["CONFIG GET".to_owned(), "DEBUG".to_owned()];
     });
     let status = |command: &str| gateway.get(&format!("/{command}")).status;
@@ -321,8 +320,7 @@ fn what_is_pipelined_behind_a_blocking_command_waits_for_it() {
 #[test]
 fn blocking_commands_are_bounded_in_number_and_time() {
     let redis = TestRedis::start();
-    let gateway = TestGateway::with(|config| {
-        config.upstream = redis.url().parse().unwrap();
+    let gateway = TestGateway::over_with(&redis, |config| {
         config.max_blocking = 1;
         config.blocking_timeout = Duration::from_millis(100);
     });

@@ -291,8 +291,7 @@ fn the_connection_ends_when_it_was_the_last_request() {
 fn a_reader_may_not_and_learns_nothing() {
     let redis = TestRedis::start();
     redis.cli(&["SET", "k", "1"]);
-    let gateway = TestGateway::with(|config| {
-        config.upstream = redis.url().parse().unwrap();
+    let gateway = TestGateway::over_with(&redis, |config| {
         config.readonly_tokens = vec!["reader".parse().unwrap()];
     });
     let mut client = gateway.connect();

@@ -10,8 +10,7 @@ const LINK: [(&str, &str); 2] = [("Sec-Fetch-Site", "none"), ("Sec-Fetch-Mode", 
 
 fn start(tokens: &[&str], readonly_tokens: &[&str]) -> (TestRedis, TestGateway) {
     let redis = TestRedis::start();
-    let gateway = TestGateway::with(|config| {
-        config.upstream = redis.url().parse().unwrap();
+    let gateway = TestGateway::over_with(&redis, |config| {
         config.tokens = tokens.iter().map(|token| token.parse().unwrap()).collect();
         config.readonly_tokens = readonly_tokens
             .iter()

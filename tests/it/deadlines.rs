@@ -250,10 +250,7 @@ fn a_client_that_takes_its_answer_slowly_gets_it_whole() {
 #[test]
 fn what_a_command_takes_when_its_time_is_up_is_not_lost() {
     let redis = TestRedis::start();
-    let gateway = TestGateway::with(|config| {
-        config.upstream = redis.url().parse().unwrap();
-        config.blocking_timeout = SHORT;
-    });
+    let gateway = TestGateway::over_with(&redis, |config| config.blocking_timeout = SHORT);
     let mut client = gateway.connect();
     let began = Instant::now();
     client.send_request("GET", "/blpop/list/0", &[], b"");

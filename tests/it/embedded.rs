@@ -102,7 +102,7 @@ fn gateway_alone() -> (TestGateway, SocketAddr) {
     let address = listener.local_addr().unwrap();
     drop(listener);
     let url = format!("redis://{address}");
-    let gateway = TestGateway::with(|config| config.upstream = url.parse().unwrap());
+    let gateway = TestGateway::at(&url);
     (gateway, address)
 }
 

@@ -233,10 +233,7 @@ fn a_pipeline_of_what_cannot_be_sent_is_refused_as_a_whole() {
 #[test]
 fn what_is_under_way_counts_until_redis_has_answered_though_its_client_is_gone() {
     let redis = TestRedis::start();
-    let gateway = TestGateway::with(|config| {
-        config.upstream = redis.url().parse().unwrap();
-        config.max_commands = 1;
-    });
+    let gateway = TestGateway::over_with(&redis, |config| config.max_commands = 1);
     redis.signal("STOP");
     let mut gone = gateway.connect();
     let script =

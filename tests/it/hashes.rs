@@ -205,8 +205,7 @@ fn a_condition_on_a_write_is_never_ignored() {
 fn a_reader_may_read() {
     let redis = TestRedis::start();
     redis.cli(&["HSET", "h", "a", "1"]);
-    let gateway = TestGateway::with(|config| {
-        config.upstream = redis.url().parse().unwrap();
+    let gateway = TestGateway::over_with(&redis, |config| {
         config.readonly_tokens = vec!["reader".parse().unwrap()];
     });
     let mut client = gateway.connect();
@@ -246,7 +245,7 @@ fn what_was_no_transaction_is_not_called_undone() {
     redis.cli(&[&acl[..], &["+ping", "+command"]].concat());
     redis.cli(&["HSET", "h", "old", "1"]);
     let url = redis.url().replace("redis://", "redis://app:pw@");
-    let gateway = TestGateway::with(|config| config.upstream = url.parse().unwrap());
+    let gateway = TestGateway::at(&url);
     let body = json!({"new": 1, "old": null}).to_string();
     let patched = gateway.request("PATCH", "/v1/hashes/h", body.as_bytes());
     patched.assert_problem(502, "may have run one by one");

@@ -179,8 +179,7 @@ fn a_body_that_there_is_never_memory_for_is_413() {
 #[test]
 fn a_body_that_is_still_on_its_way_to_redis_takes_its_memory() {
     let redis = TestRedis::start();
-    let gateway = TestGateway::with(|config| {
-        config.upstream = redis.url().parse().unwrap();
+    let gateway = TestGateway::over_with(&redis, |config| {
         config.max_body = 20_000_000;
         config.max_buffered = 30_000_000;
         config.command_timeout = std::time::Duration::from_millis(300);
@@ -201,8 +200,7 @@ fn a_body_that_is_still_on_its_way_to_redis_takes_its_memory() {
 #[test]
 fn a_body_that_is_written_under_a_condition_takes_its_memory() {
     let redis = TestRedis::start();
-    let gateway = TestGateway::with(|config| {
-        config.upstream = redis.url().parse().unwrap();
+    let gateway = TestGateway::over_with(&redis, |config| {
         config.max_body = 6_000_000;
         config.max_buffered = 10_000_000;
     });
@@ -228,8 +226,7 @@ fn a_body_that_is_written_under_a_condition_takes_its_memory() {
 #[test]
 fn a_value_that_a_condition_is_about_takes_its_memory() {
     let redis = TestRedis::start();
-    let gateway = TestGateway::with(|config| {
-        config.upstream = redis.url().parse().unwrap();
+    let gateway = TestGateway::over_with(&redis, |config| {
         config.max_body = 6_000_000;
         config.max_buffered = 10_000_000;
     });
@@ -254,10 +251,7 @@ fn a_value_that_a_condition_is_about_takes_its_memory() {
 #[test]
 fn a_write_whose_condition_needs_more_memory_than_there_is_has_not_run() {
     let redis = TestRedis::start();
-    let gateway = TestGateway::with(|config| {
-        config.upstream = redis.url().parse().unwrap();
-        config.max_buffered = 1_000_000;
-    });
+    let gateway = TestGateway::over_with(&redis, |config| config.max_buffered = 1_000_000);
     redis.cli(&["SETRANGE", "k", "2999999", "x"]);
     let mut client = gateway.connect();
     for method in ["PUT", "DELETE", "PUT"] {

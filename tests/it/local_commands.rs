@@ -111,8 +111,7 @@ fn others_that_would_change_the_connection_are_refused() {
 #[test]
 fn whoever_may_only_read_may_introduce_itself() {
     let redis = TestRedis::start();
-    let gateway = TestGateway::with(|config| {
-        config.upstream = redis.url().parse().unwrap();
+    let gateway = TestGateway::over_with(&redis, |config| {
         config.readonly_tokens = vec!["reading".parse().unwrap()];
     });
     let introduction = json!(["CLIENT", "SETINFO", "LIB-NAME", "an-sdk"]);

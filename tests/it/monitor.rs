@@ -57,9 +57,8 @@ fn every_command_is_told_of_whoever_sends_it() {
 #[test]
 fn no_secret_is_shown() {
     let redis = TestRedis::with(&["--requirepass", "pa55word"]);
-    let gateway = TestGateway::with(|config| {
-        let url = format!("redis://:pa55word@{}", redis.address());
-        config.upstream = url.parse().unwrap();
+    let url = format!("redis://:pa55word@{}", redis.address());
+    let gateway = TestGateway::at_with(&url, |config| {
         config.tokens = vec!["full-t0ken".parse().unwrap()];
     });
     let token = [("Authorization", "Bearer full-t0ken")];
@@ -112,10 +111,7 @@ fn it_ends_with_the_gateway() {
 #[test]
 fn there_are_not_too_many() {
     let redis = TestRedis::start();
-    let gateway = TestGateway::with(|config| {
-        config.upstream = redis.url().parse().unwrap();
-        config.max_blocking = 1;
-    });
+    let gateway = TestGateway::over_with(&redis, |config| config.max_blocking = 1);
     let stream = gateway.listen("/monitor");
     let second = gateway.get("/monitor");
     assert_error(&second, 503, "too many");
@@ -132,10 +128,7 @@ fn there_are_not_too_many() {
 #[test]
 fn a_client_that_takes_nothing_is_disconnected() {
     let redis = TestRedis::start();
-    let gateway = TestGateway::with(|config| {
-        config.upstream = redis.url().parse().unwrap();
-        config.subscriber_buffer = 64 * 1024;
-    });
+    let gateway = TestGateway::over_with(&redis, |config| config.subscriber_buffer = 64 * 1024);
     let stream = gateway.listen("/monitor");
     let commands = vec![json!(["ECHO", "x".repeat(60_000)]); 100];
     let body = json!(commands).to_string();
@@ -150,8 +143,7 @@ fn a_client_that_takes_nothing_is_disconnected() {
 #[test]
 fn silence_is_broken_by_heartbeats() {
     let redis = TestRedis::start();
-    let gateway = TestGateway::with(|config| {
-        config.upstream = redis.url().parse().unwrap();
+    let gateway = TestGateway::over_with(&redis, |config| {
         config.heartbeat = Duration::from_millis(50);
     });
     let mut stream = gateway.listen("/monitor");
@@ -163,8 +155,7 @@ fn silence_is_broken_by_heartbeats() {
 #[test]
 fn one_that_takes_nothing_holds_up_no_other_stream_at_the_end() {
     let mut redis = TestRedis::durable();
-    let gateway = TestGateway::with(|config| {
-        config.upstream = redis.url().parse().unwrap();
+    let gateway = TestGateway::over_with(&redis, |config| {
         config.subscriber_buffer = 1 << 30;
         config.write_timeout = Duration::from_secs(600);
         config.shutdown_timeout = Duration::from_secs(20);
@@ -192,8 +183,7 @@ fn one_that_takes_nothing_holds_up_no_other_stream_at_the_end() {
 #[test]
 fn it_is_not_for_everybody() {
     let redis = TestRedis::start();
-    let gateway = TestGateway::with(|config| {
-        config.upstream = redis.url().parse().unwrap();
+    let gateway = TestGateway::over_with(&redis, |config| {
         config.tokens = vec!["full".parse().unwrap()];
         config.readonly_tokens = vec!["reading".parse().unwrap()];
     });

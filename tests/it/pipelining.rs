@@ -274,8 +274,7 @@ fn nothing_is_answered_behind_an_unknown_outcome() {
 #[test]
 fn no_write_overtakes_an_unknown_outcome() {
     let redis = TestRedis::start();
-    let gateway = TestGateway::with(|config| {
-        config.upstream = redis.url().parse().unwrap();
+    let gateway = TestGateway::over_with(&redis, |config| {
         config.command_timeout = Duration::from_millis(300);
     });
     redis.signal("STOP");

@@ -69,10 +69,7 @@ fn a_stream_that_was_cut_before_it_caught_up_comes_back_to_where_it_was() {
 #[test]
 fn several_channels_are_resumed_at_once() {
     let redis = TestRedis::start();
-    let gateway = TestGateway::with(|config| {
-        config.upstream = redis.url().parse().unwrap();
-        config.linger = Duration::from_secs(300);
-    });
+    let gateway = TestGateway::over_with(&redis, |config| config.linger = Duration::from_secs(300));
     let path = "/v1/events?channel=a&channel=b&pattern=p*";
     let mut first = gateway.listen(path);
     publish(&gateway, "a", "1");
@@ -334,8 +331,7 @@ fn who_had_seen_everything_before_an_interruption_is_told_of_it_too() {
 #[test]
 fn many_come_and_go_while_messages_pour_in() {
     let redis = TestRedis::start();
-    let gateway = TestGateway::with(|config| {
-        config.upstream = redis.url().parse().unwrap();
+    let gateway = TestGateway::over_with(&redis, |config| {
         config.linger = Duration::from_secs(300);
         config.replay_events = 100_000;
         config.replay_bytes = 64 * 1024 * 1024;

@@ -17,10 +17,7 @@ const BUSY_AFTER: &str = "700";
 const PATIENCE: Duration = Duration::from_millis(200);
 
 fn over(url: &str) -> TestGateway {
-    TestGateway::with(|config| {
-        config.upstream = url.parse().unwrap();
-        config.command_timeout = PATIENCE;
-    })
+    TestGateway::at_with(url, |config| config.command_timeout = PATIENCE)
 }
 
 fn start(database: &str) -> (TestRedis, TestGateway) {
@@ -106,8 +103,7 @@ fn a_function_without_end_can_be_killed_in_another_database() {
 fn what_is_known_of_commands_stays_known_and_is_learned_as_soon_as_it_can_be() {
     let redis = TestRedis::with(&["--busy-reply-threshold", BUSY_AFTER]);
     let start = || {
-        TestGateway::with(|config| {
-            config.upstream = redis.url().parse().unwrap();
+        TestGateway::over_with(&redis, |config| {
             config.command_timeout = PATIENCE;
             config.readonly_tokens = vec!["reader".parse().unwrap()];
         })

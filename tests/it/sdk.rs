@@ -16,8 +16,7 @@ fn tools() -> PathBuf {
 /// Runs a script of tests/sdk against a gateway of its own, in the folder of the tools.
 fn session(program: &Path, script: &str) {
     let redis = TestRedis::start();
-    let gateway = TestGateway::with(|config| {
-        config.upstream = redis.url().parse().unwrap();
+    let gateway = TestGateway::over_with(&redis, |config| {
         config.tokens = vec![TOKEN.parse().unwrap()];
     });
     let script = Path::new(env!("CARGO_MANIFEST_DIR"))

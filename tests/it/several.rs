@@ -15,10 +15,7 @@ const PATH: &str = "/v1/events?channel=a&pattern=p*&stream=s";
 /// A gateway that keeps what it carries for those who come back.
 fn start() -> (TestRedis, TestGateway) {
     let redis = TestRedis::start();
-    let gateway = TestGateway::with(|config| {
-        config.upstream = redis.url().parse().unwrap();
-        config.linger = Duration::from_secs(300);
-    });
+    let gateway = TestGateway::over_with(&redis, |config| config.linger = Duration::from_secs(300));
     (redis, gateway)
 }
 
@@ -138,10 +135,7 @@ fn a_lost_connection_is_a_gap_of_channels_and_loses_no_entry() {
 #[test]
 fn what_comes_after_an_interruption_comes_behind_its_gap() {
     let redis = TestRedis::start();
-    let gateway = TestGateway::with(|config| {
-        config.upstream = redis.url().parse().unwrap();
-        config.subscriber_buffer = 1 << 30;
-    });
+    let gateway = TestGateway::over_with(&redis, |config| config.subscriber_buffer = 1 << 30);
     let mut stream = gateway.listen("/v1/channels/n/events");
     let stop = AtomicBool::new(false);
     let mut out_of_order = None;

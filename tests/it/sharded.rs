@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use redis_http_gateway::config::Config;
 use serde_json::json;
 
 use crate::env::{Answer, EventStream, KEYS, TestCluster, TestGateway, TestRedis, wait_until};
@@ -145,8 +144,7 @@ fn a_server_that_comes_back_is_listened_to_again() {
 #[test]
 fn a_connection_that_is_silent_is_replaced() {
     let redis = TestRedis::start();
-    let gateway = TestGateway::with(|config| {
-        config.upstream = redis.url().parse().unwrap();
+    let gateway = TestGateway::over_with(&redis, |config| {
         config.heartbeat = Duration::from_millis(100);
         config.command_timeout = Duration::from_millis(300);
     });
@@ -218,8 +216,7 @@ fn what_does_not_go_together_is_refused() {
 #[test]
 fn a_reader_listens_and_does_not_publish() {
     let redis = TestRedis::start();
-    let gateway = TestGateway::with(|config: &mut Config| {
-        config.upstream = redis.url().parse().unwrap();
+    let gateway = TestGateway::over_with(&redis, |config| {
         config.readonly_tokens = vec!["reading".parse().unwrap()];
     });
     let token = [("Authorization", "Bearer reading")];
@@ -294,8 +291,7 @@ fn a_cluster_that_is_not_there_yet_is_waited_for() {
     for at in 0..KEYS.len() {
         cluster.master(at).signal("STOP");
     }
-    let gateway = TestGateway::with(|config| {
-        config.upstream = cluster.url().parse().unwrap();
+    let gateway = TestGateway::at_with(&cluster.url(), |config| {
         config.connect_timeout = Duration::from_millis(300);
     });
     // The head comes although nobody knows yet whose the channels are.

@@ -137,8 +137,7 @@ fn what_was_trimmed_before_it_could_be_read_is_counted() {
 fn a_stream_begun_anew_is_a_gap() {
     let redis = TestRedis::start();
     // Streams on which nothing happens are looked at this often.
-    let gateway = TestGateway::with(|config| {
-        config.upstream = redis.url().parse().unwrap();
+    let gateway = TestGateway::over_with(&redis, |config| {
         config.heartbeat = std::time::Duration::from_millis(300);
     });
     add(&redis, &["5-0", "6-0"]);
@@ -275,10 +274,7 @@ fn many_come_and_go_on_two_gateways_while_entries_pour_in() {
     // One keeps what it has read, the other nearly nothing.
     let gateways = [
         TestGateway::over(&redis),
-        TestGateway::with(|config| {
-            config.upstream = redis.url().parse().unwrap();
-            config.replay_events = 2;
-        }),
+        TestGateway::over_with(&redis, |config| config.replay_events = 2),
     ];
     const ENTRIES: usize = 2000;
     thread::scope(|scope| {

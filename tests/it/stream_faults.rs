@@ -45,8 +45,7 @@ fn a_redis_that_comes_back_empty_is_one_gap() {
 #[test]
 fn a_silent_redis_is_given_up_and_nothing_is_lost() {
     let redis = TestRedis::start();
-    let gateway = TestGateway::with(|config| {
-        config.upstream = redis.url().parse().unwrap();
+    let gateway = TestGateway::over_with(&redis, |config| {
         config.heartbeat = Duration::from_millis(100);
         config.command_timeout = Duration::from_millis(300);
     });

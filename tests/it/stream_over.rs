@@ -38,8 +38,7 @@ fn a_deleted_key_ends_those_who_listen_until_it_is_gone() {
 #[test]
 fn who_comes_back_to_what_is_gone_is_answered_204() {
     let redis = TestRedis::start();
-    let gateway = TestGateway::with(|config| {
-        config.upstream = redis.url().parse().unwrap();
+    let gateway = TestGateway::over_with(&redis, |config| {
         config.allow_origin = vec![AllowedOrigin::Site("http://page.example".into())];
     });
     add(&redis, &["5-0"]);
@@ -147,8 +146,7 @@ fn a_stream_begun_anew_between_two_looks_goes_on() {
 #[test]
 fn who_catches_up_gets_what_was_read_and_is_told_of_the_rest() {
     let redis = TestRedis::start();
-    let gateway = TestGateway::with(|config| {
-        config.upstream = redis.url().parse().unwrap();
+    let gateway = TestGateway::over_with(&redis, |config| {
         // Nothing is at hand for who is behind.
         config.replay_events = 1;
     });
@@ -209,8 +207,7 @@ fn only_a_master_that_may_be_asked_is_believed() {
     let port = redis.address().port().to_string();
     // As one that is cut off, and has nothing yet.
     let replica = TestRedis::with(&["--replicaof", "127.0.0.1", "1"]);
-    let gateway = TestGateway::with(|config| {
-        config.upstream = replica.url().parse().unwrap();
+    let gateway = TestGateway::over_with(&replica, |config| {
         // What a replica is given at once is seen by the next look.
         config.heartbeat = Duration::from_millis(300);
     });

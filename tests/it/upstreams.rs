@@ -301,8 +301,7 @@ fn a_connection_that_does_not_come_about_is_closed() {
             });
         }
     });
-    let _gateway = TestGateway::with(|config| {
-        config.upstream = format!("redis://{address}").parse().unwrap();
+    let _gateway = TestGateway::at_with(&format!("redis://{address}"), |config| {
         config.connect_timeout = Duration::from_millis(200);
     });
     for _ in 0..SHARED_CONNECTIONS {
@@ -384,8 +383,7 @@ fn a_gateway_starts_however_many_nodes_are_silent() {
         .join(",");
     let connect_timeout = Duration::from_millis(500);
     let started = Instant::now();
-    let gateway = TestGateway::with(|config| {
-        config.upstream = format!("redis+cluster://{seeds}").parse().unwrap();
+    let gateway = TestGateway::at_with(&format!("redis+cluster://{seeds}"), |config| {
         config.connect_timeout = connect_timeout;
     });
     assert!(started.elapsed() < connect_timeout * 10);

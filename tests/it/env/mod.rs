@@ -82,17 +82,27 @@ impl TestGateway {
         Self::at(&redis.url())
     }
 
-    /// In front of what a URL says.
-    pub(crate) fn at(url: &str) -> Self {
-        Self::with(|config| config.upstream = url.parse().unwrap())
+    /// The same, with some settings changed.
+    pub(crate) fn over_with(redis: &TestRedis, change: impl FnOnce(&mut Config)) -> Self {
+        Self::at_with(&redis.url(), change)
     }
 
-    /// The same, with a small client cache.
-    pub(crate) fn with_cache(url: &str) -> Self {
+    /// In front of what a URL says.
+    pub(crate) fn at(url: &str) -> Self {
+        Self::at_with(url, |_| {})
+    }
+
+    /// The same, with some settings changed.
+    pub(crate) fn at_with(url: &str, change: impl FnOnce(&mut Config)) -> Self {
         Self::with(|config| {
             config.upstream = url.parse().unwrap();
-            config.client_cache = Some(1 << 20);
+            change(config);
         })
+    }
+
+    /// In front of what a URL says, with a small client cache.
+    pub(crate) fn with_cache(url: &str) -> Self {
+        Self::at_with(url, |config| config.client_cache = Some(1 << 20))
     }
 
     /// How many requests the client cache has answered.
