@@ -64,7 +64,9 @@ pub(crate) fn turn(
 }
 
 fn row(site: &Site, work: &Work, connections: usize, extent: &Extent) -> Row {
-    let scripts = { site.servers.iter() }
+    let scripts = site
+        .servers
+        .iter()
         .filter_map(|(kind, server)| Some((*kind, server, work.script(*kind)?)));
     let scripts: Vec<_> = scripts.collect();
     let mut runs = vec![Vec::new(); scripts.len()];

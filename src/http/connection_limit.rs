@@ -81,7 +81,9 @@ impl Places {
 
 impl Shared {
     fn by_address(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
-        { self.by_address.lock() }.unwrap_or_else(PoisonError::into_inner)
+        self.by_address
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
