@@ -179,12 +179,13 @@ impl Node {
         let sent = live.and_then(|live| {
             let by = Instant::now() + limit;
             let (replies, pump) = live.pipe.send(packed, by, self.room)?;
-            Some((pump, (replies, live)))
+            Some((replies, pump, live))
         });
-        let (pump, sent) = sent.unzip();
-        let pump = pump.unwrap_or_else(Pump::idle);
+        let (pump, sent) = match sent {
+            Some((replies, pump, live)) => (pump, Ok((replies, live))),
+            None => (Pump::idle(), Err(link.unsent())),
+        };
         let (complaints, demotion) = (link.complaints(), Arc::clone(&self.demotion));
-        let sent = sent.ok_or_else(|| link.unsent());
         let outcomes = async move {
             let (replies, live) = match sent {
                 Ok(sent) => sent,
