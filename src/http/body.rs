@@ -116,7 +116,8 @@ impl Chunks {
                 },
                 Part::Trailers(before) => {
                     let Some(end) = memchr::memchr(b'\n', buffer) else {
-                        return check_line(buffer, before);
+                        check_length(buffer, before)?;
+                        return Ok(None);
                     };
                     let line = buffer.split_to(end + 1);
                     if !line.ends_with(b"\r\n") {
@@ -126,7 +127,7 @@ impl Chunks {
                         return Ok(Some(self.body.split().freeze()));
                     }
                     check_trailer(&line[..line.len() - 2])?;
-                    check_line(&line, before)?;
+                    check_length(&line, before)?;
                     self.part = Part::Trailers(before + line.len());
                 }
             }
@@ -148,13 +149,13 @@ fn chunk_size(buffer: &mut BytesMut) -> Result<Option<u64>, Problem> {
             if buffer[..length].iter().filter(|&&b| b == b'\n').count() > 1 {
                 return Err(malformed("a chunk extension spans lines"));
             }
-            check_line(&buffer[..length], 0)?;
+            check_length(&buffer[..length], 0)?;
             check_extensions(&buffer[..length - 2])?;
             buffer.advance(length);
             Ok(Some(size))
         }
         Ok(httparse::Status::Partial) => {
-            check_line(buffer, 0)?;
+            check_length(buffer, 0)?;
             Ok(None)
         }
         Err(_) => Err(malformed("a chunk's size is not a hexadecimal number")),
@@ -215,12 +216,13 @@ fn check_trailer(line: &[u8]) -> Result<(), Problem> {
     }
 }
 
-fn check_line(line: &[u8], before: usize) -> Result<Option<Bytes>, Problem> {
+/// Checks a chunk-size line, or a line of the trailer section, which has had so many bytes before.
+fn check_length(line: &[u8], before: usize) -> Result<(), Problem> {
     if before + line.len() > MAX_LINE {
         let detail = format!("chunk extensions or trailers are longer than {MAX_LINE} bytes");
         return Err(malformed(&detail));
     }
-    Ok(None)
+    Ok(())
 }
 
 fn malformed(what: &str) -> Problem {

@@ -87,14 +87,18 @@ impl HeadReader {
             Some(_) => {}
         }
         if !self.new_lines(buffer)? {
-            return within(buffer, limits.head, 414, "the request line");
+            check_line_length(buffer, limits.head)?;
+            return Ok(None);
         }
         let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
         let mut parsed = httparse::Request::new(&mut []);
         match parsed.parse_with_uninit_headers(buffer, &mut fields) {
-            Ok(httparse::Status::Partial) => within_both(buffer, limits.head),
+            Ok(httparse::Status::Partial) => {
+                check_lengths(buffer, limits.head)?;
+                Ok(None)
+            }
             Ok(httparse::Status::Complete(length)) => {
-                within_both(&buffer[..length], limits.head)?;
+                check_lengths(&buffer[..length], limits.head)?;
                 let raw = RawHead::of(&parsed, buffer);
                 *self = Self::default();
                 let block = buffer.split_to(length).freeze();
@@ -122,20 +126,23 @@ impl HeadReader {
     }
 }
 
-/// `None`, as long as a head whose request line is there is within its limit.
-fn within_both(head: &[u8], limit: usize) -> Result<Option<Head>, Problem> {
+/// Checks a head, or what has come of it, against the limit: its request line, and all of it.
+fn check_lengths(head: &[u8], limit: usize) -> Result<(), Problem> {
     let line = memchr::memchr(b'\n', head).map_or(head.len(), |end| end + 1);
-    within::<Head>(&head[..line], limit, 414, "the request line")?;
-    within(head, limit, 431, "the request's head")
+    check_line_length(&head[..line], limit)?;
+    check_length(head, limit, 431, "the request's head")
 }
 
-/// `None`, as long as what has come of a part of the head is within its limit.
-fn within<T>(part: &[u8], limit: usize, status: u16, what: &str) -> Result<Option<T>, Problem> {
+fn check_line_length(line: &[u8], limit: usize) -> Result<(), Problem> {
+    check_length(line, limit, 414, "the request line")
+}
+
+fn check_length(part: &[u8], limit: usize, status: u16, what: &str) -> Result<(), Problem> {
     if part.len() > limit {
         let detail = format!("{what} is longer than {limit} bytes");
         return Err(Problem::new(status, detail));
     }
-    Ok(None)
+    Ok(())
 }
 
 /// What `httparse` found, as ranges of the head.
