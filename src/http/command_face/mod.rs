@@ -105,7 +105,11 @@ fn run(request: &Request, context: Context<'_>, command: Command) -> Result<Plan
         Some(Err(error)) => Err(error.into()),
         None => Err(Problem::defect()),
     };
-    Ok(plan(class, vec![command], Box::new(respond)))
+    let together = Together {
+        commands: vec![command],
+        class,
+    };
+    Ok(plan(together, Box::new(respond)))
 }
 
 /// The answer to one command.
@@ -119,8 +123,9 @@ fn answer(encoding: Encoding, reply: Reply) -> Response {
     Response::new(status).body(encoding.media_type(), body)
 }
 
-/// Sends commands as their class, the most careful of all their classes, asks for.
-fn plan(class: Class, commands: Vec<Command>, respond: Respond) -> Plan {
+/// Sends commands as their class asks for.
+fn plan(together: Together, respond: Respond) -> Plan {
+    let Together { commands, class } = together;
     let lane = match class {
         Class::Blocking => Lane::Own,
         Class::Guarded => Lane::Guarded,
@@ -141,13 +146,12 @@ const MAX_REFUSED: usize = 1000;
 /// `POST /pipeline`: several commands, each with an answer of its own.
 pub(super) fn pipeline(request: &Request, context: Context<'_>) -> Result<Plan, Problem> {
     let encoding = encoding(request);
-    let mut commands = Vec::new();
+    let mut together = Together::default();
     let mut slots = Vec::new();
-    let mut class = Class::Pooled;
     let mut refused = 0;
     for parsed in parse::many_from_json(&request.body).map_err(malformed)? {
         let checked = parsed.map_err(malformed);
-        let slot = checked.and_then(|command| add(context, command, (&mut commands, &mut class)));
+        let slot = checked.and_then(|command| together.add(context, command));
         refused += usize::from(slot.is_err());
         if refused > MAX_REFUSED {
             let detail = slot.err().map(|problem| problem.detail).unwrap_or_default();
@@ -176,10 +180,10 @@ pub(super) fn pipeline(request: &Request, context: Context<'_>) -> Result<Plan, 
         }
         Ok(Response::new(200).body(encoding.media_type(), encoding.many(&items)))
     };
-    if commands.is_empty() {
+    if together.commands.is_empty() {
         return respond(Vec::new()).map(Plan::Answer);
     }
-    Ok(plan(class, commands, Box::new(respond)))
+    Ok(plan(together, Box::new(respond)))
 }
 
 /// What can be said of all commands of a pipeline that got no reply. `None` if some got one: the nodes of a
@@ -249,6 +253,22 @@ enum Checked {
     Here(Reply),
 }
 
+/// Commands that are sent together.
+struct Together {
+    commands: Vec<Command>,
+    /// The most careful of their classes.
+    class: Class,
+}
+
+impl Default for Together {
+    fn default() -> Self {
+        Self {
+            commands: Vec::new(),
+            class: Class::Pooled,
+        }
+    }
+}
+
 /// Where the reply to a command among others comes from.
 enum Slot {
     Sent(Mend),
@@ -268,26 +288,24 @@ fn check(context: Context<'_>, mut command: Command) -> Result<Checked, Problem>
     }))
 }
 
-/// Adds a command to others, if it may go among them, with the class of all of them.
-fn add(
-    context: Context<'_>,
-    command: Command,
-    (commands, class): (&mut Vec<Command>, &mut Class),
-) -> Result<Slot, Problem> {
-    let one = match check(context, command)? {
-        Checked::Here(reply) => return Ok(Slot::Here(reply)),
-        Checked::Sent(one) => one,
-    };
-    if one.class == Class::Blocking {
-        let name = one.command.name();
-        let message = format!("{name} goes over a connection of its own; send it alone");
-        return Err(malformed(message));
+impl Together {
+    /// Adds a command, if it may go among others.
+    fn add(&mut self, context: Context<'_>, command: Command) -> Result<Slot, Problem> {
+        let one = match check(context, command)? {
+            Checked::Here(reply) => return Ok(Slot::Here(reply)),
+            Checked::Sent(one) => one,
+        };
+        if one.class == Class::Blocking {
+            let name = one.command.name();
+            let message = format!("{name} goes over a connection of its own; send it alone");
+            return Err(malformed(message));
+        }
+        if one.class == Class::Guarded {
+            self.class = Class::Guarded;
+        }
+        self.commands.push(one.command);
+        Ok(Slot::Sent(one.mend))
     }
-    if one.class == Class::Guarded {
-        *class = Class::Guarded;
-    }
-    commands.push(one.command);
-    Ok(Slot::Sent(one.mend))
 }
 
 fn classify(context: Context<'_>, command: &Command) -> Result<Class, Problem> {

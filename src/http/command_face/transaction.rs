@@ -4,7 +4,7 @@
 //! shared connection is as before behind it.
 
 use super::encode::{Encoding, Item};
-use super::{Context, Slot, add, encoding, malformed, parse, plan};
+use super::{Context, Slot, Together, encoding, malformed, parse, plan};
 use crate::command::Command;
 use crate::http::plan::{Plan, check_multi};
 use crate::http::problem::Problem;
@@ -12,7 +12,6 @@ use crate::http::request::Request;
 use crate::http::response::Response;
 use crate::reply::{Reply, ServerError};
 use crate::upstream::Outcome;
-use crate::upstream::classes::Class;
 
 /// `POST /multi-exec`: several commands as a transaction.
 pub(in crate::http) fn transaction(
@@ -20,24 +19,24 @@ pub(in crate::http) fn transaction(
     context: Context<'_>,
 ) -> Result<Plan, Problem> {
     let encoding = encoding(request);
-    let mut commands = vec![Command::new("MULTI")];
+    let mut together = Together::default();
+    together.commands.push(Command::new("MULTI"));
     let mut slots = Vec::new();
-    let mut class = Class::Pooled;
     let parsed = parse::many_from_json(&request.body).map_err(malformed)?;
     for (index, parsed) in parsed.into_iter().enumerate() {
         let checked = parsed.map_err(malformed);
-        let slot = checked.and_then(|command| add(context, command, (&mut commands, &mut class)));
+        let slot = checked.and_then(|command| together.add(context, command));
         slots.push(slot.map_err(|mut problem| {
             let detail = format!("command {index} of the transaction: {}", problem.detail);
             problem.detail = detail.into();
             problem
         })?);
     }
-    if commands.len() == 1 {
-        // Nothing to be sent.
+    if together.commands.len() == 1 {
+        // There is nothing to send.
         return Ok(Plan::Answer(transacted(encoding, slots, Vec::new())));
     }
-    commands.push(Command::new("EXEC"));
+    together.commands.push(Command::new("EXEC"));
     let respond = move |outcomes: Vec<Outcome>| {
         let mut replies = outcomes.into_iter().collect::<Result<Vec<_>, _>>()?;
         if let Some(multi) = replies.first() {
@@ -59,7 +58,7 @@ pub(in crate::http) fn transaction(
             _ => Err(Problem::new(400, "the transaction was discarded")),
         }
     };
-    Ok(plan(class, commands, Box::new(respond)))
+    Ok(plan(together, Box::new(respond)))
 }
 
 /// The answer to a transaction that has run, with its results.
