@@ -1,9 +1,8 @@
 //! The answers that wait to be sent on a connection.
 //!
-//! What the kernel does not take stays here, with the place in it, so that no byte is sent twice.
-//!
-//! Large bodies are sent from the memory that they were received in, and of each connection's answers only so much at once.
-//! (Measured with 64 clients beside one who gets 10 MiB again and again: five times the requests, 0.4 of the p99.)
+//! What the kernel does not take at once stays here, together with how much of it has been taken, so that no byte is sent
+//! twice. Large bodies are sent from the memory that they were received in. Of each connection's answers only so much is
+//! sent before other connections have their turn. (Measured with 64 clients beside one who gets 10 MiB again and again: five times the requests, 0.4 of the p99.)
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, Write};
@@ -30,23 +29,23 @@ const SEND_AT_ONCE: usize = 64 * 1024;
 pub(super) struct Outbox {
     /// Heads and small bodies.
     bytes: Vec<u8>,
-    /// How much of them the kernel has taken.
+    /// How many of these the kernel has taken.
     sent: usize,
-    /// What they take of the memory budget, where they are not small together.
+    /// What these take of the memory budget, if they are not small together.
     held: Option<Reservation>,
-    /// When it last did, while some are left.
+    /// While something waits: when the kernel last took anything.
     sent_at: Option<Instant>,
     /// The large bodies, in order.
     large: VecDeque<Large>,
-    /// Whether others have their turn, although the kernel may take more.
+    /// Whether sending was interrupted to give other connections their turn, although the kernel might have taken more.
     paused: bool,
-    /// The size of the largest of the last answers.
+    /// About the size of the largest of the last answers.
     answer_size: usize,
 }
 
-/// A body that is not among the bytes.
+/// A body that is kept apart from the others' bytes.
 struct Large {
-    /// How many of the bytes go before it.
+    /// The place among [`Outbox::bytes`] where it belongs.
     at: usize,
     /// What has not been sent of it.
     body: Bytes,
@@ -92,8 +91,8 @@ impl Outbox {
         (WRITE_BEHIND / self.answer_size.max(1)).max(1)
     }
 
-    /// Appends an answer. One that there is no memory for, because it is large or many wait, is replaced; something may be
-    /// held for it already.
+    /// Appends an answer. `held` is what has been taken of the memory budget for it. If more is needed and not there, because
+    /// the answer is large or many wait, it is replaced by an error.
     pub(super) fn answer(
         &mut self,
         response: Response,
@@ -107,7 +106,7 @@ impl Outbox {
         } else {
             response.body.len()
         };
-        // Falls slowly, rises at once.
+        // A larger answer counts at once, smaller ones only little by little.
         self.answer_size = size.max(self.answer_size - self.answer_size / 8);
         let room = if size > SMALL {
             budget.cover(&mut held, size, size)
@@ -196,7 +195,7 @@ impl Outbox {
         }
     }
 
-    /// Gives back what sent answers took, while others wait behind them.
+    /// Frees the memory of what has been sent, while other answers still wait behind it.
     fn forget_sent(&mut self) {
         if self.sent < SMALL || self.sent < self.bytes.len() / 2 {
             return;
