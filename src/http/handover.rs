@@ -15,7 +15,7 @@ use crate::hub::{Crowded, Refuse, Refused, Seat, Shape, Subscription, Topic, Wat
 use crate::reply::{Reply, ServerError};
 use crate::upstream::NoMonitor;
 
-/// What a client is told for whose stream there is no room. Whoever writes a page has to know the second half.
+/// What a client is told if there is no room for its stream. The second half is for those who write web pages.
 const TOO_MANY: &str = "there are as many event streams as there may be; an EventSource does not try again after \
                         this answer, so make a new one in a while";
 const BUSY: &str = "too many event streams are being opened; an EventSource does not try again after this answer, so \
@@ -23,7 +23,7 @@ const BUSY: &str = "too many event streams are being opened; an EventSource does
 const TOO_MANY_OF_ONE: &str = "this address has as many event streams as one may have; an EventSource does not \
                                try again after this answer, so close another one and make a new one";
 
-/// Gives the connection of a slot to the hub, all answers before having been sent.
+/// Gives the connection of a slot to the hub. All answers before the stream have been sent.
 pub(super) fn hand_over(shared: &Shared, key: usize, connection: Connection, exchange: Exchange) {
     let Exchange { asker, answer } = exchange;
     let Asker { form, context, .. } = asker;
@@ -32,32 +32,20 @@ pub(super) fn hand_over(shared: &Shared, key: usize, connection: Connection, exc
     let (Ok(()), Answer::Stream(stream)) = (unwatched, answer) else {
         return;
     };
-    let (socket, place) = connection.into_parts();
     // The end of the stream is the end of the connection.
     let form = Form {
         keep_alive: false,
         ..form
     };
-    let (response, shape) = match &stream {
-        Endless::Listen(listen) => (&listen.head, listen.shape),
-        Endless::Watch(watch) => (&watch.head, Shape::default()),
-    };
-    let head = context.clone().complete(response.clone()).into_bytes(&form);
-    let mut seat = Seat {
-        stream: socket,
-        head: head.into(),
-        chunked: form.version > (1, 0),
-        shape,
-        refuse: None,
-        place: Box::new(place),
-    };
     match stream {
         Endless::Listen(Listen {
             topics,
+            shape,
             last_event_id,
             span,
-            ..
+            head,
         }) => {
+            let mut seat = seat(connection, head, shape, &context, &form);
             seat.refuse = Some(refuse(&context, &form));
             let subscription = Subscription {
                 topics,
@@ -73,17 +61,37 @@ pub(super) fn hand_over(shared: &Shared, key: usize, connection: Connection, exc
                 }
             }
         }
-        Endless::Watch(watch) => shared.hub.watch(Watch {
-            seat,
-            refuse: Box::new(move |failure| {
+        Endless::Watch(watch) => {
+            let seat = seat(connection, watch.head, Shape::default(), &context, &form);
+            let refuse = Box::new(move |failure| {
                 let answer = no_monitor(failure, watch.respond, context);
                 answer.into_bytes(&form).into()
-            }),
-        }),
+            });
+            shared.hub.watch(Watch { seat, refuse });
+        }
     }
 }
 
-/// What the client is told if Redis does not tell of commands.
+/// What the hub needs of a connection.
+fn seat(
+    connection: Connection,
+    head: Response,
+    shape: Shape,
+    context: &ResponseContext,
+    form: &Form,
+) -> Seat {
+    let (stream, place) = connection.into_parts();
+    Seat {
+        stream,
+        head: context.clone().complete(head).into_bytes(form).into(),
+        chunked: form.version > (1, 0),
+        shape,
+        refuse: None,
+        place: Box::new(place),
+    }
+}
+
+/// The answer to a client whose MONITOR Redis does not run.
 fn no_monitor(failure: NoMonitor, respond: Respond, context: ResponseContext) -> Response {
     let outcome = match failure {
         NoMonitor::Failed(error) => Err(error),
