@@ -35,9 +35,9 @@ pub(super) struct Socket {
     /// Whoever has this reads.
     input: Mutex<Input>,
     watch: Mutex<Watch>,
-    /// Whether the driver reads, and no thread has begun to since.
+    /// Whether the driver reads; false as soon as a thread begins to.
     driver_reads: AtomicBool,
-    /// Told at the first turn of a thread.
+    /// Told when a thread begins to read for the first time: from then on the end of the connection is watched for.
     to_watch: Notify,
 }
 
@@ -50,13 +50,14 @@ struct Input {
     broken: bool,
 }
 
-/// How the driver learns that it is to read.
+/// Whose turn it is to read, and how the driver learns that it is its own.
 #[derive(Debug)]
 struct Watch {
     at_poller: AtPoller,
-    /// Whether a thread that waits for its replies reads, and whether one ever did.
-    led: bool,
-    was_led: bool,
+    /// Whether a thread that waits for its replies is reading.
+    thread_reads: bool,
+    /// Whether one ever has. Until then the runtime's poller knows the socket all the time, and tells of its end.
+    has_thread_read: bool,
     /// Whether the other end will send no more than it has.
     hung_up: bool,
     /// What a thread found to be wrong.
@@ -79,8 +80,8 @@ impl Socket {
             }),
             watch: Mutex::new(Watch {
                 at_poller,
-                led: false,
-                was_led: false,
+                thread_reads: false,
+                has_thread_read: false,
                 hung_up: false,
                 failed: None,
                 driver: None,
@@ -104,7 +105,7 @@ impl Socket {
         }
     }
 
-    /// Sees to it that replies are read, if no thread does.
+    /// Makes sure that somebody reads: wakes the driver if no thread does.
     pub(super) fn have_read(&self) {
         // The driver holds the lock for as long as it reads. If a thread begins after this look, it finds what was sent
         // before when it ends.
@@ -112,12 +113,13 @@ impl Socket {
             return;
         }
         let watch = self.watch();
-        if !watch.led && !matches!(watch.at_poller, AtPoller::Known(_)) {
+        if !watch.thread_reads && !matches!(watch.at_poller, AtPoller::Known(_)) {
             watch.wake();
         }
     }
 
-    /// Reads until it is done, at most until this point in time; or has it read, if somebody else is at it.
+    /// Reads, and hands out replies, until `is_done` says so, or until a point in time. If somebody else is reading, it only
+    /// makes sure that reading goes on.
     pub(super) fn read_until(
         &self,
         shared: &Shared,
@@ -129,7 +131,7 @@ impl Socket {
             return;
         };
         let mut turn = Turn::begin(self, shared);
-        // What is large is the driver's.
+        // Large replies are left to the driver.
         while !is_done() && !input.reader.lacks_much() {
             let left = by.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -184,7 +186,7 @@ impl Socket {
         if shared.lock().is_done() {
             return Poll::Ready(Ok(()));
         }
-        if watch.led {
+        if watch.thread_reads {
             return Poll::Pending;
         }
         let polled = watch.at_poller.begin()?;
@@ -192,7 +194,7 @@ impl Socket {
         for _ in 0..READS_AT_ONCE {
             ready!(polled.poll_read_ready(context))?;
             let Some(mut input) = self.take_input() else {
-                // A thread is about to say that it reads, or has just said that it does no more.
+                // A thread has just begun to read, or is just ending its turn.
                 context.waker().wake_by_ref();
                 return Poll::Pending;
             };
@@ -228,7 +230,7 @@ impl Input {
     }
 }
 
-/// The time during which a thread reads that waits for its replies. What is left then is the driver's.
+/// The time during which a thread reads that waits for its replies. When it is dropped, the driver reads what is left.
 struct Turn<'a> {
     socket: &'a Socket,
     shared: &'a Shared,
@@ -239,9 +241,9 @@ impl<'a> Turn<'a> {
     /// Begins the turn of a thread that has the input.
     fn begin(socket: &'a Socket, shared: &'a Shared) -> Self {
         let mut watch = socket.watch();
-        watch.led = true;
+        watch.thread_reads = true;
         socket.driver_reads.store(false, Ordering::Release);
-        if !std::mem::replace(&mut watch.was_led, true) {
+        if !std::mem::replace(&mut watch.has_thread_read, true) {
             socket.to_watch.notify_one();
         }
         watch.at_poller.end();
@@ -257,11 +259,11 @@ impl<'a> Turn<'a> {
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         let mut watch = self.socket.watch();
-        watch.led = false;
+        watch.thread_reads = false;
         if self.failed.is_some() {
             watch.failed = self.failed.take();
         }
-        // Whoever sends from here on sees that nobody reads; who has sent before is seen here.
+        // Whoever sends from here on sees that nobody reads, and wakes the driver; whoever has sent before is noticed here.
         if watch.failed.is_some() || watch.hung_up || self.shared.needs_driver() {
             watch.wake();
         }
