@@ -11,20 +11,20 @@ use crate::http::server::{Capacity, Server};
 use crate::hub::{Hub, Stats};
 use crate::upstream::Upstream;
 
-/// Descriptors that are not connections: standard streams, pollers and their wakers, the listeners, the
+/// File descriptors that are no clients' connections: standard streams, pollers and their wakers, the listeners, the
 /// connections to Redis (both ends of them with the embedded server, and those that are being replaced), and
 /// some to spare.
 const RESERVED: u64 = 38;
 
-/// Descriptors for the nodes of a Cluster, as many nodes as few have: three connections to each, of which each takes the
-/// socket, its place at the runtime's poller and what watches for its end.
+/// File descriptors for the nodes of a Cluster. Few have more than 16; each has three connections, and each of these takes
+/// three: the socket, its place at the runtime's poller and what watches for its end.
 const RESERVED_FOR_NODES: u64 = 16 * 3 * 3;
 
-/// Connections over the limit that are being told so at the same time.
+/// The most connections over the limit that are being turned away at the same time.
 const MOST_TURNED_AWAY: usize = 64;
 
-/// One of so many connections is kept back from event streams.
-const FOR_ANSWERS: usize = 16;
+/// One in this many connections is kept free of event streams.
+const FOR_REQUESTS: usize = 16;
 
 /// How long the runtime's tasks may take to end.
 const RUNTIME_END: Duration = Duration::from_secs(1);
@@ -67,9 +67,9 @@ impl Gateway {
             let message = "a gateway that others can reach needs a token";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
         }
-        let capacity = places(&config)?;
-        // Some places are for those who ask, however many listen.
-        let streams = capacity.welcome - capacity.welcome / FOR_ANSWERS;
+        let capacity = capacity(&config)?;
+        // However many event streams there are, other requests find a connection.
+        let streams = capacity.welcome - capacity.welcome / FOR_REQUESTS;
         config.max_subscribers = Some(config.max_subscribers.unwrap_or(streams).min(streams));
         let bridge = Bridge::new(config.runtime_threads)?;
         let upstream = bridge.block_on(Upstream::start(&config))?;
@@ -150,7 +150,7 @@ impl Gateway {
     }
 }
 
-/// How many descriptors are not for connections of clients.
+/// How many file descriptors are not for connections of clients.
 fn reserved(config: &Config) -> u64 {
     let UpstreamUrl::Redis(server) = &config.upstream else {
         return RESERVED;
@@ -164,9 +164,9 @@ fn reserved(config: &Config) -> u64 {
     RESERVED.saturating_add(blocking).saturating_add(nodes)
 }
 
-/// How many connections there may be: as many as are configured, but no more than descriptors are left
-/// beside those that are turned away.
-fn places(config: &Config) -> io::Result<Capacity> {
+/// How many connections there may be: as many as are configured, or as many as there are file descriptors for, if those
+/// are fewer. Some descriptors are for connections that are turned away.
+fn capacity(config: &Config) -> io::Result<Capacity> {
     let (soft, _) = rlimit::Resource::NOFILE.get()?;
     let reserved = reserved(config);
     let left = usize::try_from(soft.saturating_sub(reserved)).unwrap_or(usize::MAX);
