@@ -112,16 +112,20 @@ impl Ways {
     }
 }
 
-#[test]
-fn bytes_come_back_as_they_went_in() {
+/// Random numbers, whose seed a test that fails has printed; and the ways through a gateway over a Redis.
+fn start() -> (fastrand::Rng, TestRedis, TestGateway, Ways) {
     let seed = fastrand::u64(..);
     println!("seed {seed}");
-    let mut random = fastrand::Rng::with_seed(seed);
     let redis = TestRedis::start();
     let gateway = TestGateway::over(&redis);
-    let mut ways = Ways {
-        client: gateway.connect(),
-    };
+    let client = gateway.connect();
+    let random = fastrand::Rng::with_seed(seed);
+    (random, redis, gateway, Ways { client })
+}
+
+#[test]
+fn bytes_come_back_as_they_went_in() {
+    let (mut random, _redis, _gateway, mut ways) = start();
     for _ in 0..ROUNDS {
         let (key, value) = (bytes(&mut random), bytes(&mut random));
         let key = encoded(&[b"k", &key[..]].concat(), &mut random);
@@ -146,14 +150,7 @@ fn bytes_come_back_as_they_went_in() {
 
 #[test]
 fn keys_come_back_as_they_went_in() {
-    let seed = fastrand::u64(..);
-    println!("seed {seed}");
-    let mut random = fastrand::Rng::with_seed(seed);
-    let redis = TestRedis::start();
-    let gateway = TestGateway::over(&redis);
-    let mut ways = Ways {
-        client: gateway.connect(),
-    };
+    let (mut random, _redis, _gateway, mut ways) = start();
     for _ in 0..ROUNDS {
         let key = [b"k", &bytes(&mut random)[..]].concat();
         let path = format!("/v1/keys/{}", encoded(&key, &mut random));
@@ -173,14 +170,7 @@ fn keys_come_back_as_they_went_in() {
 
 #[test]
 fn text_in_json_comes_back_as_it_went_in() {
-    let seed = fastrand::u64(..);
-    println!("seed {seed}");
-    let mut random = fastrand::Rng::with_seed(seed);
-    let redis = TestRedis::start();
-    let gateway = TestGateway::over(&redis);
-    let mut ways = Ways {
-        client: gateway.connect(),
-    };
+    let (mut random, _redis, _gateway, mut ways) = start();
     for _ in 0..ROUNDS {
         // JSON carries text alone.
         let text = String::from_utf8_lossy(&bytes(&mut random)).into_owned();
