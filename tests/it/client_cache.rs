@@ -366,12 +366,7 @@ fn a_user_with_few_rights_is_enough() {
 
 #[test]
 fn it_is_for_one_server() {
-    let output = std::process::Command::new(Program::path())
-        .args(["--listen", "127.0.0.1:0", "--client-cache", "64MiB"])
-        .output()
-        .unwrap();
-    assert_eq!(output.status.code(), Some(2));
-    let said = String::from_utf8(output.stderr).unwrap();
+    let said = Program::usage_error(&["--client-cache", "64MiB"]);
     assert!(
         said.contains("--client-cache is for one Redis server"),
         "{said}"

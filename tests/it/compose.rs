@@ -160,13 +160,7 @@ fn the_program_starts_with_its_settings_and_serves() {
         let mut client = program.connect();
         client.request("PUT", "/v1/keys/a", &headers, value).status
     };
-    assert_eq!(
-        program
-            .connect()
-            .request("GET", "/v1/keys/a", &[], b"")
-            .status,
-        401
-    );
+    assert_eq!(program.get("/v1/keys/a").status, 401);
     assert_eq!(put(b"kept"), 204, "{}", program.said());
     // What was written a second ago is on disk.
     wait_until("it is on disk", || {

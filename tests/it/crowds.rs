@@ -37,9 +37,7 @@ fn is_closed(client: &Client) -> bool {
 #[test]
 fn five_hundred_connections_at_once_are_all_served_while_they_are_held() {
     let program = Program::start(&[]);
-    program
-        .connect()
-        .request("PUT", "/v1/keys/k", &[], b"value");
+    program.put("/v1/keys/k", b"value");
     let mut clients = crowd(500, || program.connect());
     all_ask(&mut clients, "/v1/keys/k", b"value");
 }
@@ -47,9 +45,7 @@ fn five_hundred_connections_at_once_are_all_served_while_they_are_held() {
 #[test]
 fn a_thousand_kept_connections_are_served_again_and_again() {
     let program = Program::start(&[]);
-    program
-        .connect()
-        .request("PUT", "/v1/keys/k", &[], b"value");
+    program.put("/v1/keys/k", b"value");
     let mut clients = crowd(1000, || program.connect());
     let threads = program.threads();
     for _ in 0..5 {
@@ -65,13 +61,7 @@ fn a_thousand_kept_connections_are_served_again_and_again() {
 #[test]
 fn five_thousand_idle_connections_cost_no_thread_and_little_memory() {
     let program = Program::start(&[]);
-    assert_eq!(
-        program
-            .connect()
-            .request("GET", "/healthz", &[], b"")
-            .status,
-        200
-    );
+    assert_eq!(program.get("/healthz").status, 200);
     let (threads, memory) = (program.threads(), program.memory());
     let mut clients = crowd(5000, || program.connect());
     for client in &mut clients {
@@ -85,13 +75,7 @@ fn five_thousand_idle_connections_cost_no_thread_and_little_memory() {
     );
     let grown = program.memory().saturating_sub(memory);
     assert!(grown < 5000 * 4, "{grown} KiB for 5,000 idle connections");
-    assert_eq!(
-        program
-            .connect()
-            .request("GET", "/healthz", &[], b"")
-            .status,
-        200
-    );
+    assert_eq!(program.get("/healthz").status, 200);
     drop(clients);
     wait_until("they are gone", || program.descriptors() < 100);
 }

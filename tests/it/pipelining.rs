@@ -159,9 +159,7 @@ fn a_client_that_sends_and_does_not_read_is_held_back() {
     const REQUESTS: usize = 2000;
     let program = Program::start(&[]);
     let value: Vec<u8> = (0..100 * 1024_u32).map(|n| (n % 251) as u8).collect();
-    program
-        .connect()
-        .request("PUT", "/v1/keys/large", &[], &value);
+    program.put("/v1/keys/large", &value);
     let before = program.memory();
     let mut client = program.connect();
     let mut sender = client.stream().try_clone().unwrap();
@@ -175,7 +173,7 @@ fn a_client_that_sends_and_does_not_read_is_held_back() {
         let waiting = waiting_bytes(client.stream());
         let is_quiet = waiting > 0 && waiting == answered;
         answered = waiting;
-        let elsewhere = program.connect().request("GET", "/v1/keys/large", &[], b"");
+        let elsewhere = program.get("/v1/keys/large");
         assert!(elsewhere.body == value);
         is_quiet
     });
@@ -202,9 +200,7 @@ fn a_client_that_reads_slower_than_it_asks_never_makes_the_server_hold_more() {
     const REQUESTS: usize = 1500;
     let program = Program::start(&["--max-buffered", "16MiB"]);
     let value = vec![b'v'; 100 * 1024];
-    program
-        .connect()
-        .request("PUT", "/v1/keys/large", &[], &value);
+    program.put("/v1/keys/large", &value);
     let before = program.memory();
     let mut client = program.connect();
     let mut sender = client.stream().try_clone().unwrap();

@@ -49,7 +49,7 @@ fn check(group: &TestGroup, program: &Program) {
 fn check_locked(args: &[&str], reason: &str) {
     let program = Program::start(args);
     assert_eq!(put(&program, b"value"), 503);
-    let ready = program.connect().request("GET", "/readyz", &[], b"");
+    let ready = program.get("/readyz");
     assert_eq!(ready.status, 503);
     wait_until("it is logged", || program.said().contains(reason));
     assert!(!program.said().contains("s3cret"), "{}", program.said());

@@ -10,14 +10,14 @@ fn half_sent(program: &Program) -> Client {
     let mut client = program.connect();
     client.send(b"PUT /v1/keys/half HTTP/1.1\r\nHost: localhost\r\nContent-Length: 6\r\n\r\nval");
     // Whatever came before this has been read when this is answered.
-    assert_eq!(
-        program
-            .connect()
-            .request("GET", "/healthz", &[], b"")
-            .status,
-        200
-    );
+    assert_eq!(program.get("/healthz").status, 200);
     client
+}
+
+fn wait_until_refusing(program: &Program) {
+    wait_until("new connections are refused", || {
+        TcpStream::connect(program.address).is_err()
+    });
 }
 
 #[track_caller]
@@ -50,9 +50,7 @@ fn a_request_in_progress_is_finished_while_new_connections_are_refused() {
     let mut client = half_sent(&program);
     program.signal("TERM");
     assert_eq!(idle.rest(), b"");
-    wait_until("new connections are refused", || {
-        TcpStream::connect(program.address).is_err()
-    });
+    wait_until_refusing(&program);
     assert!(program.is_running());
     client.send(b"ued");
     let answer = client.receive();
@@ -68,17 +66,9 @@ fn a_request_whose_head_is_under_way_is_finished_too() {
     let mut program = Program::start(&["--shutdown-timeout", "15s"]);
     let mut client = program.connect();
     client.send(b"GET /healthz HTTP/1.1\r\nHo");
-    assert_eq!(
-        program
-            .connect()
-            .request("GET", "/healthz", &[], b"")
-            .status,
-        200
-    );
+    assert_eq!(program.get("/healthz").status, 200);
     program.signal("INT");
-    wait_until("new connections are refused", || {
-        TcpStream::connect(program.address).is_err()
-    });
+    wait_until_refusing(&program);
     // What is pipelined together in the end is answered together.
     client.send(b"st: localhost\r\n\r\nGET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n");
     assert_eq!(client.receive().status, 200);
@@ -93,16 +83,12 @@ fn a_request_whose_head_is_under_way_is_finished_too() {
 fn an_answer_that_is_being_taken_is_finished() {
     let mut program = Program::start(&["--shutdown-timeout", "15s"]);
     let value = vec![b'v'; 10 * 1024 * 1024];
-    program
-        .connect()
-        .request("PUT", "/v1/keys/large", &[], &value);
+    program.put("/v1/keys/large", &value);
     let mut client = program.connect();
     client.send_request("GET", "/v1/keys/large", &[], b"");
     client.stream().peek(&mut [0]).unwrap();
     program.signal("TERM");
-    wait_until("new connections are refused", || {
-        TcpStream::connect(program.address).is_err()
-    });
+    wait_until_refusing(&program);
     assert!(client.receive().body == value);
     drop(client);
     assert_ends_well(&mut program, Duration::from_secs(3));

@@ -2,7 +2,6 @@
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -59,10 +58,7 @@ fn tls_with_another_authority_is_refused() {
         let begun = Instant::now();
         let program = Program::start(&[&["--upstream", &url], args].concat());
         assert_eq!(put(&program), 503);
-        assert_eq!(
-            program.connect().request("GET", "/readyz", &[], b"").status,
-            503
-        );
+        assert_eq!(program.get("/readyz").status, 503);
         assert!(begun.elapsed() < Duration::from_secs(10));
         wait_until("it is logged", || {
             program.said().contains("invalid peer certificate")
@@ -143,7 +139,7 @@ fn a_wrong_password_is_503_and_in_no_output() {
             let url = format!("redis://{user}:wr0ng@{address}");
             let program = Program::start(&["--upstream", &url, "--log", "trace"]);
             assert_eq!(put(&program), 503);
-            let ready = program.connect().request("GET", "/readyz", &[], b"");
+            let ready = program.get("/readyz");
             assert_eq!(ready.status, 503);
             assert!(!String::from_utf8_lossy(&ready.body).contains("wr0ng"));
             wait_until("it is logged", || program.said().contains("cannot connect"));
@@ -245,14 +241,7 @@ fn flags_that_do_not_go_together_are_named() {
             "--upstream-password-file",
         ),
     ] {
-        let ended = Command::new(Program::path())
-            .args(["--listen", "127.0.0.1:0"])
-            .args(args)
-            .stdin(Stdio::null())
-            .output()
-            .unwrap();
-        let said = String::from_utf8(ended.stderr).unwrap();
-        assert_eq!(ended.status.code(), Some(2), "{args:?}: {said}");
+        let said = Program::usage_error(args);
         assert!(said.contains(named), "{args:?}: {said}");
         assert!(!said.contains("s3cret"), "{args:?}: {said}");
     }

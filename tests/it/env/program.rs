@@ -7,7 +7,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use super::{Client, wait_until};
+use super::{Answer, Client, wait_until};
 
 /// The program, listening; killed when dropped.
 pub(crate) struct Program {
@@ -80,6 +80,21 @@ impl Program {
         }
     }
 
+    /// What it says of arguments with which it does not start: a usage error.
+    #[track_caller]
+    pub(crate) fn usage_error(args: &[&str]) -> String {
+        let ended = Command::new(Self::path())
+            .args(["--listen", "127.0.0.1:0"])
+            .args(args)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let said = String::from_utf8(ended.stderr).unwrap();
+        assert_eq!(ended.status.code(), Some(2), "{args:?}: {said}");
+        assert!(said.starts_with("error: "), "{args:?}: {said}");
+        said
+    }
+
     /// What it has said on stderr so far.
     pub(crate) fn said(&self) -> String {
         self.said.lock().unwrap().clone()
@@ -91,6 +106,16 @@ impl Program {
 
     pub(crate) fn connect(&self) -> Client {
         Client::connect(self.address)
+    }
+
+    /// A GET on a connection of its own.
+    pub(crate) fn get(&self, path: &str) -> Answer {
+        self.connect().request("GET", path, &[], b"")
+    }
+
+    /// A PUT on a connection of its own.
+    pub(crate) fn put(&self, path: &str, body: &[u8]) -> Answer {
+        self.connect().request("PUT", path, &[], body)
     }
 
     pub(crate) fn pid(&self) -> u32 {
