@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::admission::{Admission, Limits};
 use super::entries::Tails;
+use super::event::Shape;
 use super::fanout::{ChannelKey, Departure, Fanout, Order};
 use super::own_ids::{Own, Pages};
 use super::replay::{Bounds, Memory};
@@ -138,7 +139,7 @@ impl Actor {
                         return self.end(mailbox, closing).await;
                     }
                 },
-                happening = self.sources.next() => self.on(happening),
+                happening = self.sources.next() => self.on_happening(happening),
                 // Entries can wait in their streams: none is dropped because the fan-out cannot keep up.
                 news = self.tails.next(), if has_room => self.on_news(news),
                 () = tokio::time::sleep(WAIT_FOR_ROOM), if !has_room => {}
@@ -172,22 +173,8 @@ impl Actor {
         let refuse = seat.refuse.take();
         // From here on a hang-up is noticed.
         self.fanout.order(Order::Add(id, seat));
-        let mut missing = 0;
-        for topic in &topics {
-            let channel = self.channels.entry(topic.clone()).or_insert_with(|| {
-                self.last_channel += 1;
-                Channel::new(self.last_channel)
-            });
-            channel.listeners.insert(id);
-            channel.lingers_since = None;
-            channel.shapes[shape.index()] += 1;
-            let stands = channel.state == State::Standing;
-            missing += usize::from(!stands);
-            if stands && !topic.is_subscribed() {
-                self.tails.look_soon(topic.name());
-            }
-        }
-        // By an id of its own a stream of entries is no concern of these.
+        let missing = self.add_listener(id, &topics, shape);
+        // The ids of a stream of entries are Redis' own, and none of these numbers.
         let last = last_event_id.filter(|last| !last.is_empty() && span.is_none());
         let resume = last.as_deref().and_then(|last| self.number_of(last));
         let gap = (last.is_some() && resume.is_none()).then(|| Gap {
@@ -217,6 +204,26 @@ impl Actor {
         }
     }
 
+    /// Counts a new subscriber among the listeners of its topics. Gives how many of these do not stand.
+    fn add_listener(&mut self, id: SubscriberId, topics: &[Topic], shape: Shape) -> usize {
+        let mut missing = 0;
+        for topic in topics {
+            let channel = self.channels.entry(topic.clone()).or_insert_with(|| {
+                self.last_channel += 1;
+                Channel::new(self.last_channel)
+            });
+            channel.listeners.insert(id);
+            channel.lingers_since = None;
+            channel.shapes[shape.index()] += 1;
+            let stands = channel.state == State::Standing;
+            missing += usize::from(!stands);
+            if stands && !topic.is_subscribed() {
+                self.tails.look_soon(topic.name());
+            }
+        }
+        missing
+    }
+
     /// Asks upstream for what a new subscriber misses.
     fn catch_up_with(&mut self, id: SubscriberId) {
         let topics = self.subscribers.get(&id).map(|s| s.topics.clone());
@@ -227,11 +234,11 @@ impl Actor {
 
     fn leave(&mut self, id: SubscriberId) {
         self.admission.left(id);
-        self.no_more_listens(id);
+        self.stop_listening(id);
     }
 
-    /// A stream is sent nothing of its topics any more.
-    pub(super) fn no_more_listens(&mut self, id: SubscriberId) {
+    /// Removes a subscriber from its topics.
+    pub(super) fn stop_listening(&mut self, id: SubscriberId) {
         let Some(subscriber) = self.subscribers.remove(&id) else {
             return;
         };
@@ -328,7 +335,7 @@ impl Actor {
         }
     }
 
-    fn on(&mut self, happening: Happening) {
+    fn on_happening(&mut self, happening: Happening) {
         match happening {
             Happening::Message(topic, message) => self.deliver(topic, &message),
             Happening::Up => self.ask_for_all(),
@@ -350,7 +357,7 @@ impl Actor {
         match channel.state {
             State::Subscribing => {
                 channel.state = State::Standing;
-                // Who has seen the last event so far may have missed what was not heard meanwhile.
+                // Clients that have seen the last event so far may have missed what came before this.
                 self.sequence += 1;
                 channel.replay.begins_at(self.sequence);
                 if channel.listeners.is_empty() {

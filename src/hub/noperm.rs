@@ -1,7 +1,7 @@
-//! What the upstream does not let the gateway have: whoever listens to it cannot be served.
+//! Topics that the upstream does not let the gateway have, so that whoever listens to them cannot be served.
 //!
-//! Who has been answered nothing yet is told so by a status, after which a browser does not try again; the streams of
-//! others end. A stream of several topics is refused whole: without one of them it would look complete.
+//! Clients that have not been answered yet get a status, after which a browser does not try again. Streams that are open
+//! end. A stream of several topics is refused as a whole: without one of them it would look complete.
 
 use super::actor::Actor;
 use super::event;
@@ -47,8 +47,8 @@ impl Actor {
                 }
                 _ => Order::End(id, vec![farewell.clone()]),
             });
-            // However long the client takes: if this topic stands again, that is for others.
-            self.no_more_listens(id);
+            // At once, however long the client takes to go: if this topic stands again, that is for others.
+            self.stop_listening(id);
         }
     }
 }

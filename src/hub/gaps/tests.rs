@@ -54,7 +54,7 @@ async fn half_interrupted() -> (Hub, String) {
 async fn who_leaves_before_it_is_told_is_told_when_it_comes_back() {
     let (mut hub, last) = half_interrupted().await;
     let id = hub.newest();
-    hub.actor.no_more_listens(id);
+    hub.actor.stop_listening(id);
     let [topic, _] = channels();
     let mut back = hub.listen_to(std::slice::from_ref(&topic), Some(last));
     hub.message(&topic);

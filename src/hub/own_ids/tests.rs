@@ -142,7 +142,7 @@ async fn who_left_behind_the_last_entry_is_told_of_every_loss_that_was_found_sin
     hub.news(What::Entries(entries(12..=12)));
     let _stream = back(&mut hub);
     let newest = *hub.actor.subscribers.keys().max().expect("it listens");
-    hub.actor.no_more_listens(newest);
+    hub.actor.stop_listening(newest);
     hub.news(What::Lost(loss(10, 12)));
     assert_eq!(back(&mut hub).event(), ("12-0".into(), "gap".into()));
     hub.news(What::Entries(entries(14..=14)));
@@ -164,7 +164,7 @@ async fn who_came_back_by_an_entry_and_leaves_is_no_loss_to_others() {
     };
     let _own = hub.listen(Format::Entry, Some(span));
     let newest = *hub.actor.subscribers.keys().max().expect("it listens");
-    hub.actor.no_more_listens(newest);
+    hub.actor.stop_listening(newest);
     let mut back = hub.listen_to(&[topic], Some(last));
     hub.news(What::Entries(entries(12..=12)));
     assert_eq!(back.event().1, "message");
