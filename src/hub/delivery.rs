@@ -34,7 +34,8 @@ impl Actor {
         self.hand_on(topic, name, payload, None);
     }
 
-    /// The same for a message of a topic or, by its id and fields, for an entry.
+    /// The same for a message of a channel (`name`), or for an entry of a stream: then `name` is its id as text, and
+    /// `payload` its fields.
     pub(super) fn hand_on(
         &mut self,
         topic: Topic,
@@ -45,7 +46,7 @@ impl Actor {
         if self.lossy.contains(&topic) && self.fanout.has_room() && self.tell_of_loss(&topic) {
             self.lossy.remove(&topic);
         }
-        // By the id of what came behind a loss, it would look as if there had been none.
+        // Not sent before the loss has been told: to a client that came back by its id, nothing would seem to be missing.
         let is_lossy = self.lossy.contains(&topic);
         let Some(channel) = self.channels.get_mut(&topic) else {
             return;
@@ -74,7 +75,7 @@ impl Actor {
 
     /// Drops the oldest messages while more is kept than may be.
     pub(super) fn drop_surplus(&mut self) {
-        while let Some((sequence, oldest)) = self.memory.over() {
+        while let Some((sequence, oldest)) = self.memory.take_surplus() {
             if let Some(channel) = self.channels.get_mut(&oldest) {
                 self.memory.drop_message(&mut channel.replay, sequence);
             }
@@ -111,7 +112,7 @@ impl Actor {
         let Some(channel) = self.channels.get_mut(topic) else {
             return true;
         };
-        // Who comes back by what another topic sent in between is told, too.
+        // Clients that come back by an event of another topic, sent in between, are told too.
         self.sequence += 1;
         channel.replay.begins_at(self.sequence);
         let (key, topics) = (channel.key, std::slice::from_ref(topic));

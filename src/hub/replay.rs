@@ -181,7 +181,8 @@ pub(super) struct Memory {
     by_age: VecDeque<(u64, Topic)>,
 }
 
-/// So many of those by age may have been dropped, however few are kept.
+/// Entries of `by_age` whose messages have been dropped are removed when there are this many more of them than of messages
+/// that are kept.
 const MOST_STALE: usize = 4096;
 
 impl Memory {
@@ -251,8 +252,8 @@ impl Memory {
         Some(event)
     }
 
-    /// All entries of a stream that are kept behind one, under their own ids, unless they are more than may well be sent
-    /// at once.
+    /// All entries of a stream that are kept behind one, under their own ids. `None` if their fields take more than `room`
+    /// bytes: that is too much to be sent at once.
     pub(super) fn rest(
         &mut self,
         replay: &mut Replay,
@@ -271,8 +272,9 @@ impl Memory {
         rest.into_iter().map(event).collect()
     }
 
-    /// While more is kept than all topics together may: the topic of the oldest message, and which it is.
-    pub(super) fn over(&mut self) -> Option<(u64, Topic)> {
+    /// If more is kept than may be over all topics: takes the oldest message off the list by age, and gives its number and
+    /// topic.
+    pub(super) fn take_surplus(&mut self) -> Option<(u64, Topic)> {
         if self.bytes > self.bounds.memory {
             self.by_age.pop_front()
         } else {
@@ -280,7 +282,7 @@ impl Memory {
         }
     }
 
-    /// Forgets which messages have been dropped, if these are most of those by age.
+    /// Removes messages that have been dropped from the list by age, if most of it are such.
     pub(super) fn forget_dropped(&mut self, is_kept: impl Fn(u64, &Topic) -> bool) {
         if self.by_age.len() > 2 * self.count + MOST_STALE {
             self.by_age

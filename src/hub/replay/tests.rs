@@ -92,7 +92,7 @@ fn bytes_are_bounded_for_each_and_for_all() {
     for sequence in 5..=6 {
         memory.keep(&b, &mut of_b, message(sequence, 1000));
     }
-    while let Some((sequence, topic)) = memory.over() {
+    while let Some((sequence, topic)) = memory.take_surplus() {
         assert_eq!(topic, a);
         memory.drop_message(&mut of_a, sequence);
     }
