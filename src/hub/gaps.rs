@@ -1,8 +1,9 @@
-//! What streams may have missed while topics of theirs did not stand, and how they are told: by one `gap`, when all of them
-//! stand again.
+//! What event streams may have missed while topics of theirs did not stand upstream. They are told of it by one `gap` event
+//! when all of their topics stand again.
 //!
-//! Until then a stream is sent messages of those that stand already, and by their ids nobody could tell that it has not
-//! been told. So if it ends before, or when it is told, which may not arrive, its topics begin anew there.
+//! Until then a stream is sent messages of those topics that stand already. To a client that came back by the id of one of
+//! these, nothing would seem to be missing. So the topics that were interrupted begin anew (their floor is raised, see
+//! `replay`) when the `gap` is sent, because it may not arrive, and when the stream ends before that.
 
 use super::actor::Actor;
 use super::event::{self, Format};
@@ -16,7 +17,7 @@ impl Actor {
         let Some(channel) = self.channels.get(topic) else {
             return;
         };
-        // First those who are told of a gap: others are opened by what that changes.
+        // First those who are told of a gap: that raises floors, by which others are opened.
         let is_open = |id: &SubscriberId| self.subscribers.get(id).is_some_and(|s| s.open);
         let listeners = channel.listeners.iter().copied();
         let (open, others): (Vec<_>, Vec<_>) = listeners.partition(is_open);
@@ -64,7 +65,7 @@ impl Actor {
         }
     }
 
-    /// Nobody goes on with these topics from before the last event.
+    /// Has these topics begin anew at the last event: whoever comes back by an earlier one is told of a gap.
     pub(super) fn begin_here(&mut self, topics: &[Topic]) {
         for topic in topics {
             if let Some(channel) = self.channels.get_mut(topic)

@@ -1,5 +1,7 @@
-//! What was found to be missing of a Redis stream, as far as somebody may come back who left before that was told, and has
-//! seen an entry that came behind it: in the stream itself nothing shows it.
+//! Entries of Redis streams that were found to be missing, remembered for clients that left before they were told.
+//!
+//! Such a client may have seen an entry that came behind the missing ones. When it comes back by that entry's id, nothing in
+//! the Redis stream shows that it has missed something.
 
 use std::collections::VecDeque;
 
@@ -9,9 +11,11 @@ use super::entries::{EntryId, Loss, Reason, encode};
 use super::fanout::Order;
 use super::own_ids::Begin;
 
-/// How many are remembered of one stream. Where there are more the oldest count as one, with what was between them.
+/// How many losses are remembered of one stream. If there are more, the two oldest become one, and what was between them is
+/// taken for missing too.
 const MOST: usize = 16;
 
+/// The losses of one stream.
 #[derive(Debug, Default)]
 pub(super) struct Losses {
     /// By their ids.
@@ -53,7 +57,7 @@ impl Losses {
         }
     }
 
-    /// Why something may be missing before this entry for who has seen it and not been told.
+    /// Why something may be missing before this entry, for a client that has seen it and has not been told.
     pub(super) fn untold(&self, seen: EntryId) -> Option<Reason> {
         let concerned = self.found.iter().find(|found| found.concerns(seen));
         concerned.map(|found| found.reason)
@@ -61,15 +65,15 @@ impl Losses {
 }
 
 impl Found {
-    /// Whether it may be missing before this entry for who has seen it and not been told.
+    /// Whether it may be missing before this entry, for a client that has seen it and has not been told.
     fn concerns(&self, seen: EntryId) -> bool {
         self.since < seen && (seen < self.told_at || self.was_left && seen == self.told_at)
     }
 }
 
 impl Actor {
-    /// Tells those who read up on a Redis stream of the last loss that was found, if it may be before what they had seen: that
-    /// they do not find out themselves.
+    /// Tells subscribers that catch up on a Redis stream of the last loss that was found, if it may lie before the entry that
+    /// they had seen. What is missing behind that, they find out themselves.
     pub(super) fn tell_who_reads_up(&self, topic: &Topic) {
         let Some(channel) = self.channels.get(topic) else {
             return;

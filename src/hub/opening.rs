@@ -33,10 +33,10 @@ impl Actor {
         let resume = subscriber.resume.take();
         let (shape, topics) = (subscriber.shape, subscriber.topics.clone());
         let retry = self.retry.mul_f32(1.0 + fastrand::f32() / 2.0);
-        // Not the position of now: if the connection ends before the rest arrives, the client must come back
-        // to where it was.
+        // Not the latest position: if the connection ends before what was missed has arrived, the client must come back by
+        // the position that it had.
         let position = self.position(resume.unwrap_or(self.sequence));
-        // What is said to be confirmed is.
+        // Only topics that stand are said to be subscribed.
         let confirmed: &[Topic] = if stands { &topics } else { &[] };
         let opening = event::opening(position, shape, confirmed, retry);
         let keys = topics.iter().filter_map(|topic| self.channels.get(topic));
@@ -53,10 +53,13 @@ impl Actor {
         }
     }
 
-    /// What a stream is sent to catch up from an event that it has seen: everything that is kept behind it,
-    /// in order, and a gap where not everything is. That has the id behind which nothing is missing of the topics that
-    /// it names, and its place by that: from before it nobody can go on who has not had what comes before it, and from
-    /// behind what is kept of a topic nobody could tell that something is missing before.
+    /// What a stream is sent to catch up from the last event that its client has seen: the messages of its topics that are
+    /// kept since then, in order, and a `gap` for topics of which not all are kept.
+    ///
+    /// The id of a `gap` is the highest floor of the topics that it names: behind that number nothing of them is missing. It
+    /// stands where that number does in the order of messages. If it stood before some of a lower number, a client that came
+    /// back by its id would not be sent those. If it stood behind some of a higher number, a client that came back by one of
+    /// these would not learn that something is missing.
     fn missed(&mut self, shape: Shape, topics: &[Topic], last: u64) -> Vec<Encoded> {
         let mut kept = Vec::new();
         // Behind these nothing is missing of each topic. Those that do not stand are told of when they do.

@@ -1,8 +1,9 @@
-//! Streams of a Redis stream's entries that are to end when the Redis stream is gone, so that browsers do not come
-//! back for ever: who listens has his stream ended, and who comes back by the id of an entry is told that it is over.
+//! Event streams that end when their Redis stream is gone (`?until=gone`), so that browsers do not come back for ever.
 //!
-//! Until it is known whether the Redis stream is there, nothing is answered, as long as that takes no more than
-//! anybody's patience. Who has seen nothing of it waits for it to begin.
+//! Once the Redis stream is gone, the event streams of its listeners end, and a client that comes back by the id of an entry
+//! is answered that the stream is over. A client that has seen no entry waits for the Redis stream to begin. Until it is
+//! known whether the Redis stream is there, a client is not answered, but for no longer than any other waits for the
+//! upstream.
 
 use super::actor::Actor;
 use super::delivery::OVERFLOW;
@@ -58,7 +59,7 @@ impl Actor {
         };
         for id in channel.listeners.clone() {
             let listener = self.subscribers.get(&id);
-            // Of those who have been answered nothing it is looked for each.
+            // For each of those who have not been answered there is a look of its own.
             let ends = listener.is_some_and(|listener| {
                 listener.open && listener.own.as_ref().is_some_and(|own| own.until_gone)
             });
