@@ -1,8 +1,8 @@
 //! One HTTP connection: what has been received and not yet parsed, what has been answered and not yet sent,
 //! and by when the client has to make progress.
 //!
-//! The socket is non-blocking and its events are edge-triggered: whatever stops reading before the kernel has
-//! no more must come back by itself.
+//! The socket is non-blocking and its events are edge-triggered: code that stops reading before the kernel has no more
+//! must see to it that the connection is looked at again (`has_more`).
 
 mod deadlines;
 mod pending;
@@ -29,10 +29,10 @@ use super::waiting::Waiting;
 
 pub(super) use deadlines::LINGER;
 
-/// What is read ahead of the requests that are being answered.
+/// How many bytes are read ahead of the requests that are being answered.
 const READ_AHEAD: usize = 128 * 1024;
 
-/// What is read before others have their turn.
+/// How many bytes are read before other connections have their turn.
 const READ_AT_ONCE: usize = 64 * 1024;
 
 /// What the poller said of a connection.
@@ -61,12 +61,13 @@ pub(super) struct Connection {
     since: Instant,
     /// Whether the kernel may have more to read.
     readable: bool,
-    /// Whether the client has ended its side, and whether all before that has been read.
+    /// Whether the client has ended its side.
     closing: bool,
+    /// Whether all that it sent before that has been read.
     ended: bool,
-    /// Whether requests wait until the client has taken its answers.
+    /// Whether no more requests are taken up until the client has taken its answers.
     held_back: bool,
-    /// Whether `100 Continue` is owed.
+    /// Whether the client waits for `100 Continue`.
     invite: bool,
     /// Given back when the connection is gone.
     place: Place,
@@ -135,12 +136,12 @@ impl Connection {
                         continue;
                     }
                     let is_first = self.received.is_empty() && matches!(self.phase, Phase::Head(_));
-                    // Line ends before a head are nothing, and nothing begins with them.
+                    // Line ends before a head are ignored, so the time for a head does not begin with them.
                     if is_first && !scratch[..count].iter().all(|byte| b"\r\n".contains(byte)) {
                         self.since = now;
                     }
                     self.received.extend_from_slice(&scratch[..count]);
-                    // Less than there was room for: the kernel has no more, unless the end follows.
+                    // If it was less than there was room for, the kernel has no more, except perhaps the end.
                     self.readable = count == scratch.len() || self.closing;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,
@@ -158,14 +159,14 @@ impl Connection {
     /// How much may be held unparsed.
     fn wanted(&self) -> usize {
         match &self.phase {
-            // What is held back does not count as memory of the body yet.
+            // While it is held back, what is received is not counted in the memory budget.
             Phase::Body(incoming) if !self.held_back => READ_AHEAD.max(incoming.wanted()),
             _ => READ_AHEAD,
         }
     }
 
-    /// Takes the next request off what has been received; `None` where there is no whole one, or the client
-    /// shall first take the answers that wait.
+    /// Takes the next request off what has been received. `None` if no whole one is there, or if the client is to take the
+    /// answers that wait first.
     pub(super) fn next(
         &mut self,
         limits: Limits,
@@ -201,7 +202,7 @@ impl Connection {
         self.answers.window()
     }
 
-    /// Goes from a head to its body; gives what needs none.
+    /// Goes on from a head to its body. Gives a request that has none, or is refused before its body has come.
     fn begin(&mut self, head: Head, service: &Service) -> Option<Next> {
         let Head {
             request,
@@ -261,7 +262,8 @@ impl Connection {
         Next::Fault(form, problem)
     }
 
-    /// Appends an answer. A large one that there is no memory for, besides what is held for it, is replaced.
+    /// Appends an answer. `held` is what has been taken of the memory budget for it. If more is needed and not there, it is
+    /// replaced by an error.
     pub(super) fn answer(
         &mut self,
         response: Response,
@@ -278,17 +280,17 @@ impl Connection {
         self.answers.push(answer);
     }
 
-    /// Takes nothing more up; the connection ends behind the answers that it has.
+    /// Takes up no more requests: the connection ends behind the answers that it has.
     pub(super) fn last_answer(&mut self) {
         self.phase = Phase::Lingering;
         self.received = BytesMut::new();
         self.invite = false;
     }
 
-    /// Gives the memory of requests that have been taken up back.
+    /// Frees the memory of requests that have been taken up.
     pub(super) fn release_received(&mut self) {
         if self.received.is_empty() {
-            // Empty as it is, it would keep what it was split off from.
+            // An empty buffer would still keep the memory that the requests were split off from.
             self.received = BytesMut::new();
         }
     }

@@ -1,7 +1,7 @@
 //! The connections at rest, by the token that the poller knows them by.
 //!
-//! A connection is either here or with the thread that works on it; its slot stays either way. What the
-//! poller says of one that is being worked on is kept for when it comes back.
+//! A connection is either here or with the thread that works on it. Its slot stays here either way: what the poller says
+//! of a connection meanwhile is kept there until it comes back.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,10 +10,10 @@ use slab::Slab;
 
 use super::connection::{Connection, Signal};
 
-/// Connections that can be spared, looked up at once when room must be made.
+/// How many connections that can be spared are looked up at once when room must be made.
 const CANDIDATES: usize = 64;
 
-/// A connection to work on, and what was heard of it.
+/// A connection to work on, and what the poller has said of it.
 pub(super) struct Ready {
     pub(super) key: usize,
     pub(super) connection: Box<Connection>,
@@ -40,16 +40,16 @@ pub(super) struct ConnectionTable {
 #[derive(Default)]
 struct Inner {
     slots: Slab<Slot>,
-    /// Connections to be looked at without a word of the poller.
+    /// Connections to be looked at although the poller has said nothing of them.
     again: Vec<usize>,
-    /// Who could be spared a moment ago, the first to go last.
+    /// Connections that could be spared a moment ago; the first to be closed is the last in the list.
     candidates: Vec<(Spare, usize)>,
 }
 
 struct Slot {
     /// `None` while somebody works on it.
     connection: Option<Box<Connection>>,
-    /// What was heard meanwhile.
+    /// What the poller has said meanwhile.
     signal: Option<Signal>,
     deadline: Instant,
     spare: Option<Spare>,
@@ -84,7 +84,7 @@ impl ConnectionTable {
         self.lock().slots.try_remove(key);
     }
 
-    /// Whether every connection there is has been answered for the last time.
+    /// Whether all connections that are left have had their last answer.
     pub(super) fn is_done(&self) -> bool {
         self.lock().slots.iter().all(|(_, slot)| {
             let connection = slot.connection.as_ref();
@@ -124,8 +124,8 @@ impl ConnectionTable {
         }
     }
 
-    /// Puts a connection back. If something was heard meanwhile, or `more` is left to do, it is up again at
-    /// once: then this is true, and the poller has to be woken.
+    /// Puts a connection back. If the poller has said something of it meanwhile, or there is `more` to do, it is to be looked
+    /// at again at once: then this is true, and the poller has to be woken.
     pub(super) fn put_back(
         &self,
         key: usize,
@@ -170,7 +170,7 @@ impl ConnectionTable {
         !self.lock().again.is_empty()
     }
 
-    /// Takes the connections whose time is up; tells when to look again, at the latest after `longest`.
+    /// Takes the connections whose time is up. Gives when to look again: at the next deadline, but in `longest` at the latest.
     pub(super) fn overdue(
         &self,
         now: Instant,
@@ -199,8 +199,8 @@ impl ConnectionTable {
         self.lock().slots.retain(|_, slot| !is_idle(slot));
     }
 
-    /// Takes the connection out for good that has been idle for longest; or else the one that has for longest had a part
-    /// of a head.
+    /// Takes out, for good, the connection that has been idle for longest. If none is idle, the one that has been waiting for
+    /// the rest of a head for longest.
     pub(super) fn take_spare(&self) -> Option<Box<Connection>> {
         let mut inner = self.lock();
         // Those that were found the last time, and only then all.

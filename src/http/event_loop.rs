@@ -1,8 +1,8 @@
-//! The turn at the poller: one thread of the pool at a time waits for what is ready and serves it.
+//! The turn at the poller: one thread of the pool at a time waits for connections that are ready, and serves them.
 //!
-//! Several threads waiting in one poller get in each other's way; one alone, which leaves slow pipelines to
-//! the runtime, does not hold anybody up. The other threads of the pool help to finish those. The thread that
-//! has the turn keeps it until the server stops; should it panic, another one takes over.
+//! Several threads that wait in one poller get in each other's way. One alone holds nobody up, because it leaves slow
+//! pipelines to the runtime; the other threads of the pool help to finish those. The thread that has the turn keeps it until
+//! the server stops. If it panics, another one takes over.
 
 use std::io;
 use std::net::TcpStream;
@@ -58,11 +58,11 @@ pub(super) struct Shared {
     waker: Waker,
     turn: Mutex<EventLoop>,
     stage: AtomicU8,
-    /// Whether the turn is over for good, and who waits for it.
+    /// Whether the turn is over for good, and what wakes whoever waits for that.
     over: (Mutex<bool>, Condvar),
 }
 
-/// What belongs to the thread that has the turn.
+/// What only the thread that has the turn uses.
 struct EventLoop {
     poll: Poll,
     events: Events,
@@ -199,7 +199,7 @@ pub(super) fn take_turn(shared: &Arc<Shared>) {
     drop(succession);
 }
 
-/// Sees to it that the turn goes on, or is known to be over.
+/// When dropped, has another thread take the turn if this one panics, and says that the turn is over if not.
 struct Succession<'a>(&'a Arc<Shared>);
 
 impl Drop for Succession<'_> {
@@ -231,7 +231,7 @@ impl EventLoop {
         shared.finish_batches();
         let now = Instant::now();
         let mut ready = Vec::with_capacity(self.events.iter().count());
-        // Before anybody is taken who is ready: a client that always sends is not spared its deadline.
+        // Before those that are ready are taken: a client that never stops sending has a deadline too.
         if now >= self.next_sweep {
             self.sweep(shared, now, &mut ready);
         }
@@ -241,7 +241,7 @@ impl EventLoop {
         !self.is_over(shared)
     }
 
-    /// What the poller says of connections, by their keys.
+    /// What the poller has said of connections, by their keys.
     fn heard(&self) -> impl Iterator<Item = (usize, Signal)> {
         self.events.iter().filter_map(|event| match event.token() {
             WAKER | LISTENER => None,
@@ -318,8 +318,8 @@ impl EventLoop {
         }
     }
 
-    /// A connection that becomes busy after a sweep may have a deadline before the next one. So sweeps are
-    /// never farther apart than the shortest time there is.
+    /// The longest time between two sweeps. A connection that becomes busy after one may have a deadline before the next,
+    /// so it is the shortest of all time limits.
     fn longest(&self, shared: &Shared) -> Duration {
         let config = &shared.config;
         let times = [
@@ -336,7 +336,7 @@ impl EventLoop {
         if !shared.is_stopping() {
             return false;
         }
-        // Dropped, it refuses connections; those it had not accepted are reset.
+        // Once it is dropped, connections are refused; those that had not been accepted are reset.
         self.listener = None;
         shared.table.close_idle();
         shared.has_reached(Stage::Stopped) || shared.table.is_done()

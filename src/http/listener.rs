@@ -56,7 +56,7 @@ impl Listener {
         self.ready = true;
     }
 
-    /// When there is something to do here without a word of the poller.
+    /// When there may be something to accept although the poller has said nothing since.
     pub(super) fn due(&self, now: Instant) -> Option<Instant> {
         self.ready.then(|| self.paused_until.unwrap_or(now))
     }
@@ -101,8 +101,8 @@ impl Listener {
         }
     }
 
-    /// Finds a place: a free one, or that of a connection that can be spared. Without any, the connection is told so and
-    /// only has to be seen off.
+    /// Finds a place for a connection: a free one, or that of a connection that can be spared. If there is none, the
+    /// connection is turned away, for which there are places of their own.
     fn seat(
         &self,
         stream: TcpStream,
@@ -151,7 +151,7 @@ fn turn_away(stream: TcpStream, place: Place, answer: &[u8], now: Instant) -> Co
     connection
 }
 
-/// Tells a connection so that there is not even room to see it off.
+/// Turns a connection away for which there is no place of either kind.
 fn turn_away_briefly(mut stream: TcpStream, answer: &[u8]) {
     let mut waste = [0; 4096];
     // What has arrived is taken, or the kernel would reset the connection; whether the answer arrives
