@@ -1,9 +1,9 @@
 //! A connection that many share: what they send goes out in the order in which it came, and each gets the
 //! replies to what it sent.
 //!
-//! Whoever sends writes to the socket itself, if it can be written to from any thread and nobody is at it; the
-//! driver, a task, would have to be woken for that. What the socket does not take, the driver writes; it reads where no
-//! thread does (`socket`), or alone (`tls`). (Measured beside the client library's connection, with 16 and 64 clients: a
+//! A sender writes to the socket itself, if that can be written to from any thread and nobody else is writing. Otherwise the
+//! connection's driver, a task, would have to be woken for it. What the socket does not take at once, the driver writes. The
+//! driver also reads: over a plain socket whenever no thread does (`socket`), over TLS always (`tls`). (Measured beside the client library's connection, with 16 and 64 clients: a
 //! fifth to a tenth less CPU time a request.)
 
 mod poller;
@@ -39,11 +39,11 @@ use socket::Socket;
 /// What is read at once.
 const READ_SIZE: usize = 64 * 1024;
 
-/// More than this the driver writes: others wait for the thread that sends. (Measured with 64 clients beside one who
+/// More bytes than this are left to the driver, since other connections wait for the thread that sends. (Measured with 64 clients beside one who
 /// sends 10 MiB again and again: 0.8 of the p99.)
 const WRITE_AT_ONCE: usize = 128 * 1024;
 
-/// Replies that are not larger are kept however many there are: it may be others' that are large.
+/// Replies up to this size are kept even if there is no room left: it may be other replies that took it.
 const TINY: usize = 1024;
 
 /// How many pieces are written at once.
@@ -82,7 +82,7 @@ struct State {
     writing: bool,
     /// Who waits for replies, in order.
     waiting: VecDeque<Waiting>,
-    /// When the driver looks whose time is up.
+    /// When the driver looks next whose time is up.
     looks_at: Option<Instant>,
     /// Whether nobody will send any more.
     closing: bool,
@@ -92,14 +92,15 @@ struct State {
 
 #[derive(Debug)]
 struct Waiting {
-    /// How many replies there are to come, still.
+    /// How many replies are still to come.
     missing: usize,
-    /// Those that have come.
+    /// The replies that have come.
     replies: Vec<Outcome>,
-    /// What they may take of memory, still.
+    /// How many bytes of memory further replies may take.
     room: usize,
+    /// By when all have to be there.
     by: Instant,
-    /// `None` once its time was up: the replies may come all the same, and have to be passed over.
+    /// `None` once the time was up: the replies may still come, and have to be skipped.
     whole: Option<Whole>,
 }
 
@@ -110,8 +111,8 @@ type Whole = oneshot::Sender<Result<Vec<Outcome>, Late>>;
 #[derive(Debug)]
 pub(super) struct Late;
 
-/// The replies to come; of one that there was no room for, that it is too large. An error of the channel means that the
-/// connection ended first.
+/// The replies, once all are there; in place of one that there was no room for, the error that it is too large. An error of
+/// the channel means that the connection ended first.
 pub(super) type Replies = oneshot::Receiver<Result<Vec<Outcome>, Late>>;
 
 impl Pipe {
@@ -136,8 +137,8 @@ impl Pipe {
         (Self { end: Arc::new(end) }, driver)
     }
 
-    /// Sends commands, and has their replies by a point in time, as far as there is room for them. They are on their way
-    /// when this returns; `None` if the connection has ended before. Who waits for the replies can read them by the pump.
+    /// Sends commands: they are under way when this returns. Gives the way to their replies, which come by a point in time or
+    /// not at all, and a pump by which a thread that waits for them can read them itself. `None` if the connection has ended.
     pub(super) fn send(&self, packed: Packed, by: Instant, room: usize) -> Option<(Replies, Pump)> {
         let Packed { buffer, count } = packed;
         let (whole, replies) = oneshot::channel();
@@ -163,7 +164,7 @@ impl Pipe {
         }
         state.out.append(buffer);
         match &self.end.direct {
-            // Whoever is at it goes on with this.
+            // Whoever is writing goes on with this.
             _ if state.writing => {}
             Some(socket) => self.write_to(&socket.stream, state),
             None => {
@@ -244,8 +245,8 @@ fn log(ended: io::Result<()>) {
     }
 }
 
-/// Tells those whose time is up. One timer serves all, and stays set when they are answered: to set it for each
-/// pipeline would wake the runtime for each.
+/// Tells those whose time is up. One timer serves all, and stays set when they are answered: setting it anew for each
+/// pipeline would wake the runtime each time.
 async fn keep_time(shared: &Shared) {
     loop {
         let (late, next) = shared.lock().give_up_overdue(Instant::now());
@@ -292,8 +293,8 @@ impl Shared {
         state.closing || !state.waiting.is_empty()
     }
 
-    /// Waits for what senders have left to be written, and takes it; whoever gets it is writing. `None` when nobody needs
-    /// the connection any more.
+    /// Waits for bytes that senders have left to the driver, and takes them; from then on the driver is the one that writes.
+    /// `None` when nobody needs the connection any more.
     async fn next_out(&self) -> Option<WriteBuffer> {
         loop {
             {
@@ -371,7 +372,7 @@ impl Drop for EndedOnDrop {
 }
 
 impl State {
-    /// Gives up what has not been answered in time: gives who is to be told so, without the lock, and when to look
+    /// Gives up what has not been answered in time. Gives whom to tell of that once the lock is released, and when to look
     /// again.
     fn give_up_overdue(&mut self, now: Instant) -> (Vec<Whole>, Option<Instant>) {
         let overdue = self.waiting.iter_mut().filter(|waiting| waiting.by <= now);

@@ -1,4 +1,4 @@
-//! What a thread that waits for replies does meanwhile: it reads them.
+//! How a thread that waits for replies reads them itself meanwhile.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,7 +12,7 @@ pub(crate) struct Pump {
 }
 
 impl Pump {
-    /// One for what came over this way, if a thread can read there.
+    /// One for replies that come this way, if a thread can read there.
     pub(super) fn new(way: Option<(Arc<Shared>, Arc<Socket>)>) -> Self {
         Self { way }
     }
