@@ -1,4 +1,5 @@
-//! What the first half of a route gives: an answer, or the commands it needs and the second half.
+//! What the first half of a route gives: a response, or the commands that it needs and the second half, which makes the
+//! response of their outcomes.
 
 use super::problem::Problem;
 use super::response::Response;
@@ -14,7 +15,7 @@ pub enum Plan {
     Answer(Response),
     /// By sending commands, in order and as one pipeline, and making their outcomes a response.
     Ask(Ask),
-    /// By asking twice: the first outcomes decide what comes then.
+    /// By asking Redis twice: the outcomes of the first round decide on the second.
     Rounds(Rounds),
     /// By sending commands apart from those of others.
     Apart(Apart),
@@ -72,7 +73,7 @@ impl Apart {
     }
 }
 
-/// A connection besides the shared one.
+/// A connection to Redis other than the one that nearly all commands share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lane {
     /// One of its own: the command may block.
@@ -85,11 +86,11 @@ pub enum Lane {
     Nodes,
 }
 
-/// What makes an answer of outcomes.
+/// The second half of a route: what makes a response of outcomes.
 pub enum Half {
-    /// They are all that is needed.
+    /// It makes the response.
     Respond(Respond),
-    /// It may ask for more, once, before there is an answer.
+    /// It makes the response, or asks for a second round of commands before there is one.
     Decide(Decide),
 }
 
@@ -103,10 +104,10 @@ impl Half {
     }
 }
 
-/// The second half of a route.
+/// Makes a response of the outcomes.
 pub type Respond = Box<dyn FnOnce(Vec<Outcome>) -> Result<Response, Problem> + Send>;
 
-/// What stands between two rounds.
+/// Decides by the outcomes of a first round whether there is a second one.
 pub type Decide = Box<dyn FnOnce(Vec<Outcome>) -> Result<Step, Problem> + Send>;
 
 /// What an event stream is to carry.
@@ -154,7 +155,8 @@ impl Plan {
             commands: vec![command],
             further,
             decide: Box::new(move |outcomes| match outcomes.into_iter().next() {
-                // That one has run, but is not what was asked for.
+                // Its own text would say that the command has run. It has, but only to read: what the client asked for was
+                // not done.
                 Some(Err(Error::TooLarge)) => Err(Problem::new(
                     503,
                     "the value that is there is too large to hold now, while others are under way; nothing was done",

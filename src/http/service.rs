@@ -1,4 +1,4 @@
-//! The routes behind one door, whatever server they stand behind: a request in, a plan out.
+//! All routes behind one entry, for this gateway's server or any other: a request in, a plan out.
 //!
 //! Every check that concerns all routes is in `Service::plan`, one after the other.
 
@@ -156,7 +156,7 @@ impl Service {
         id
     }
 
-    /// The first half of a request's way: every check, then its route.
+    /// Takes a request through every check and the first half of its route.
     ///
     /// # Errors
     /// Why it is refused.
@@ -185,7 +185,7 @@ impl Service {
 
     /// Who asks, and what for; refuses what can be told without knowing the details.
     fn check(&self, request: &Request) -> Result<(Option<Grant>, Found), Problem> {
-        // First of all: whoever is not known learns nothing of what is there.
+        // Before anything else, so that nobody unknown learns what is there.
         let grant = self.shared.access.identify(request)?;
         let found = find(request)?;
         check_body(request)?;
@@ -258,7 +258,7 @@ impl Service {
                 self.admit_commands(ask.commands, Half::Respond(ask.respond))
             }
             Plan::Rounds(rounds) => {
-                // What cannot be finished is not begun.
+                // Before the first round, so that nothing is begun that cannot be finished.
                 self.shared.upstream.class(&Command::new(rounds.further))?;
                 self.admit_commands(rounds.commands, Half::Decide(rounds.decide))
             }
@@ -284,7 +284,7 @@ impl Service {
         }
     }
 
-    /// Those that may go among others', unless they are large.
+    /// Admits commands that may be sent together with those of others, unless they are large.
     fn admit_commands(&self, commands: Vec<Command>, half: Half) -> Result<Admitted, Problem> {
         let ticket = self.shared.upstream.admit(&commands)?;
         Ok(if ticket.is_bulky() {
