@@ -25,6 +25,7 @@ mod cli;
 mod client_cache;
 /// A Redis Cluster behind the gateway.
 mod cluster;
+/// Commands to a Cluster, wherever in it their keys are.
 mod cluster_commands;
 /// Streams as events, over a Redis Cluster.
 mod cluster_streams;
@@ -44,6 +45,7 @@ mod crowds;
 mod csrf;
 /// What a client may take its time with, and until when.
 mod deadlines;
+/// A server that becomes a replica while the gateway is connected to it.
 mod demotion;
 /// The embedded engine dies and comes back; a Redis that is away.
 mod embedded;
