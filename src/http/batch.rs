@@ -13,7 +13,7 @@ use super::connection::Next;
 use super::connection_table::Ready;
 use super::event_loop::Shared;
 use super::latency::PATIENCE;
-use super::panics::guarded;
+use super::panics::contain_in_connection;
 use super::work::{Answered, Remaining, Work, size};
 use crate::bridge::run_or_leave;
 use crate::command::Command;
@@ -73,12 +73,13 @@ fn serve_together(
         let some = ready.by_ref().take(AT_A_TIME);
         let read = some.filter_map(|ready| {
             let key = ready.key;
-            guarded(shared, key, || Work::receive(shared, ready, scratch, now)).flatten()
+            contain_in_connection(shared, key, || Work::receive(shared, ready, scratch, now))
+                .flatten()
         });
         let mut answered = Vec::new();
         for mut work in read.collect::<Vec<_>>() {
             let before = batch.commands.len();
-            let gathered = guarded(shared, work.key, || {
+            let gathered = contain_in_connection(shared, work.key, || {
                 work.gather(shared, &mut batch.commands, now);
                 work
             });
@@ -287,7 +288,7 @@ fn finish_here(
     held: Option<Reservation>,
     now: Instant,
 ) -> Option<Answered> {
-    let remaining = guarded(shared, work.key, || {
+    let remaining = contain_in_connection(shared, work.key, || {
         work.finish(shared, outcomes, held, now)
     });
     match remaining.flatten()? {
@@ -304,13 +305,13 @@ fn finish_here(
 /// Sends answers, and puts their connections back to rest.
 fn send(shared: &Shared, answered: impl IntoIterator<Item = Answered>) {
     for answered in answered {
-        guarded(shared, answered.key(), || answered.send(shared));
+        contain_in_connection(shared, answered.key(), || answered.send(shared));
     }
 }
 
 /// Plans a request by itself, and sends what it asks.
 fn plan(shared: &Arc<Shared>, mut work: Work, next: Box<Next>) {
-    let planned = guarded(shared, work.key, || {
+    let planned = contain_in_connection(shared, work.key, || {
         let commands = work.plan(shared, *next);
         (work, commands)
     });

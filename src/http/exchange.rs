@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::budget::Reservation;
 use super::connection::Next;
-use super::panics::unwinding;
+use super::panics::contain_in_request;
 use super::plan::{Apart, Half, Listen, Watch};
 use super::response::{Form, Response};
 use super::response_context::ResponseContext;
@@ -58,8 +58,7 @@ pub(super) fn plan(service: &Service, next: Next, commands: &mut Vec<Command>) -
     match next {
         Next::Request(request, form) => {
             let context = service.context_of(&request);
-            let admitted =
-                unwinding(&context, || service.plan(&request)).and_then(|admitted| admitted);
+            let admitted = contain_in_request(&context, || service.plan(&request));
             let answer = match admitted {
                 Ok(Admitted::Answer(response)) => Answer::Ready(response),
                 Ok(Admitted::Ask(asked, half, ticket)) => {

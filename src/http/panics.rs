@@ -9,32 +9,37 @@ use super::response::Response;
 use super::response_context::ResponseContext;
 use crate::upstream::Outcome;
 
-/// Keeps a panic to the request that caused it.
-pub(super) fn unwinding<T>(
+/// Takes a request through a half of its route. A panic in it is that request's 500, and nobody else's.
+pub(super) fn contain_in_request<T>(
     context: &ResponseContext,
-    half: impl FnOnce() -> T,
+    half: impl FnOnce() -> Result<T, Problem>,
 ) -> Result<T, Problem> {
-    catch_unwind(AssertUnwindSafe(half)).map_err(|_| {
+    catch_unwind(AssertUnwindSafe(half)).unwrap_or_else(|_| {
         tracing::error!(
             request = context.request_id,
             "a request made the gateway panic"
         );
-        Problem::defect()
+        Err(Problem::defect())
     })
 }
 
-/// What the second half of a request's way makes of its outcomes.
+/// The response that the second half of a route makes of its outcomes.
 pub(super) fn respond_to(
     context: &ResponseContext,
     respond: Respond,
     outcomes: Vec<Outcome>,
 ) -> Response {
-    let responded = unwinding(context, || respond(outcomes)).unwrap_or_else(Err);
+    let responded = contain_in_request(context, || respond(outcomes));
     responded.unwrap_or_else(|problem| context.problem(problem))
 }
 
-/// Keeps a panic outside the routes to the connection that caused it, which ends.
-pub(super) fn guarded<T>(shared: &Shared, key: usize, step: impl FnOnce() -> T) -> Option<T> {
+/// Takes a step of the work on a connection outside the routes. A panic in it ends that connection, and no other; then this
+/// is `None`.
+pub(super) fn contain_in_connection<T>(
+    shared: &Shared,
+    key: usize,
+    step: impl FnOnce() -> T,
+) -> Option<T> {
     let done = catch_unwind(AssertUnwindSafe(step));
     if done.is_err() {
         tracing::error!("a connection made the gateway panic");

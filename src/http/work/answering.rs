@@ -9,7 +9,7 @@ use crate::http::budget::Reservation;
 use crate::http::event_loop::Shared;
 use crate::http::exchange::{Answer, Asker, Exchange, Source};
 use crate::http::handover::hand_over;
-use crate::http::panics::unwinding;
+use crate::http::panics::contain_in_request;
 use crate::http::plan::{Apart, Ask, Half, Lane, Step};
 use crate::http::problem::Problem;
 use crate::http::response::Response;
@@ -190,7 +190,7 @@ fn second_half(
     half: Half,
     outcomes: Vec<Outcome>,
 ) -> AdmittedStep {
-    let step = unwinding(context, || half.run(outcomes)).unwrap_or_else(Err);
+    let step = contain_in_request(context, || half.run(outcomes));
     let admitted = step.and_then(|step| match step {
         Step::Done(response) => Ok(AdmittedStep::Done(response)),
         Step::Ask(ask) => {
