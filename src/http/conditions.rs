@@ -109,9 +109,10 @@ impl Conditions {
         let knows_nothing = headers.list("If-None-Match").next().is_none();
         Ok(Self {
             if_match: Condition::parse(headers, "If-Match")?,
-            if_none_match: match knows_nothing {
-                true => None,
-                false => Condition::parse(headers, "If-None-Match")?,
+            if_none_match: if knows_nothing {
+                None
+            } else {
+                Condition::parse(headers, "If-None-Match")?
             },
         })
     }

@@ -38,7 +38,9 @@ pub(crate) fn object(fields: impl IntoIterator<Item = (Bytes, Bytes)>) -> Map<St
             first.insert("field".into(), "".into());
             match value {
                 Value::Object(encoded) => first.extend(encoded),
-                value => drop(first.insert("value".into(), value)),
+                value => {
+                    first.insert("value".into(), value);
+                }
             }
             others.insert(0, first.into());
         }
