@@ -33,6 +33,63 @@ fn what_is_dropped_raises_the_floor() {
     assert_eq!(numbers(&replay, 0), [13, 14, 15]);
 }
 
+fn id(n: u64) -> EntryId {
+    EntryId::parse(n.to_string().as_bytes()).expect("an id")
+}
+
+#[test]
+fn what_is_dropped_of_a_stream_raises_its_floor() {
+    let topic = Topic::Stream("s".into());
+    let mut memory = memory(3, 1 << 20, 1 << 20);
+    let mut replay = Replay::default();
+    replay.begins_behind(10, id(100));
+    for n in 1..=5 {
+        let entry = message(10 + n, 10).of_entry(id(100 + n));
+        memory.keep(&topic, &mut replay, entry);
+    }
+    assert_eq!((replay.floor(), replay.entry_floor()), (12, id(102)));
+    let behind = replay.after_entry(id(103)).map(|(id, _)| id);
+    assert_eq!(behind.collect::<Vec<_>>(), [id(104), id(105)]);
+    let kept = (100..=106).filter(|n| replay.has_entry(id(*n)));
+    assert_eq!(kept.collect::<Vec<_>>(), [103, 104, 105]);
+    let mut rest = |room| memory.rest(&mut replay, id(103), room);
+    assert_eq!(rest(20).map(|rest| rest.len()), Some(2));
+    assert!(rest(19).is_none());
+}
+
+#[test]
+fn what_is_too_old_is_dropped() {
+    let topic = Topic::Channel("a".into());
+    let mut memory = memory(3, 1 << 20, 1 << 20);
+    memory.bounds.age = Duration::ZERO;
+    let mut replay = Replay::default();
+    memory.keep(&topic, &mut replay, message(1, 1));
+    let kept_at = Instant::now();
+    while kept_at.elapsed() == Duration::ZERO {}
+    memory.forget_old(&mut replay);
+    assert_eq!((replay.floor(), memory.count), (1, 0));
+}
+
+#[test]
+fn what_its_own_topic_has_dropped_is_not_dropped_for_another() {
+    let (a, b) = (Topic::Channel("a".into()), Topic::Channel("b".into()));
+    let mut memory = memory(3, 1 << 20, 4 * (1000 + OVERHEAD));
+    let (mut of_a, mut of_b) = (Replay::default(), Replay::default());
+    for sequence in [1, 3, 4, 5] {
+        memory.keep(&a, &mut of_a, message(sequence, 1000));
+        if sequence == 1 {
+            memory.keep(&b, &mut of_b, message(2, 1000));
+        }
+    }
+    memory.keep(&b, &mut of_b, message(6, 1000));
+    while let Some((sequence, topic)) = memory.over() {
+        let replay = if topic == a { &mut of_a } else { &mut of_b };
+        memory.drop_message(replay, sequence);
+    }
+    assert_eq!(numbers(&of_a, 0), [3, 4, 5]);
+    assert_eq!(numbers(&of_b, 0), [6]);
+}
+
 #[test]
 fn an_event_is_there_once_for_each_shape_and_counts() {
     let topic = Topic::Channel("a".into());
@@ -55,6 +112,8 @@ fn an_event_is_there_once_for_each_shape_and_counts() {
         memory.keep(&topic, &mut replay, message(sequence, 100));
     }
     assert_eq!(memory.bytes, 2 * before);
+    let none = |_: &Kept| unreachable!("it is not kept any more");
+    assert!(memory.event(&mut replay, 1, OWN, none).is_none());
     memory.forget(&replay);
     assert_eq!(memory.bytes, 0);
 }
