@@ -257,6 +257,20 @@ mod tests {
     }
 
     #[test]
+    fn a_star_stands_alone() {
+        for other in ["*", "\"a\""] {
+            let request = Request::new(Method::Get, "/").with_header("If-Match", "*");
+            let headers = request.with_header("If-Match", other).headers;
+            let parsed = Condition::parse(&headers, "If-Match");
+            assert_eq!(
+                parsed.map_err(|problem| problem.status),
+                Err(400),
+                "{other}"
+            );
+        }
+    }
+
+    #[test]
     fn an_empty_condition_is_none_only_for_who_reads() {
         let status = |conditions: Result<_, Problem>| {
             conditions.map(|_| ()).map_err(|problem| problem.status)
