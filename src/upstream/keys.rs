@@ -198,9 +198,48 @@ mod tests {
             word: "KEYS".into(),
             from: -2,
         };
-        assert_eq!(key(&keys, "MIGRATE h 1 KEYS a b").as_deref(), Some("a"));
+        for line in [
+            "MIGRATE h 1 KEYS a b",
+            "MIGRATE h 1 KEYS a",
+            "MIGRATE KEYS 1 KEYS a",
+        ] {
+            assert_eq!(key(&keys, line).as_deref(), Some("a"), "{line}");
+        }
         assert_eq!(key(&keys, "MIGRATE h KEYS"), None);
         assert_eq!(key(&keys, "M"), None);
+    }
+
+    #[test]
+    fn key_specifications_are_understood() {
+        let bulk = |text: &'static str| Reply::Bulk(text.into());
+        let fields = |fields: &[(&'static str, Reply)]| {
+            let fields = fields.iter();
+            Reply::Array(fields.flat_map(|(k, v)| [bulk(k), v.clone()]).collect())
+        };
+        let step = |how, spec: &[(&'static str, Reply)]| {
+            fields(&[("type", bulk(how)), ("spec", fields(spec))])
+        };
+        let place = |begin, find| {
+            let mut entry = vec![Reply::Nil; 8];
+            let specification = fields(&[("begin_search", begin), ("find_keys", find)]);
+            entry.push(Reply::Array(vec![specification]));
+            KeyPlace::from_entry("X", &entry)
+        };
+        let index = |at| step("index", &[("index", Reply::Int(at))]);
+        assert_eq!(place(index(2), step("range", &[])), KeyPlace::At(2));
+        let counted = [
+            ("keynumidx", Reply::Int(0)),
+            ("firstkey", Reply::Int(1)),
+            ("keystep", Reply::Int(1)),
+        ];
+        assert_eq!(
+            place(index(2), step("keynum", &counted)),
+            KeyPlace::Counted { count: 2, first: 3 }
+        );
+        let streams = [("keyword", bulk("streams")), ("startfrom", Reply::Int(4))];
+        let place = place(step("keyword", &streams), step("range", &[]));
+        let line = "XREADGROUP GROUP streams c STREAMS s >";
+        assert_eq!(key(&place, line).as_deref(), Some("s"));
     }
 
     #[test]
