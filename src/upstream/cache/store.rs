@@ -155,7 +155,6 @@ impl Store {
         let most = self.limit / LARGEST_PART;
         let reply = reply.filter(|reply| bytes(&Some(reply.clone())) <= most);
         let more = bytes(&reply);
-        state.remove(&fill.key);
         if more > most || !state.make_room(more, self.limit) {
             return;
         }
@@ -226,15 +225,11 @@ impl Store {
     /// A tracking connection stands that leads to the same server as these. The question was sent over it and has
     /// been answered.
     pub(super) fn open(&self, life: u64, connections: Connections, asked: Instant) {
-        let mut state = self.lock();
-        let dropped = state.drop_all();
-        state.standing = Some(Standing {
+        self.lock().standing = Some(Standing {
             life,
             connections,
             heard: asked,
         });
-        drop(state);
-        drop(dropped);
     }
 
     /// A question that was sent then has been answered.
@@ -338,7 +333,6 @@ impl State {
     fn drop_all(&mut self) -> (Vec<Entry>, HashMap<Bytes, usize>) {
         self.fills.clear();
         self.bytes = 0;
-        self.hand = 0;
         let places = HashMap::with_hasher(self.places.hasher().clone());
         (
             std::mem::take(&mut self.entries),
