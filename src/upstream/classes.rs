@@ -217,8 +217,7 @@ fn is_mentioned(name: &str) -> bool {
         OPTIONALLY,
     ];
     let mut all = refused.chain(others.into_iter().flatten());
-    let is_odd = !name.bytes().all(|b| b.is_ascii_graphic());
-    is_odd || all.any(|entry| entry.split(' ').next() == Some(name))
+    all.any(|entry| entry.split(' ').next() == Some(name))
 }
 
 /// The entries of a command's subcommands, which have flags of their own. Servers before Redis 7 give none.
@@ -239,15 +238,12 @@ fn has_block(command: &Command) -> bool {
     while let Some(option) = args.next() {
         match keyword(option).as_str() {
             "BLOCK" => return true,
-            "COUNT" => {
-                args.next();
-            }
             "GROUP" => {
                 args.next();
                 args.next();
             }
             "STREAMS" => return false,
-            // NOACK, or a fault that Redis will find.
+            // COUNT and its number, NOACK, or a fault that Redis will find.
             _ => {}
         }
     }

@@ -146,6 +146,7 @@ fn the_servers_own_table_counts() {
     let table = Reply::Array(vec![
         entry("mod.take", "blocking"),
         entry("mod.look", "readonly"),
+        entry("memory", "readonly"),
         container,
     ]);
     let classes = Classes::from_reply(&table, Vec::new());
@@ -154,7 +155,10 @@ fn the_servers_own_table_counts() {
     let reads = |line: &str| classes.reads(&Command::of_line(line));
     assert_eq!(reads("MOD.LOOK a"), Some(true));
     assert_eq!(reads("MOD.TAKE"), Some(false));
+    assert_eq!(reads("MEMORY PURGE"), Some(false));
     assert_eq!(reads("GET a"), None);
     assert_eq!(reads("object encoding a"), Some(true));
     assert_eq!(reads("object forget"), Some(false));
+    assert!(classes.lacks("SSUBSCRIBE") && !classes.lacks("MOD.LOOK"));
+    assert!(!Classes::unknown(Vec::new()).lacks("SSUBSCRIBE"));
 }
