@@ -5,7 +5,7 @@ use std::time::Duration;
 use redis_http_gateway::config::AllowedOrigin;
 use serde_json::json;
 
-use crate::env::entries::{FAREWELL, PATH, add, ends, gap, ids, start};
+use crate::env::entries::{FAREWELL, PATH, add, again, ends, gap, ids, start};
 use crate::env::{Answer, EventStream, TestGateway, TestRedis, wait_until};
 
 const UNTIL: &str = "/v1/streams/s/events?until=gone";
@@ -65,7 +65,11 @@ fn who_comes_back_to_what_is_gone_is_answered_204() {
     let query = format!("{UNTIL}&last_event_id=5-0");
     assert_eq!(gateway.get(&query).status, 204);
     // At a gateway that has never seen it, too.
-    assert_eq!(back(&TestGateway::over(&redis), "5-0").status, 204);
+    let elsewhere = TestGateway::over(&redis);
+    assert_eq!(back(&elsewhere, "5-0").status, 204);
+    // Who did not ask for that waits for it.
+    let mut waits = again(&elsewhere, "5-0");
+    assert_eq!(gap(&mut waits).1["reason"], "recreated");
     assert_eq!(gap(&mut others).1["reason"], "recreated");
     // Begun anew it is not over.
     add(&redis, &["7-0"]);
@@ -73,6 +77,7 @@ fn who_comes_back_to_what_is_gone_is_answered_204() {
     let mut anew = EventStream::open(gateway.address, UNTIL, &headers);
     assert_eq!(gap(&mut anew).1["reason"], "recreated");
     assert_eq!(ids(&mut anew, 1), ["7-0"]);
+    assert_eq!(ids(&mut waits, 1), ["7-0"]);
 }
 
 #[test]
