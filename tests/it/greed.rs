@@ -231,6 +231,33 @@ fn a_pipeline_of_what_cannot_be_sent_is_refused_as_a_whole() {
 }
 
 #[test]
+fn many_arguments_take_no_more_memory_than_there_is_for_a_body() {
+    let redis = TestRedis::start();
+    let program = start(&redis, &["--max-buffered", "16MiB"]);
+    let large = format!(r#"["EXISTS"{}]"#, ",1".repeat(240_000));
+    let several = format!("[{}]", [&*large; 20].join(","));
+    let one = format!("[{}]", ["1"; 4_000_000].join(","));
+    for (path, body) in [
+        ("/pipeline", &several),
+        ("/multi-exec", &several),
+        ("/", &one),
+    ] {
+        let grown = growth(&program, || {
+            let answer = program
+                .connect()
+                .request("POST", path, &[], body.as_bytes());
+            assert_eq!(answer.status, 400, "{answer:?}");
+            assert!(answer.text().contains("250000 arguments"), "{answer:?}");
+        });
+        assert!(grown < 64 * 1024, "{path}: {grown} KiB for {}", body.len());
+    }
+    let answer = program
+        .connect()
+        .request("POST", "/", &[], large.as_bytes());
+    assert_eq!(answer.status, 200);
+}
+
+#[test]
 fn what_is_under_way_counts_until_redis_has_answered_though_its_client_is_gone() {
     let redis = TestRedis::start();
     let gateway = TestGateway::over_with(&redis, |config| config.max_commands = 1);

@@ -1,6 +1,7 @@
 //! Commands out of requests: JSON arrays, and paths with a body and query parameters.
 
 use bytes::Bytes;
+use serde::de::{Deserialize, Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::command::Command;
@@ -11,8 +12,8 @@ use crate::http::query::{Query, decode_segment};
 /// Why there is no command in what a client sent.
 pub(super) type Malformed = String;
 
-/// Commands in one request, and parts of one command. Far more than anybody sends; each part costs more
-/// memory than its bytes.
+/// Commands in one request, and parts of all of them together. Far more than anybody sends; each part costs many times the
+/// memory of its bytes.
 const MAX_COMMANDS: usize = 100_000;
 const MAX_PARTS: usize = 250_000;
 
@@ -21,8 +22,10 @@ const MAX_PARTS: usize = 250_000;
 /// Strings are taken as they are; numbers and booleans as their literal text, so that no digit is lost.
 pub(super) fn from_json(body: &Bytes) -> Result<Command, Malformed> {
     const WANTED: &str = r#"the body must be a JSON array such as ["SET","key","value"]"#;
-    let parts: Vec<&RawValue> =
-        serde_json::from_slice(body).map_err(|error| not_json(WANTED, &error))?;
+    let Elements(parts) = serde_json::from_slice(body).map_err(|error| not_json(WANTED, &error))?;
+    if parts.len() > MAX_PARTS {
+        return Err(format!("a command has {MAX_PARTS} arguments at most"));
+    }
     from_parts(&parts, body)
 }
 
@@ -30,32 +33,57 @@ pub(super) fn from_json(body: &Bytes) -> Result<Command, Malformed> {
 pub(super) fn many_from_json(body: &Bytes) -> Result<Vec<Result<Command, Malformed>>, Malformed> {
     const WANTED: &str =
         r#"the body must be a JSON array of arrays such as [["SET","key","value"],["GET","key"]]"#;
-    let commands: Vec<&RawValue> =
+    let Elements(commands) =
         serde_json::from_slice(body).map_err(|error| not_json(WANTED, &error))?;
     if commands.len() > MAX_COMMANDS {
-        return Err(format!(
-            "{MAX_COMMANDS} commands can be sent at once, not {}",
-            commands.len()
-        ));
+        return Err(format!("{MAX_COMMANDS} commands can be sent at once"));
     }
+    let mut room = MAX_PARTS;
     let parsed = commands.into_iter().enumerate().map(|(index, command)| {
-        let parts: Result<Vec<&RawValue>, _> = serde_json::from_str(command.get());
-        match parts {
-            Ok(parts) => from_parts(&parts, body),
-            Err(_) => Err(format!("command {index} is not an array")),
-        }
+        let Ok(Elements(parts)) = serde_json::from_str(command.get()) else {
+            return Ok(Err(format!("command {index} is not an array")));
+        };
+        let left = room.checked_sub(parts.len());
+        room = left.ok_or_else(|| {
+            format!("the commands of a request have {MAX_PARTS} arguments at most, all together")
+        })?;
+        Ok(from_parts(&parts, body))
     });
-    Ok(parsed.collect())
+    parsed.collect()
+}
+
+/// The elements of a JSON array, each as it is written; one too many at most, however many there are, so that a body cannot
+/// take many times its size.
+struct Elements<'a>(Vec<&'a RawValue>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Elements<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Collect;
+        impl<'de> Visitor<'de> for Collect {
+            type Value = Elements<'de>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an array")
+            }
+
+            fn visit_seq<S: SeqAccess<'de>>(self, mut seq: S) -> Result<Self::Value, S::Error> {
+                let mut elements = Vec::new();
+                while elements.len() <= MAX_PARTS
+                    && let Some(element) = seq.next_element()?
+                {
+                    elements.push(element);
+                }
+                // What is left is passed over, and has to be JSON all the same.
+                while seq.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Elements(elements))
+            }
+        }
+        deserializer.deserialize_seq(Collect)
+    }
 }
 
 /// A command of these parts of a body.
 fn from_parts(parts: &[&RawValue], body: &Bytes) -> Result<Command, Malformed> {
-    if parts.len() > MAX_PARTS {
-        return Err(format!(
-            "a command has {MAX_PARTS} arguments at most, not {}",
-            parts.len()
-        ));
-    }
     let parts = parts
         .iter()
         .enumerate()
