@@ -220,8 +220,13 @@ impl Connection {
             Framing::Chunked => None,
         };
         let is_here = length.is_some_and(|length| length <= self.received.len());
-        if !is_here && let Some(problem) = service.refuse_early(&request) {
-            return Some(self.refuse(request, problem));
+        if !is_here {
+            match service.wants_body(&request) {
+                Ok(true) => {}
+                // What comes of it is thrown away.
+                Ok(false) => return Some(whole(request, false)),
+                Err(problem) => return Some(self.refuse(request, problem)),
+            }
         }
         self.invite = expects_continue && !is_here;
         self.phase = Phase::Body(Box::new(IncomingBody::new(request, framing, keep_alive)));

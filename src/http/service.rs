@@ -178,9 +178,13 @@ impl Service {
         })
     }
 
-    /// What can be said before the body has come; `None` if the body is to be read.
-    pub(super) fn refuse_early(&self, request: &Request) -> Option<Problem> {
-        self.check(request).err()
+    /// Whether a body that has not come is to be read: what somebody unknown may ask takes none.
+    ///
+    /// # Errors
+    /// What can be said before it has come.
+    pub(super) fn wants_body(&self, request: &Request) -> Result<bool, Problem> {
+        let (grant, _) = self.check(request)?;
+        Ok(grant.is_some())
     }
 
     /// Who asks, and what for; refuses what can be told without knowing the details.

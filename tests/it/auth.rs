@@ -163,6 +163,24 @@ fn an_unknown_client_cannot_make_the_gateway_take_a_body() {
     let head = "PUT /v1/keys/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n";
     client.send(head.as_bytes());
     assert_unknown("PUT", &client.receive());
+    // What everybody may ask is answered at once too, and the connection does not stay busy.
+    for (method, path, status) in [
+        ("GET", "/healthz", 200),
+        ("HEAD", "/readyz", 200),
+        ("OPTIONS", "/v1/keys/a", 204),
+    ] {
+        for length in ["Content-Length: 1000000", "Transfer-Encoding: chunked"] {
+            let mut client = gateway.connect();
+            let asked = "Access-Control-Request-Method: PUT";
+            let head = format!(
+                "{method} {path} HTTP/1.1\r\nHost: localhost\r\n{asked}\r\n{length}\r\n\r\n"
+            );
+            client.send(head.as_bytes());
+            let answer = client.receive_head();
+            assert_eq!(answer.status, status, "{method} {path}: {answer:?}");
+            assert_eq!(answer.header("connection"), Some("close"));
+        }
+    }
 }
 
 #[test]
