@@ -62,6 +62,20 @@ pub(super) enum Spare {
     Idle(Instant),
     /// It has sent a part of a head. Most heads come as a whole.
     Beginning(Instant),
+    /// It takes none of its answers.
+    Stalled(Instant),
+}
+
+/// Who takes nothing for so long is not only slow.
+const STALLED: Duration = Duration::from_secs(5);
+
+impl Spare {
+    fn is_long(&self, now: Instant) -> bool {
+        match self {
+            Self::Idle(_) | Self::Beginning(_) => true,
+            Self::Stalled(since) => now.saturating_duration_since(*since) >= STALLED,
+        }
+    }
 }
 
 impl ConnectionTable {
@@ -200,7 +214,7 @@ impl ConnectionTable {
     }
 
     /// Takes out, for good, the connection that has been idle for longest. If none is idle, the one that has been waiting for
-    /// the rest of a head for longest.
+    /// the rest of a head, or taken none of its answers, for longest.
     pub(super) fn take_spare(&self) -> Option<Box<Connection>> {
         let mut inner = self.lock();
         // Those that were found the last time, and only then all.
@@ -217,7 +231,11 @@ impl Inner {
             .slots
             .iter()
             .filter(|(_, slot)| slot.connection.is_some());
-        let spare = at_rest.filter_map(|(key, slot)| Some((slot.spare?, key)));
+        let now = Instant::now();
+        let spare = at_rest.filter_map(|(key, slot)| {
+            let spare = slot.spare.filter(|spare| spare.is_long(now))?;
+            Some((spare, key))
+        });
         let mut spare: Vec<_> = spare.collect();
         if spare.len() > CANDIDATES {
             spare.select_nth_unstable(CANDIDATES);

@@ -195,6 +195,24 @@ fn heads_that_do_not_come_make_room() {
 }
 
 #[test]
+fn answers_that_nobody_takes_make_room() {
+    let gateway = TestGateway::with(|config| {
+        config.max_connections = 20;
+        config.write_timeout = Duration::from_secs(600);
+    });
+    let request = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(20);
+    let stalled = crowd(20, || gateway.connect());
+    for client in &stalled {
+        client.stream().set_nonblocking(true).unwrap();
+        send_if_open(client, &request);
+    }
+    wait_until("somebody else is served", || {
+        gateway.get("/healthz").status == 200
+    });
+    drop(stalled);
+}
+
+#[test]
 fn few_descriptors_are_enough_to_answer_everybody() {
     let program = Program::start_with_files(64, &[]);
     let is_ready = || is_served(&mut program.connect(), "/readyz");

@@ -18,7 +18,9 @@ impl Connection {
     /// Whether it can be spared if there is no room for another.
     pub(in super::super) fn spare(&self) -> Option<Spare> {
         match self.phase {
-            Phase::Head(_) if !self.all_sent() => None,
+            Phase::Head(_) | Phase::Lingering if !self.all_sent() => {
+                self.answers.stalled_since().map(Spare::Stalled)
+            }
             Phase::Head(_) if self.received.is_empty() => Some(Spare::Idle(self.since)),
             // What has come behind an answer may be a whole request.
             Phase::Head(_) if self.has_more() => None,
