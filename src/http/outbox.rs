@@ -20,8 +20,9 @@ use crate::error::Error;
 /// Answers that may wait for a client before no more of its requests are taken up.
 pub(super) const WRITE_BEHIND: usize = 256 * 1024;
 
-/// Requests of a new connection that are taken up at once, before it is known how large its answers are.
-const FIRST_ANSWERS: usize = 32;
+/// Requests of a new connection that are taken up at once, before it is known how large its answers are. They may be just
+/// short of what goes apart from those of others.
+const FIRST_ANSWERS: usize = 4;
 
 /// What is sent of one connection's answers before others have their turn.
 const SEND_AT_ONCE: usize = 64 * 1024;

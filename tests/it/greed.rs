@@ -231,6 +231,24 @@ fn a_pipeline_of_what_cannot_be_sent_is_refused_as_a_whole() {
 }
 
 #[test]
+fn a_new_connection_is_not_given_much_before_it_has_taken_any() {
+    let redis = TestRedis::start();
+    redis.cli(&["SETRANGE", "value", "99999", "x"]);
+    let program = start(&redis, &[]);
+    let request = b"GET /v1/keys/value HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(40);
+    let mut clients: Vec<_> = (0..30).map(|_| program.connect()).collect();
+    let grown = growth(&program, || {
+        for client in &mut clients {
+            client.send(&request);
+        }
+        for client in &mut clients {
+            assert_eq!(client.receive().body.len(), 100_000);
+        }
+    });
+    assert!(grown < 48 * 1024, "{grown} KiB for 30 clients");
+}
+
+#[test]
 fn many_arguments_take_no_more_memory_than_there_is_for_a_body() {
     let redis = TestRedis::start();
     let program = start(&redis, &["--max-buffered", "16MiB"]);
