@@ -45,13 +45,16 @@ const TOKEN: &[u8] = b"_token";
 pub(super) fn token(raw: &Bytes) -> Result<Option<Bytes>, Problem> {
     let mut found = None;
     for (name, value) in pairs(raw) {
-        if form_decode(&name).is_ok_and(|name| &name[..] == TOKEN)
-            && found.replace(form_decode(&value)?).is_some()
-        {
+        if is_token(name) && found.replace(form_decode(raw, value)?).is_some() {
             return Err(bad("_token", "is given more than once"));
         }
     }
     Ok(found)
+}
+
+/// Whether a name, which is still encoded, is that of the token. A bad escape makes it another one.
+fn is_token(name: &[u8]) -> bool {
+    name == TOKEN || (name.contains(&b'%') && percent_decode(name).eq(TOKEN.iter().copied()))
 }
 
 /// The parameters of a request, taken one by one; what is left over at the end is an error.
@@ -68,7 +71,7 @@ impl Query {
     pub(super) fn parse(raw: &Bytes) -> Result<Self, Problem> {
         let mut decoded = Vec::new();
         for (name, value) in pairs(raw) {
-            let (name, value) = (form_decode(&name)?, form_decode(&value)?);
+            let (name, value) = (form_decode(raw, name)?, form_decode(raw, value)?);
             if &name[..] != TOKEN {
                 decoded.push((name, value));
             }
@@ -165,19 +168,19 @@ pub(super) fn bad(name: &str, what: &str) -> Problem {
 }
 
 /// The names and values of a query, still encoded.
-fn pairs(raw: &Bytes) -> impl Iterator<Item = (Bytes, Bytes)> {
+fn pairs(raw: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     raw.split(|&b| b == b'&')
         .filter(|pair| !pair.is_empty())
         .map(|pair| {
-            let pair = raw.slice_ref(pair);
-            let end = memchr::memchr(b'=', &pair).unwrap_or(pair.len());
-            (pair.slice(..end), pair.slice((end + 1).min(pair.len())..))
+            let end = memchr::memchr(b'=', pair).unwrap_or(pair.len());
+            (&pair[..end], &pair[(end + 1).min(pair.len())..])
         })
 }
 
-fn form_decode(text: &Bytes) -> Result<Bytes, Problem> {
+/// Decodes a part of a query.
+fn form_decode(raw: &Bytes, text: &[u8]) -> Result<Bytes, Problem> {
     if memchr::memchr(b'+', text).is_none() {
-        return decode(text, "the query");
+        return decode(&raw.slice_ref(text), "the query");
     }
     let spaced: Vec<u8> = text
         .iter()
