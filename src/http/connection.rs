@@ -197,6 +197,11 @@ impl Connection {
         None
     }
 
+    /// How much has been received and is not parsed.
+    pub(super) fn received(&self) -> usize {
+        self.received.len()
+    }
+
     /// How many requests to take up before their answers are sent.
     pub(super) fn window(&self) -> usize {
         self.answers.window()

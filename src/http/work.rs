@@ -21,6 +21,9 @@ const MAX_REQUESTS: usize = 128;
 /// To parse a longer body takes a while, for which other connections should not wait.
 const LONG_BODY: usize = 16 * 1024;
 
+/// Bytes of one connection's requests in one batch, besides the last of them. Many long heads and bodies take a while too.
+const TAKEN_AT_ONCE: usize = LONG_BODY;
+
 /// A connection and its requests, in order.
 pub(super) struct Work {
     pub(super) key: usize,
@@ -96,6 +99,7 @@ impl Work {
             self.connection.last_answer();
         }
         let first = commands.len();
+        let received = self.connection.received();
         while let Some(next) =
             self.connection
                 .next(shared.limits, &shared.budget, &shared.service, now)
@@ -116,7 +120,10 @@ impl Work {
             if self.push(exchange).is_break() {
                 break;
             }
-            if self.exchanges.len() >= MAX_REQUESTS.min(self.connection.window()) {
+            let taken = received - self.connection.received();
+            if self.exchanges.len() >= MAX_REQUESTS.min(self.connection.window())
+                || taken >= TAKEN_AT_ONCE
+            {
                 self.more = true;
                 break;
             }
