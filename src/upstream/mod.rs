@@ -158,6 +158,13 @@ impl Engine {
             Self::Cluster(cluster) => cluster.tried().await,
         }
     }
+
+    fn news(&self) -> FailoverWatch {
+        match self {
+            Self::One(node) => node.connector().news(),
+            Self::Cluster(_) => FailoverWatch::fixed(),
+        }
+    }
 }
 
 /// Tells servers apart. No number is given twice.
@@ -266,10 +273,7 @@ impl Upstream {
 
     /// What tells that it is worth trying to connect again, whenever that was to be.
     pub(crate) fn news(&self) -> FailoverWatch {
-        match &self.shared.engine {
-            Engine::One(node) => node.connector().news(),
-            Engine::Cluster(_) => FailoverWatch::fixed(),
-        }
+        self.shared.engine.news()
     }
 
     /// Opens a connection for subscriptions; the last part tells when it should lead elsewhere.

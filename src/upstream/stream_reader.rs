@@ -40,6 +40,12 @@ pub struct Reader {
 }
 
 impl Reader {
+    /// What tells that it is worth trying to connect again, whenever that was to be.
+    #[must_use]
+    pub fn news(&self) -> FailoverWatch {
+        self.shared.engine.news()
+    }
+
     /// Opens a connection for reading.
     ///
     /// # Errors

@@ -265,23 +265,45 @@ impl ToldSentinel {
     }
 }
 
-#[test]
-fn a_new_master_is_gone_to_when_it_is_named_and_not_when_it_is_time_to_try_again() {
-    let redis = TestRedis::start();
-    let nowhere = TcpListener::bind("127.0.0.1:0").unwrap().local_addr();
-    let (sentinel, address) = ToldSentinel::start(nowhere.unwrap());
-    let gateway = TestGateway::at(&format!("redis+sentinel://{address}/main"));
-    let _stream = gateway.listen("/v1/channels/c/events");
-    wait_until(
-        "attempts are seconds apart, and the wait for one has begun",
-        || sentinel.connections.load(Ordering::Relaxed) >= 8 * (SHARED_CONNECTIONS + 1),
-    );
-    *sentinel.master.lock().unwrap() = redis.address();
+/// What a gateway with listeners has at the master: one connection for channels, and one for streams.
+const CONNECTIONS: usize = SHARED_CONNECTIONS + 2;
+
+/// A gateway that somebody listens at, with its master, and the Sentinel that it believes.
+fn listening() -> (TestRedis, ToldSentinel, TestGateway, [EventStream; 2]) {
+    let master = TestRedis::start();
+    let (sentinel, address) = ToldSentinel::start(master.address());
+    let gateway = TestGateway::with(|config| {
+        config.upstream = format!("redis+sentinel://{address}/main").parse().unwrap();
+    });
+    let paths = ["/v1/channels/c/events", "/v1/streams/s/events"];
+    let listeners = paths.map(|path| gateway.listen(path));
+    wait_until("all connections are there", || {
+        master.clients() == CONNECTIONS
+    });
+    (master, sentinel, gateway, listeners)
+}
+
+/// All connections are there, and of use.
+fn wait_for_all(redis: &TestRedis, gateway: &TestGateway) {
     wait_until("all connections are there", || {
         redis.cli(&["PUBLISH", "c", "message"]) == "1"
-            && redis.clients() == SHARED_CONNECTIONS + 1
+            && redis.clients() == CONNECTIONS
             && gateway.put("/v1/keys/a", b"value").status == 204
     });
+}
+
+#[test]
+fn a_new_master_is_gone_to_when_it_is_named_and_not_when_it_is_time_to_try_again() {
+    let (mut old, sentinel, gateway, _listeners) = listening();
+    old.kill();
+    let attempts = sentinel.connections.load(Ordering::Relaxed) + 8 * CONNECTIONS;
+    wait_until(
+        "attempts are seconds apart, and the wait for one has begun",
+        || sentinel.connections.load(Ordering::Relaxed) >= attempts,
+    );
+    let redis = TestRedis::start();
+    *sentinel.master.lock().unwrap() = redis.address();
+    wait_for_all(&redis, &gateway);
     let (_, named) = sentinel.named.lock().unwrap().unwrap();
     assert!(named.elapsed() < Duration::from_secs(2));
 }

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::command::Command;
 use crate::hub::waits::{finished, sleep_until};
 use crate::reply::Reply;
-use crate::upstream::{Reader, Reading, reconnect_pauses};
+use crate::upstream::{FailoverWatch, Reader, Reading, reconnect_pauses};
 
 /// How long a reading that lacks something may go on. On busy streams it comes back sooner by itself.
 const GRACE: Duration = Duration::from_millis(2);
@@ -29,6 +29,8 @@ pub(super) struct Xread {
     opening: Option<UnderWay<RedisResult<Reading>>>,
     /// How long to wait before each further attempt to connect.
     pauses: Box<dyn Iterator<Item = Duration> + Send>,
+    /// What has happened since the last attempt began that ends the wait for the next.
+    news: FailoverWatch,
     /// When to read next, at the earliest.
     not_before: Instant,
 }
@@ -48,6 +50,7 @@ pub(super) enum Turn {
 impl Xread {
     pub(super) fn new(reader: Reader, limit: Duration) -> Self {
         Self {
+            news: reader.news(),
             reader,
             limit,
             idle: None,
@@ -155,8 +158,9 @@ impl Xread {
 
     fn connect(&mut self, pause: Duration) {
         let reader = self.reader.clone();
+        let mut news = std::mem::replace(&mut self.news, reader.news());
         self.opening = Some(Box::pin(async move {
-            tokio::time::sleep(pause).await;
+            let _ = tokio::time::timeout(pause, news.moved()).await;
             reader.connect().await
         }));
     }
