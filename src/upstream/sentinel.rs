@@ -81,8 +81,16 @@ impl Sentinel {
             let mut stream = self.greet(sentinel, server).await?;
             self.ask(&mut stream, server).await
         };
+        let mut master = self.master.subscribe();
         let address = self.in_time(asked).await?;
-        let stream = visit(&address, server).await?;
+        let elsewhere = async {
+            while master.changed().await.is_ok() && master.borrow().as_ref() == Some(&address) {}
+        };
+        // A server that is gone may answer nothing at all.
+        let stream = tokio::select! {
+            stream = visit(&address, server) => stream?,
+            () = elsewhere => return Err(unexpected("another master was named meanwhile")),
+        };
         self.found(&address);
         Ok((stream, self.failover(address)))
     }

@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use redis_http_gateway::config::Config;
+
 use crate::env::{
     EventStream, Locks, Program, SHARED_CONNECTIONS, TestAuthority, TestGateway, TestGroup,
     TestRedis, wait_until,
@@ -269,11 +271,14 @@ impl ToldSentinel {
 const CONNECTIONS: usize = SHARED_CONNECTIONS + 2;
 
 /// A gateway that somebody listens at, with its master, and the Sentinel that it believes.
-fn listening() -> (TestRedis, ToldSentinel, TestGateway, [EventStream; 2]) {
+fn listening(
+    change: impl FnOnce(&mut Config),
+) -> (TestRedis, ToldSentinel, TestGateway, [EventStream; 2]) {
     let master = TestRedis::start();
     let (sentinel, address) = ToldSentinel::start(master.address());
     let gateway = TestGateway::with(|config| {
         config.upstream = format!("redis+sentinel://{address}/main").parse().unwrap();
+        change(config);
     });
     let paths = ["/v1/channels/c/events", "/v1/streams/s/events"];
     let listeners = paths.map(|path| gateway.listen(path));
@@ -294,7 +299,7 @@ fn wait_for_all(redis: &TestRedis, gateway: &TestGateway) {
 
 #[test]
 fn a_new_master_is_gone_to_when_it_is_named_and_not_when_it_is_time_to_try_again() {
-    let (mut old, sentinel, gateway, _listeners) = listening();
+    let (mut old, sentinel, gateway, _listeners) = listening(|_| {});
     old.kill();
     let attempts = sentinel.connections.load(Ordering::Relaxed) + 8 * CONNECTIONS;
     wait_until(
@@ -306,4 +311,22 @@ fn a_new_master_is_gone_to_when_it_is_named_and_not_when_it_is_time_to_try_again
     wait_for_all(&redis, &gateway);
     let (_, named) = sentinel.named.lock().unwrap().unwrap();
     assert!(named.elapsed() < Duration::from_secs(2));
+}
+
+#[test]
+fn an_old_master_that_answers_nothing_holds_nobody_up_when_a_new_one_is_named() {
+    let (old, sentinel, gateway, _listeners) = listening(|config| {
+        config.command_timeout = Duration::from_millis(200);
+        // Longer than anything is waited for.
+        config.connect_timeout = Duration::from_secs(600);
+    });
+    old.signal("STOP");
+    let attempts = sentinel.connections.load(Ordering::Relaxed) + 1;
+    assert_eq!(gateway.put("/v1/keys/a", b"value").status, 504);
+    wait_until("the old one is gone to again", || {
+        sentinel.connections.load(Ordering::Relaxed) >= attempts
+    });
+    let redis = TestRedis::start();
+    *sentinel.master.lock().unwrap() = redis.address();
+    wait_for_all(&redis, &gateway);
 }
