@@ -1,6 +1,6 @@
 //! Opening a stream: its head, what it has missed, and the gap where that is not known.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::SubscriberId;
 use super::Topic;
@@ -62,16 +62,11 @@ impl Actor {
     /// these would not learn that something is missing.
     fn missed(&mut self, shape: Shape, topics: &[Topic], last: u64) -> Vec<Encoded> {
         let mut kept = Vec::new();
-        // Behind these nothing is missing of each topic. Those that do not stand are told of when they do.
-        let mut floors = vec![last; topics.len()];
-        for (topic, floor) in topics.iter().zip(&mut floors) {
+        for topic in topics {
             if let Some(channel) = self.channels.get_mut(topic) {
                 self.memory.forget_old(&mut channel.replay);
                 let messages = channel.replay.after(last);
                 kept.extend(messages.map(|message| (message.sequence, message.size(), topic)));
-                if channel.state == State::Standing {
-                    *floor = channel.replay.floor().max(last);
-                }
             }
         }
         kept.sort_unstable_by_key(|(sequence, ..)| *sequence);
@@ -82,21 +77,22 @@ impl Actor {
             room = room.saturating_sub(*size);
             fits
         });
-        let kept_back = kept.len() - fits.count();
-        for (sequence, _, of) in kept.drain(..kept_back) {
-            for (topic, floor) in topics.iter().zip(&mut floors) {
-                if topic == of {
-                    *floor = sequence.max(*floor);
-                }
-            }
-        }
+        let kept_back = kept.drain(..kept.len() - fits.count());
+        let kept_back: HashMap<_, _> = kept_back.map(|(at, _, topic)| (topic, at)).collect();
         let mut gaps: BTreeMap<usize, (u64, Vec<Topic>)> = BTreeMap::new();
-        let concerned = topics.iter().zip(floors);
-        for (topic, floor) in concerned.filter(|(_, floor)| *floor > last) {
-            let place = kept.partition_point(|(sequence, ..)| *sequence <= floor);
-            let (up_to, topics) = gaps.entry(place).or_default();
-            *up_to = floor.max(*up_to);
-            topics.push(topic.clone());
+        for topic in topics {
+            let Some(channel) = self.channels.get(topic) else {
+                continue;
+            };
+            let unkept = kept_back.get(topic).copied().unwrap_or_default();
+            // Those that do not stand are told of when they do.
+            let goes_on = channel.state != State::Standing;
+            for floor in channel.replay.floors(last, unkept, goes_on) {
+                let place = kept.partition_point(|(sequence, ..)| *sequence <= floor);
+                let (up_to, topics) = gaps.entry(place).or_default();
+                *up_to = floor.max(*up_to);
+                topics.push(topic.clone());
+            }
         }
         let kept = kept.into_iter();
         let events = kept.filter_map(|(sequence, _, topic)| self.replayed(topic, shape, sequence));

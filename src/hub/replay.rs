@@ -56,6 +56,8 @@ pub(super) struct Kept {
     pub(super) payload: Bytes,
     /// Of a stream: the entry's id.
     pub(super) entry: Option<EntryId>,
+    /// The topic's floor when it came.
+    floor: u64,
     at: Instant,
     /// As an event, in the shapes in which somebody has come back for it.
     encoded: Vec<(Shape, Encoded)>,
@@ -68,6 +70,7 @@ impl Kept {
             channel,
             payload,
             entry: None,
+            floor: 0,
             at: Instant::now(),
             encoded: Vec::new(),
         }
@@ -103,14 +106,27 @@ pub(super) struct Replay {
     bytes_encoded: usize,
     /// Every message behind this number is kept.
     floor: u64,
-    /// The same as the id of an entry, where these are a stream's.
+    /// The last message that was dropped.
+    dropped: u64,
+    /// The floor as the id of an entry, where these are a stream's.
     entry_floor: EntryId,
 }
 
 impl Replay {
-    /// Every message behind this number is kept.
-    pub(super) fn floor(&self) -> u64 {
-        self.floor
+    /// Where something may be missing for who has seen an event: the numbers behind each of which nothing is, up to the
+    /// next. Messages up to a number do not count as kept. What is missing behind the last one is left out if that
+    /// goes on.
+    pub(super) fn floors(&self, last: u64, unkept: u64, goes_on: bool) -> Vec<u64> {
+        let dropped = self.dropped.max(unkept);
+        let kept = self.after(last.max(unkept)).map(|kept| kept.floor);
+        let end = (!goes_on).then_some(self.floor);
+        let mut floors = vec![last];
+        for floor in kept.chain(end).map(|floor| floor.max(dropped)) {
+            if floors.last().is_some_and(|before| *before < floor) {
+                floors.push(floor);
+            }
+        }
+        floors.split_off(1)
     }
 
     /// From here on nothing is missing: the subscription stands, at this number, which no event has had before.
@@ -164,6 +180,7 @@ impl Replay {
         };
         self.bytes -= oldest.size();
         self.bytes_encoded -= oldest.size_encoded();
+        self.dropped = oldest.sequence;
         self.floor = self.floor.max(oldest.sequence);
         self.entry_floor = self.entry_floor.max(oldest.entry.unwrap_or_default());
         oldest.size() + oldest.size_encoded()
@@ -196,7 +213,8 @@ impl Memory {
     }
 
     /// Keeps a message of a topic, dropping what its bounds do not allow any more.
-    pub(super) fn keep(&mut self, topic: &Topic, replay: &mut Replay, message: Kept) {
+    pub(super) fn keep(&mut self, topic: &Topic, replay: &mut Replay, mut message: Kept) {
+        message.floor = replay.floor;
         let (sequence, size) = (message.sequence, message.size());
         replay.kept.push_back(message);
         replay.bytes += size;

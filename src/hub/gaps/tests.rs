@@ -91,3 +91,21 @@ async fn a_gap_names_what_was_interrupted_and_nothing_else() {
     assert_eq!(both.event().1, "gap");
     assert_eq!(both.data, r#"{"reason":"interrupted","channels":["a"]}"#);
 }
+
+#[tokio::test]
+async fn each_interruption_is_told_before_what_came_behind_it() {
+    let (mut hub, [topic, _]) = (Hub::start().await, channels());
+    let topics = std::slice::from_ref(&topic);
+    let mut stays = hub.listen_to(topics, None);
+    hub.confirm(&topic);
+    hub.message(&topic);
+    let (last, _) = stays.event();
+    for _ in 0..2 {
+        hub.actor.lost(&Home::Common);
+        hub.confirm(&topic);
+        hub.message(&topic);
+    }
+    let mut back = hub.listen_to(topics, Some(last));
+    let came: Vec<_> = (0..4).map(|_| back.event().1).collect();
+    assert_eq!(came, ["gap", "message", "gap", "message"]);
+}

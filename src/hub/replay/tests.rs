@@ -28,7 +28,7 @@ fn what_is_dropped_raises_the_floor() {
     for sequence in 11..=15 {
         memory.keep(&topic, &mut replay, message(sequence, 1));
     }
-    assert_eq!(replay.floor(), 12);
+    assert_eq!(replay.floor, 12);
     assert_eq!(numbers(&replay, 13), [14, 15]);
     assert_eq!(numbers(&replay, 0), [13, 14, 15]);
 }
@@ -156,7 +156,7 @@ fn bytes_are_bounded_for_each_and_for_all() {
         memory.drop_message(&mut of_a, sequence);
     }
     assert_eq!(numbers(&of_a, 0), [3, 4]);
-    assert_eq!(of_a.floor(), 2);
+    assert_eq!(of_a.floor, 2);
     memory.forget(&of_b);
     assert_eq!(memory.bytes, 2 * (1000 + OVERHEAD));
 }
