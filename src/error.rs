@@ -16,6 +16,9 @@ pub enum Error {
     /// The gateway has as many commands under way as it may. Nothing was sent; safe to try again.
     #[error("too many commands are waiting for Redis; nothing was done, try again")]
     Full,
+    /// The upstream takes no connection of the gateway's, in its own words. Nothing was sent.
+    #[error("Redis does not let the gateway in: {0}; nothing was done")]
+    NotLetIn(String),
     /// There is no connection to the upstream. Nothing was sent; safe to try again.
     #[error("Redis is unreachable; nothing was done, try again")]
     Unreachable,
@@ -40,6 +43,7 @@ impl Error {
             Self::Refused(_)
             | Self::Unsupported(_)
             | Self::Full
+            | Self::NotLetIn(_)
             | Self::Unreachable
             | Self::TooLarge => false,
         }

@@ -123,7 +123,7 @@ impl From<Error> for Problem {
             Error::Refused(_) => 400,
             Error::Unsupported(_) => 501,
             Error::BrokenOff | Error::TooLarge => 502,
-            Error::Full | Error::Unreachable => 503,
+            Error::Full | Error::NotLetIn(_) | Error::Unreachable => 503,
             Error::TimedOut => 504,
         };
         Self::new(status, error.to_string())

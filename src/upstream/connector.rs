@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use redis::aio::{AsyncPushSender, MultiplexedConnection, PubSub, PubSubSink};
-use redis::{AsyncConnectionConfig, ProtocolVersion, RedisConnectionInfo, RedisResult, Value};
+use redis::{AsyncConnectionConfig, ProtocolVersion, RedisConnectionInfo, RedisResult};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -15,19 +15,12 @@ use super::pipe::Pipe;
 use super::sentinel::Sentinel;
 use super::server::{RedisServer, tcp};
 use super::sharded::{ShardedSink, ShardedStream};
-use super::transport::{Stream, ask};
+use super::transport::{Stream, ask, wrong};
 use crate::command::Command;
-use crate::reply::ServerError;
 
 /// The code of a server's errors while a script keeps it busy: to nearly everything, until the script has ended or is
 /// killed.
 pub(super) const BUSY: &str = "BUSY";
-
-/// The error of a server that is busy, if this is one.
-pub(super) fn as_busy(error: &redis::RedisError) -> Option<ServerError> {
-    let detail = || error.detail().unwrap_or_default();
-    (error.code() == Some(BUSY)).then(|| ServerError::new(BUSY, detail()))
-}
 
 /// Makes connections to the upstream.
 #[derive(Debug, Clone)]
@@ -76,13 +69,8 @@ impl Drop for Driver {
 impl Connector {
     /// A connection that many share.
     pub(super) async fn pipe(&self) -> RedisResult<Piped> {
-        let (mut stream, failover) = self.open().await?;
-        if let Self::Redis(server) = self {
-            for command in server.introduction() {
-                let answer = ask(&mut stream, &command).await;
-                let answer = answer.and_then(Value::extract_error);
-                answer.map_err(|error| self.without_secrets(error))?;
-            }
+        let (mut stream, failover) = self.enter_database().await?;
+        if let Self::Redis(_) = self {
             // For who looks at the server's clients. Servers before 7.2 do not know it, and some users may not.
             let attributes = [
                 ("LIB-NAME", env!("CARGO_PKG_NAME")),
@@ -107,52 +95,32 @@ impl Connector {
 
     /// A connection of one's own.
     pub(super) async fn connect(&self) -> RedisResult<Connected> {
-        let connected = self.make(self.handshake(), config()).await?;
-        self.select(connected).await
+        let way = self.enter_database().await?;
+        self.make(way, handshake(), config()).await
     }
 
     /// A connection of one's own that a busy server grants too: it is in no database.
     pub(super) async fn connect_to_busy(&self) -> RedisResult<Connected> {
-        self.make(self.handshake(), config()).await
+        self.make(self.enter().await?, handshake(), config()).await
     }
 
     /// A connection over which the server pushes what it has to tell.
     pub(super) async fn tracking(&self, told: impl AsyncPushSender) -> RedisResult<Connected> {
         let config = config().set_push_sender(told);
-        let connected = self.make(self.in_resp3(), config).await?;
-        self.select(connected).await
+        self.make(self.enter_database().await?, in_resp3(), config)
+            .await
     }
 
-    /// The connection in the right database.
-    async fn select(&self, mut connected: Connected) -> RedisResult<Connected> {
-        let database = self.handshake().db();
-        if database != 0 {
-            let select = redis::cmd("SELECT").arg(database).take();
-            let () = select.query_async(&mut connected.connection).await?;
-        }
-        Ok(connected)
-    }
-
-    /// A connection in the first database.
+    /// A connection over a way that is there.
     async fn make(
         &self,
+        (stream, failover): (
+            impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+            FailoverWatch,
+        ),
         handshake: RedisConnectionInfo,
         config: AsyncConnectionConfig,
     ) -> RedisResult<Connected> {
-        let (stream, failover) = self.open().await?;
-        self.make_over(stream, failover, handshake, config).await
-    }
-
-    /// The same over a way that is there.
-    async fn make_over(
-        &self,
-        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        failover: FailoverWatch,
-        handshake: RedisConnectionInfo,
-        config: AsyncConnectionConfig,
-    ) -> RedisResult<Connected> {
-        // The client library does not say why a server refuses a database.
-        let handshake = handshake.set_db(0);
         let made = MultiplexedConnection::new_with_config(&handshake, stream, config).await;
         let (connection, driver) = made.map_err(|error| self.without_secrets(error))?;
         Ok(Connected {
@@ -164,9 +132,9 @@ impl Connector {
 
     /// A connection for subscriptions.
     pub(super) async fn subscriber(&self) -> RedisResult<(PubSubSink, Messages, FailoverWatch)> {
-        let (stream, failover) = self.open().await?;
+        let (stream, failover) = self.enter_database().await?;
         let (stream, pace) = Paced::new(stream);
-        let made = PubSub::new(&self.handshake(), stream).await;
+        let made = PubSub::new(&handshake(), stream).await;
         let connection = made.map_err(|error| self.without_secrets(error))?;
         let (sink, messages) = connection.split();
         Ok((sink, Messages::new(messages, pace), failover))
@@ -177,10 +145,10 @@ impl Connector {
         &self,
     ) -> RedisResult<(ShardedSink, ShardedStream, FailoverWatch)> {
         let (tell, pushes) = mpsc::unbounded_channel();
-        let (stream, failover) = self.open().await?;
+        let (stream, failover) = self.enter().await?;
         let (stream, pace) = Paced::new(stream);
-        let (handshake, config) = (self.in_resp3(), config().set_push_sender(tell));
-        let made = self.make_over(stream, failover, handshake, config).await?;
+        let config = config().set_push_sender(tell);
+        let made = self.make((stream, failover), in_resp3(), config).await?;
         let Connected {
             connection,
             driver,
@@ -196,6 +164,21 @@ impl Connector {
         if let Self::Redis(server) = self {
             let said = server.log_in(&mut stream).await;
             said.map_err(|error| self.without_secrets(error))?;
+        }
+        Ok((stream, failover))
+    }
+
+    /// The same, in the right database, if the server takes the connection at all.
+    async fn enter_database(&self) -> RedisResult<(Stream, FailoverWatch)> {
+        let (mut stream, failover) = self.enter().await?;
+        if let Self::Redis(server) = self {
+            // A server that is full says so in place of its first answer.
+            let answer = ask(&mut stream, &redis::cmd("PING")).await?;
+            match answer.extract_error() {
+                // Who may not send a PING is known, and may send other things.
+                Err(error) if error.code() != Some("NOPERM") => return Err(error),
+                _ => server.select(&mut stream).await?,
+            }
         }
         Ok((stream, failover))
     }
@@ -247,18 +230,14 @@ impl Connector {
         }
     }
 
-    /// Who the gateway says it is, and the database it asks for.
-    fn handshake(&self) -> RedisConnectionInfo {
-        match self {
-            // mini-redis knows no command that a handshake could use.
-            Self::Embedded(_) => RedisConnectionInfo::default().set_skip_set_lib_name(),
-            Self::Redis(server) => server.handshake(),
-        }
-    }
-
-    /// The same in the protocol in which a server pushes.
-    fn in_resp3(&self) -> RedisConnectionInfo {
-        self.handshake().set_protocol(ProtocolVersion::RESP3)
+    /// What it was that did not answer in time.
+    pub(super) fn late(&self) -> redis::RedisError {
+        let over_tls = match self {
+            Self::Embedded(_) => false,
+            Self::Redis(server) => server.is_over_tls(),
+        };
+        let way = if over_tls { " over TLS" } else { "" };
+        wrong(format!("no answer in time{way}"))
     }
 
     async fn open(&self) -> RedisResult<(Stream, FailoverWatch)> {
@@ -280,6 +259,16 @@ impl Connector {
             Self::Redis(server) => server.without_secrets(error),
         }
     }
+}
+
+/// What is left to say once the gateway has entered: the client library does not tell why it was refused.
+fn handshake() -> RedisConnectionInfo {
+    RedisConnectionInfo::default().set_skip_set_lib_name()
+}
+
+/// The same in the protocol in which a server pushes.
+fn in_resp3() -> RedisConnectionInfo {
+    handshake().set_protocol(ProtocolVersion::RESP3)
 }
 
 /// The gateway's own deadlines rule, not the client's default of 500 ms.

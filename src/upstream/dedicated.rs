@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::cluster::{Cluster, Way};
 use super::command_lists::ENDING;
-use super::connector::as_busy;
+use super::failure::Failure;
 use super::node::Node;
 use super::policies::{RequestPolicy, ResponsePolicy};
 use super::resp_encode::pipeline;
@@ -81,11 +81,9 @@ impl Upstream {
         let mut connected = match tokio::time::timeout(shared.connect_timeout, connecting).await {
             Ok(Ok(connected)) => connected,
             Ok(Err(error)) => {
-                if let Some(busy) = as_busy(&error) {
-                    return Ok(Reply::Error(busy));
-                }
-                tracing::warn!(%error, "cannot connect for a blocking command");
-                return Err(Error::Unreachable);
+                let failure = Failure::from(error);
+                tracing::warn!(%failure, "cannot connect for a blocking command");
+                return failure.unsent();
             }
             Err(_) => return Err(Error::Unreachable),
         };

@@ -2,8 +2,8 @@
 //!
 //! The task connects, publishes the connection, waits until it ends or is suspected, and connects again with
 //! growing pauses. Whoever sends takes the connection that is there; while there is none, nothing is sent
-//! and the caller is told at once. A server that a script keeps busy answers nothing that a connection begins with:
-//! then its own error is what the caller is told.
+//! and the caller is told at once. Where a server lets the gateway in no further than to an error, because a script keeps
+//! it busy or its password is another, that error is what the caller is told.
 
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
@@ -11,13 +11,14 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 
 use super::command_table::CommandTable;
-use super::connector::{BUSY, Connector, Driver, Piped, as_busy};
+use super::connector::{BUSY, Connector, Driver, Piped};
 use super::failover::FailoverWatch;
+use super::failure::{Failure, LastWords};
 use super::pipe::Pipe;
-use super::transport::unusable;
+use super::transport::wrong;
 use super::{Outcome, reconnect_pauses};
 use crate::error::Error;
-use crate::reply::{Reply, ServerError};
+use crate::reply::Reply;
 
 /// How long a replaced connection may go on answering what was sent over it.
 const GRACE: Duration = Duration::from_secs(60);
@@ -41,16 +42,14 @@ pub(super) struct Live {
 #[derive(Debug)]
 enum Current {
     Live(Live),
-    /// A server that says that it is busy with a script, in its own words.
-    Busy(ServerError),
-    Nothing,
+    Nothing(Failure),
 }
 
 impl Current {
     fn live(&self) -> Option<&Live> {
         match self {
             Self::Live(live) => Some(live),
-            Self::Busy(_) | Self::Nothing => None,
+            Self::Nothing(_) => None,
         }
     }
 }
@@ -75,13 +74,16 @@ pub(super) struct Complaints {
 }
 
 impl Link {
-    /// Starts the keeper. What the server says of its commands goes to `command_table`, if it is to be asked.
+    /// Starts the keeper. What the server says of its commands goes to `command_table`, if it is to be asked. The links
+    /// to one server share `last_words`, so that what is so for all of them is logged once.
     pub(super) fn start(
         connector: Connector,
         connect_timeout: Duration,
         command_table: Option<Arc<CommandTable>>,
+        last_words: Arc<LastWords>,
     ) -> Self {
-        let current = Arc::new(RwLock::new(Current::Nothing));
+        let nothing = Current::Nothing(wrong("nothing has been tried yet").into());
+        let current = Arc::new(RwLock::new(nothing));
         // One complaint is enough; more of them are dropped.
         let (suspects, complaints) = mpsc::channel(1);
         let (tell_tried, tried) = watch::channel(false);
@@ -89,6 +91,7 @@ impl Link {
             connector,
             connect_timeout,
             command_table,
+            last_words,
             current: Arc::clone(&current),
             complaints,
             tried: tell_tried,
@@ -120,9 +123,9 @@ impl Link {
     /// What becomes of a command for which there is no connection.
     pub(super) fn unsent(&self) -> Outcome {
         match &*look(&self.current) {
-            Current::Busy(error) => Ok(Reply::Error(error.clone())),
+            Current::Nothing(failure) => failure.unsent(),
             // It has come about this moment: too late for who has looked before.
-            Current::Live(_) | Current::Nothing => Err(Error::Unreachable),
+            Current::Live(_) => Err(Error::Unreachable),
         }
     }
 
@@ -144,6 +147,7 @@ struct Keeper {
     connector: Connector,
     connect_timeout: Duration,
     command_table: Option<Arc<CommandTable>>,
+    last_words: Arc<LastWords>,
     current: Arc<RwLock<Current>>,
     complaints: mpsc::Receiver<u64>,
     tried: watch::Sender<bool>,
@@ -170,7 +174,9 @@ impl Keeper {
             let connected = tokio::time::timeout(self.connect_timeout, self.connect()).await;
             let pause = match connected {
                 Ok(Ok(connected)) => {
-                    tracing::info!(upstream = %self.connector, "connected");
+                    if self.last_words.are_not("connected") {
+                        tracing::info!(upstream = %self.connector, "connected");
+                    }
                     let since = Instant::now();
                     number += 1;
                     pauses = reconnect_pauses();
@@ -178,28 +184,29 @@ impl Keeper {
                     if end == End::Unwanted {
                         return;
                     }
-                    tracing::warn!(upstream = %self.connector, "the connection ended");
+                    if self.last_words.are_not("ended") {
+                        tracing::warn!(upstream = %self.connector, "the connection ended");
+                    }
                     if since.elapsed() < SHORT_LIFE {
                         SHORT_LIFE
                     } else {
                         Duration::ZERO
                     }
                 }
-                Ok(Err(Failure::Busy(error))) => {
-                    pauses = reconnect_pauses();
-                    self.wait_while_busy(error);
-                    BUSY_PAUSE
-                }
                 failed => {
                     let failure = match failed {
-                        Ok(Err(Failure::Other(error))) => error.to_string(),
-                        _ => "no answer in time".to_owned(),
+                        Ok(Err(failure)) => failure,
+                        _ => self.connector.late().into(),
                     };
-                    self.publish(Current::Nothing);
-                    self.tried.send_replace(true);
-                    tracing::warn!(upstream = %self.connector, %failure, "cannot connect");
-                    // The pauses never end.
-                    pauses.next().unwrap_or(self.connect_timeout)
+                    let is_busy = matches!(failure, Failure::Busy(_));
+                    self.give_up(failure);
+                    if is_busy {
+                        pauses = reconnect_pauses();
+                        BUSY_PAUSE
+                    } else {
+                        // The pauses never end.
+                        pauses.next().unwrap_or(self.connect_timeout)
+                    }
                 }
             };
             tokio::select! {
@@ -220,19 +227,22 @@ impl Keeper {
         self.publish(Current::Live(Live { pipe, number }));
         self.tried.send_replace(true);
         let end = self.until_broken(&mut driver, &mut failover, number).await;
-        self.publish(Current::Nothing);
+        let nothing = Failure::from(wrong("the connection ended"));
+        self.publish(Current::Nothing(nothing));
         if end != End::Broken {
             tokio::spawn(async move { tokio::time::timeout(GRACE, driver.ended()).await });
         }
         end
     }
 
-    /// Has everybody told that the server is busy.
-    fn wait_while_busy(&self, error: ServerError) {
-        if !matches!(*look(&self.current), Current::Busy(_)) {
-            tracing::warn!(upstream = %self.connector, %error, "the server is busy");
+    /// Has everybody told why there is no connection.
+    fn give_up(&self, failure: Failure) {
+        if self.last_words.are_not(&failure.to_string()) {
+            tracing::warn!(upstream = %self.connector, %failure, "cannot connect");
+        } else {
+            tracing::debug!(upstream = %self.connector, "it is still so");
         }
-        self.publish(Current::Busy(error));
+        self.publish(Current::Nothing(failure));
         self.tried.send_replace(true);
     }
 
@@ -242,7 +252,7 @@ impl Keeper {
         let probe = self.connector.probe();
         match connected.pipe.ask(&probe, self.connect_timeout).await {
             // Who may not send a PING is known, and may send other things.
-            Ok(Reply::Error(error)) if error.code() != "NOPERM" => Err(refused(error)),
+            Ok(Reply::Error(error)) if error.code() != "NOPERM" => Err(error.into()),
             Ok(_) => {
                 self.learn(&connected.pipe).await?;
                 Ok(connected)
@@ -262,7 +272,7 @@ impl Keeper {
         {
             match pipe.ask(&question, self.connect_timeout).await? {
                 // What is known of it holds until it can be asked.
-                Reply::Error(error) if error.code() == BUSY => return Err(Failure::Busy(error)),
+                Reply::Error(error) if error.code() == BUSY => return Err(error.into()),
                 table => command_table.learn(&table),
             }
         }
@@ -298,28 +308,4 @@ impl Keeper {
         // What is complained of is gone already.
         while self.complaints.recv().await.is_some() {}
     }
-}
-
-/// Why there is no connection.
-enum Failure {
-    /// The server is busy with a script.
-    Busy(ServerError),
-    Other(redis::RedisError),
-}
-
-impl From<redis::RedisError> for Failure {
-    fn from(error: redis::RedisError) -> Self {
-        match as_busy(&error) {
-            Some(error) => Self::Busy(error),
-            None => Self::Other(error),
-        }
-    }
-}
-
-/// What the server says instead of an answer.
-fn refused(error: ServerError) -> Failure {
-    if error.code() == BUSY {
-        return Failure::Busy(error);
-    }
-    Failure::Other(unusable(&error))
 }

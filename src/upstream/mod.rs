@@ -17,6 +17,7 @@ mod dedicated;
 mod demotion;
 pub mod embedded;
 mod failover;
+mod failure;
 mod keys;
 mod link;
 mod monitor;

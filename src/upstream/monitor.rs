@@ -14,10 +14,11 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::connector::Connector;
 use super::failover::FailoverWatch;
+use super::failure::Failure;
 use super::transport::Stream;
 use super::{Engine, Upstream, embedded};
 use crate::error::Error;
-use crate::reply::ServerError;
+use crate::reply::{Reply, ServerError};
 
 /// What is read at once, or the buffer would have room for 64 bytes and no more.
 const READ_SIZE: usize = 16 * 1024;
@@ -130,8 +131,13 @@ impl Part {
             redis::RedisResult::Ok(part)
         };
         let mut part = asked.await.map_err(|error| {
-            tracing::warn!(%error, "cannot connect for MONITOR");
-            NoMonitor::Failed(Error::Unreachable)
+            let failure = Failure::from(error);
+            tracing::warn!(%failure, "cannot connect for MONITOR");
+            match failure.unsent() {
+                Ok(Reply::Error(error)) => NoMonitor::Refused(error),
+                Ok(_) => NoMonitor::Failed(Error::Unreachable),
+                Err(error) => NoMonitor::Failed(error),
+            }
         })?;
         loop {
             match part.lines.take() {

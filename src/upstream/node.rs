@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::command_table::CommandTable;
 use super::connector::Connector;
 use super::demotion::Demotion;
+use super::failure::LastWords;
 use super::link::{Link, Live};
 use super::pipe::{Late, Pump};
 use super::{NodeNumber, Outcome, Packed};
@@ -78,8 +79,12 @@ impl Node {
         limits: Limits,
         command_table: &Arc<CommandTable>,
     ) -> Self {
-        let link =
-            |command_table| Link::start(connector.clone(), limits.connect_timeout, command_table);
+        let last_words = Arc::new(LastWords::default());
+        let link = |command_table| {
+            let last_words = Arc::clone(&last_words);
+            let limit = limits.connect_timeout;
+            Link::start(connector.clone(), limit, command_table, last_words)
+        };
         Self {
             number: NodeNumber::next(),
             common: link(Some(Arc::clone(command_table))),

@@ -6,14 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use redis::{ErrorKind, RedisError, RedisResult, Value};
+use redis::{RedisResult, Value};
 use tokio::sync::watch;
 
 use super::connector::BUSY;
 use super::failover::FailoverWatch;
+use super::failure::Failure;
 use super::role;
 use super::server::{RedisServer, login};
-use super::transport::{Stream, ask, unusable};
+use super::transport::{Stream, ask, unusable, wrong};
 use crate::config::{Address, Sentinels};
 
 /// How often a Sentinel is asked whether the master has moved.
@@ -49,7 +50,7 @@ impl Sentinel {
     ) -> RedisResult<(Stream, FailoverWatch)> {
         let count = self.group.addresses.len();
         let first = self.first.load(Ordering::Relaxed);
-        let mut failure = None;
+        let (mut refused, mut failures) = (None, Vec::new());
         for at in (first..first + count).map(|at| at % count) {
             let mut next = Next {
                 first: &self.first,
@@ -64,11 +65,13 @@ impl Sentinel {
                 Err(error) => {
                     let error = server.without_secrets(error);
                     tracing::debug!(%sentinel, %error, "a Sentinel was of no help");
-                    failure = Some(error);
+                    failures.push(format!("{sentinel}: {error}"));
+                    refused = refused.or(error.code().is_some().then_some(error));
                 }
             }
         }
-        Err(failure.unwrap_or_else(|| (ErrorKind::InvalidClientConfig, "no Sentinels").into()))
+        // What a master says is for those who wanted to get there.
+        Err(refused.unwrap_or_else(|| wrong(failures.join("; "))))
     }
 
     /// Goes where one of them says.
@@ -81,15 +84,17 @@ impl Sentinel {
             let mut stream = self.greet(sentinel, server).await?;
             self.ask(&mut stream, server).await
         };
+        // Its refusal is none of the master's.
+        let no_help = |error| wrong(Failure::from(error).to_string());
         let mut master = self.master.subscribe();
-        let address = self.in_time(asked).await?;
+        let address = self.in_time(asked).await.map_err(no_help)?;
         let elsewhere = async {
             while master.changed().await.is_ok() && master.borrow().as_ref() == Some(&address) {}
         };
         // A server that is gone may answer nothing at all.
         let stream = tokio::select! {
             stream = visit(&address, server) => stream?,
-            () = elsewhere => return Err(unexpected("another master was named meanwhile")),
+            () = elsewhere => return Err(wrong("another master was named meanwhile")),
         };
         self.found(&address);
         Ok((stream, self.failover(address)))
@@ -191,7 +196,7 @@ impl Sentinel {
             answer = ask(stream, &question).await?;
         }
         match answer.extract_error()? {
-            Value::Nil => Err(unexpected("no Sentinel knows a master of this name")),
+            Value::Nil => Err(wrong("it knows no master of this name")),
             answer => {
                 let (host, port) = redis::from_redis_value(answer)?;
                 Ok(Address { host, port })
@@ -222,13 +227,9 @@ async fn visit(address: &Address, server: &RedisServer) -> RedisResult<Stream> {
     let mut stream = server.reach(address).await?;
     match role::is_master(&server.ask_role(&mut stream).await?) {
         Ok(true) => Ok(stream),
-        Ok(false) => Err(unexpected("the server that a Sentinel named is no master")),
+        Ok(false) => Err(wrong("the server that it names is no master")),
         // Whoever may not ask has to believe the Sentinel, and who asks a server that a script keeps busy.
         Err(error) if matches!(error.code(), "NOPERM" | BUSY) => Ok(stream),
         Err(error) => Err(unusable(error)),
     }
-}
-
-fn unexpected(what: &'static str) -> RedisError {
-    (ErrorKind::UnexpectedReturnType, what).into()
 }

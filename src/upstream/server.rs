@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use redis::{ErrorKind, RedisConnectionInfo, RedisError, RedisResult};
+use redis::{RedisError, RedisResult};
 use tokio::net::{TcpStream, ToSocketAddrs, UnixStream};
 use tokio::sync::watch;
 use tokio_rustls::TlsConnector;
@@ -15,7 +15,7 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use super::failover::FailoverWatch;
 use super::role;
 use super::sentinel::Sentinel;
-use super::transport::{Stream, ask, unusable};
+use super::transport::{Stream, ask, unusable, wrong};
 use crate::config::{Address, Password, Place, Server, Tls};
 use crate::reply::Reply;
 
@@ -81,18 +81,6 @@ impl RedisServer {
         self.sentinel.as_ref()
     }
 
-    /// Who the gateway says it is, and the database it asks for.
-    pub(super) fn handshake(&self) -> RedisConnectionInfo {
-        let mut info = RedisConnectionInfo::default().set_db(self.settings.database);
-        if let Some(username) = &self.settings.username {
-            info = info.set_username(username);
-        }
-        if let Some(password) = &self.settings.password {
-            info = info.set_password(password.reveal());
-        }
-        info
-    }
-
     /// Says who the gateway is over a new stream, if that is to be said.
     pub(super) async fn log_in(&self, stream: &mut Stream) -> RedisResult<()> {
         if let Some(login) = self.login() {
@@ -106,11 +94,19 @@ impl RedisServer {
         login(&self.settings.username, self.settings.password.as_ref())
     }
 
-    /// What has to be said first on a new connection.
-    pub(super) fn introduction(&self) -> impl Iterator<Item = redis::Cmd> {
+    /// Asks for the settings' database over a new stream, if it is not the first.
+    pub(super) async fn select(&self, stream: &mut Stream) -> RedisResult<()> {
         let database = self.settings.database;
-        let select = (database != 0).then(|| redis::cmd("SELECT").arg(database).take());
-        self.login().into_iter().chain(select)
+        if database != 0 {
+            let select = redis::cmd("SELECT").arg(database).take();
+            ask(stream, &select).await?.extract_error()?;
+        }
+        Ok(())
+    }
+
+    /// Whether it is reached over TLS.
+    pub(super) fn is_over_tls(&self) -> bool {
+        self.tls.is_some()
     }
 
     /// A way to the server.
@@ -122,7 +118,7 @@ impl RedisServer {
             (Place::Unix(path), None) => Box::new(UnixStream::connect(path).await?),
             // Not made by `new`, and the nodes of a Cluster are reached by their addresses.
             (Place::Sentinel(_) | Place::Cluster(_), None) => {
-                return Err((ErrorKind::InvalidClientConfig, "not one server").into());
+                return Err(wrong("not one server"));
             }
         };
         let mut moved = self.moved.subscribe();
@@ -163,10 +159,13 @@ impl RedisServer {
             return Ok(Box::new(stream));
         };
         let Ok(name) = ServerName::try_from(address.host.clone()) else {
-            let message = "TLS needs a host name or an address that a certificate can be for";
-            return Err((ErrorKind::InvalidClientConfig, message).into());
+            let needed = "TLS needs a host name or an address that a certificate can be for";
+            return Err(wrong(needed));
         };
-        Ok(Box::new(tls.connect(name, stream).await?))
+        let connected = tls.connect(name, stream).await;
+        Ok(Box::new(
+            connected.map_err(|error| wrong(format!("TLS: {error}")))?,
+        ))
     }
 
     /// An error as it can be logged: servers without AUTH repeat what they did not understand.
@@ -178,8 +177,7 @@ impl RedisServer {
         };
         let mut passwords = self.settings.password.iter().chain(of_sentinels);
         if passwords.any(|password| text.contains(password.reveal())) {
-            let message = "the server did not take the password";
-            return (ErrorKind::AuthenticationFailed, message).into();
+            return wrong("the server did not take the password");
         }
         error
     }

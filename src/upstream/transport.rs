@@ -1,5 +1,6 @@
 //! A way for bytes to a Redis server and back, whatever it leads over.
 
+use std::io;
 use std::os::fd::AsFd;
 
 use redis::RedisResult;
@@ -43,9 +44,17 @@ impl Bytes for TlsStream<TcpStream> {
 
 /// What a server says instead of an answer without which it is of no use.
 pub(super) fn unusable(error: &ServerError) -> redis::RedisError {
-    let kind = redis::ErrorKind::Io;
-    (kind, "the server refused", error.to_string()).into()
+    redis::make_extension_error(error.code().to_owned(), Some(error.detail().to_owned()))
 }
+
+/// What is wrong with a connection, in the gateway's words.
+pub(super) fn wrong(what: impl Into<String>) -> redis::RedisError {
+    io::Error::other(what.into()).into()
+}
+
+/// What a server does that is spoken to in another way than it wants, or has no room.
+const CLOSED: &str =
+    "it closed the connection without an answer (a server that wants TLS does: rediss://)";
 
 /// A reply to what is asked before there is a connection is never longer.
 const LONGEST_REPLY: usize = 64 * 1024;
@@ -57,14 +66,18 @@ pub(super) async fn ask(stream: &mut Stream, command: &redis::Cmd) -> RedisResul
     stream.flush().await?;
     let mut received = Vec::new();
     loop {
-        if stream.read_buf(&mut received).await? == 0 {
-            return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into());
+        match stream.read_buf(&mut received).await {
+            Ok(1..) => {}
+            Err(error) if error.kind() != io::ErrorKind::ConnectionReset => {
+                return Err(error.into());
+            }
+            Ok(0) | Err(_) => return Err(wrong(CLOSED)),
         }
         match redis::parse_redis_value(&received) {
             Ok(reply) => return Ok(reply),
             // It has not arrived as a whole.
-            Err(_) if received.len() < LONGEST_REPLY => {}
-            Err(error) => return Err(error),
+            Err(error) if error.is_io_error() && received.len() < LONGEST_REPLY => {}
+            Err(_) => return Err(wrong("what answers there is no Redis server")),
         }
     }
 }

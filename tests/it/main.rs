@@ -127,5 +127,7 @@ mod streams;
 mod tidy;
 /// Tokens as settings: flags, files, and those that the program makes.
 mod tokens;
+/// A Redis that does not let the gateway in.
+mod unwelcome;
 /// The ways to a Redis server: TLS, passwords, Unix sockets, Sentinels.
 mod upstreams;

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::error::Error;
 use crate::http::plan::{Apart, Ask, Half, Lane, Plan, reply};
 use crate::http::problem::Problem;
 use crate::http::response::Response;
@@ -49,6 +50,7 @@ pub(crate) fn ready(upstream: &Upstream, with_details: bool) -> Plan {
     }
     let respond = move |outcomes: Vec<Outcome>| match outcomes.into_iter().next() {
         Some(Ok(reply)) if is_sign_of_life(&reply) => Ok(fresh(&ready)),
+        Some(Err(error @ Error::NotLetIn(_))) if with_details => Err(error.into()),
         _ => Err(Problem::new(503, "Redis does not answer")),
     };
     Plan::Ask(Ask {

@@ -47,7 +47,7 @@ fn what_is_dropped_of_a_stream_raises_its_floor() {
         let entry = message(10 + n, 10).of_entry(id(100 + n));
         memory.keep(&topic, &mut replay, entry);
     }
-    assert_eq!((replay.floor(), replay.entry_floor()), (12, id(102)));
+    assert_eq!((replay.floor, replay.entry_floor()), (12, id(102)));
     let behind = replay.after_entry(id(103)).map(|(id, _)| id);
     assert_eq!(behind.collect::<Vec<_>>(), [id(104), id(105)]);
     let kept = (100..=106).filter(|n| replay.has_entry(id(*n)));
@@ -67,7 +67,7 @@ fn what_is_too_old_is_dropped() {
     let kept_at = Instant::now();
     while kept_at.elapsed() == Duration::ZERO {}
     memory.forget_old(&mut replay);
-    assert_eq!((replay.floor(), memory.count), (1, 0));
+    assert_eq!((replay.floor, memory.count), (1, 0));
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn what_its_own_topic_has_dropped_is_not_dropped_for_another() {
         }
     }
     memory.keep(&b, &mut of_b, message(6, 1000));
-    while let Some((sequence, topic)) = memory.over() {
+    while let Some((sequence, topic)) = memory.take_surplus() {
         let replay = if topic == a { &mut of_a } else { &mut of_b };
         memory.drop_message(replay, sequence);
     }

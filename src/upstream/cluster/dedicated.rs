@@ -18,6 +18,7 @@ use crate::upstream::failover::FailoverWatch;
 use crate::upstream::node::Node;
 use crate::upstream::pace::Messages;
 use crate::upstream::sharded::{Shard, ShardedSink, ShardedStream};
+use crate::upstream::transport::wrong;
 
 /// A way to a connection of one's own.
 #[derive(Debug)]
@@ -31,7 +32,7 @@ impl Cluster {
     /// The way to the node that a command is for, for a connection of one's own.
     ///
     /// # Errors
-    /// [`Error::Unreachable`] while nobody knows where it is.
+    /// Why nobody knows where it is.
     pub(in crate::upstream) fn way(&self, command: &Command) -> Result<Way, Error> {
         let slot_map = self.slot_map();
         let slot = routing::slot(command, &self.command_table.classes());
@@ -41,7 +42,7 @@ impl Cluster {
         };
         let Some(member) = member else {
             self.wish();
-            return Err(Error::Unreachable);
+            return Err(slot_map.lack());
         };
         Ok(Way {
             node: Arc::clone(&member.node),
@@ -178,7 +179,7 @@ impl Cluster {
     /// Why there is no connection, where nobody knows a node for it. They are looked for then.
     fn lacks(&self, what: &'static str) -> redis::RedisError {
         self.wish();
-        (redis::ErrorKind::ClusterConnectionNotFound, what).into()
+        wrong(what)
     }
 
     /// What tells when the node at this address has no slots any more.

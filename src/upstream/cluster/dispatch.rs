@@ -199,7 +199,7 @@ impl Dispatch {
                 match lacking {
                     Some(lacking) => errand.replies.push(lacking.node.unsent()),
                     None if slot_map.masters().is_empty() => {
-                        errand.replies.push(Err(Error::Unreachable));
+                        errand.replies.push(Err(slot_map.lack()));
                     }
                     None => {
                         for member in slot_map.masters() {
@@ -296,7 +296,7 @@ impl Parcel {
 
 /// Where a command for all nodes reached some, none can be told that nothing was done.
 fn tell_half_done(replies: &mut [Outcome]) {
-    let unsent = |reply: &Outcome| matches!(reply, Err(Error::Unreachable));
+    let unsent = |reply: &Outcome| matches!(reply, Err(Error::NotLetIn(_) | Error::Unreachable));
     if replies.iter().any(|reply| !unsent(reply)) {
         for reply in replies.iter_mut().filter(|reply| unsent(reply)) {
             *reply = Err(Error::BrokenOff);

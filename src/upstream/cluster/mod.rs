@@ -27,7 +27,6 @@ use super::server::RedisServer;
 use super::{Outcome, Route};
 use crate::command::Command;
 use crate::config::Address;
-use crate::error::Error;
 use crate::reply::{Reply, ServerError};
 pub(super) use dedicated::Way;
 pub(super) use dispatch::Dispatch;
@@ -153,7 +152,7 @@ impl Cluster {
         let own = errand.member(slot_map, commands);
         match self.led(errand.redirect.as_ref(), own, slot_map) {
             Some((member, asking)) => Ok((member.clone(), asking)),
-            None if slot_map.masters().is_empty() => Err(Err(Error::Unreachable)),
+            None if slot_map.masters().is_empty() => Err(Err(slot_map.lack())),
             None => Err(refusal("CLUSTERDOWN", "Hash slot not served")),
         }
     }

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use super::slot::SLOTS;
 use super::topology::Topology;
 use crate::config::Address;
+use crate::error::Error;
+use crate::reply::ServerError;
 use crate::upstream::node::Node;
 
 /// The Cluster as it is known at a moment.
@@ -17,6 +19,8 @@ pub(super) struct SlotMap {
     ranges: Vec<(u16, u16, usize)>,
     /// Those without slots too, under all their names.
     by_address: HashMap<Address, Member>,
+    /// What a node said instead of telling, if nothing is known.
+    refusal: Option<ServerError>,
 }
 
 /// A node and where it is.
@@ -49,6 +53,22 @@ impl SlotMap {
         }
         slot_map.ranges.sort_unstable();
         slot_map
+    }
+
+    /// Nothing is known, perhaps because a node said this.
+    pub(super) fn nothing(refusal: Option<ServerError>) -> Self {
+        Self {
+            refusal,
+            ..Self::default()
+        }
+    }
+
+    /// Why there is no way to a node.
+    pub(super) fn lack(&self) -> Error {
+        match &self.refusal {
+            Some(refusal) => Error::NotLetIn(refusal.to_string()),
+            None => Error::Unreachable,
+        }
     }
 
     /// The nodes that have slots.

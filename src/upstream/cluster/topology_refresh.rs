@@ -16,9 +16,11 @@ use crate::config::Address;
 use crate::reply::Reply;
 use crate::upstream::command_table::CommandTable;
 use crate::upstream::connector::Connector;
+use crate::upstream::failure::{Failure, LastWords};
 use crate::upstream::node::{Limits, Node};
 use crate::upstream::resp_encode::pipeline;
 use crate::upstream::server::RedisServer;
+use crate::upstream::transport::wrong;
 
 /// How long until the next question without a cause.
 const CALM: Duration = Duration::from_secs(60);
@@ -47,10 +49,14 @@ pub(super) struct TopologyRefresh {
 impl TopologyRefresh {
     /// Runs until nobody needs the view any more. Each round counts as one more look, even a vain one.
     pub(super) async fn run(mut self, looks: watch::Sender<u64>) {
+        let last_words = LastWords::default();
         loop {
-            match self.ask_anyone().await {
+            let mut failures = Vec::new();
+            let topology = self.ask_anyone(&mut failures).await;
+            report(&last_words, topology.is_some(), &failures);
+            match topology {
                 Some(topology) => self.publish(&topology).await,
-                None => tracing::warn!("no node tells of the Cluster"),
+                None => self.publish_refusal(failures),
             }
             looks.send_modify(|looks| *looks += 1);
             tokio::time::sleep(PAUSE).await;
@@ -64,7 +70,7 @@ impl TopologyRefresh {
 
     /// Asks one node after the other. One that says that its part of the Cluster does not work is believed
     /// only if no other knows better: it may be cut off.
-    async fn ask_anyone(&mut self) -> Option<Topology> {
+    async fn ask_anyone(&mut self, failures: &mut Vec<(Address, Failure)>) -> Option<Topology> {
         let mut all = Vec::new();
         {
             let slot_map = self.slot_map.borrow();
@@ -90,10 +96,11 @@ impl TopologyRefresh {
             match timeout(self.limits.connect_timeout, self.ask(&address)).await {
                 Ok(Ok((topology, true))) => return Some(topology),
                 Ok(Ok((topology, false))) => doubtful = doubtful.or(Some(topology)),
-                Ok(Err(error)) => {
-                    tracing::warn!(%address, %error, "a node does not tell of its Cluster")
+                Ok(Err(error)) => failures.push((address, error.into())),
+                Err(_) => {
+                    let late = self.connector(&address).late();
+                    failures.push((address, late.into()));
                 }
-                Err(_) => tracing::warn!(%address, "a node does not answer"),
             }
         }
         doubtful
@@ -115,15 +122,24 @@ impl TopologyRefresh {
         // Whoever may not ask for the others is told enough by this one.
         let slots = Reply::from(next().extract_error()?);
         let topology = Topology::from_replies(address, &slots, &next().into());
-        let unreadable = (
-            redis::ErrorKind::UnexpectedReturnType,
-            "CLUSTER SLOTS is not readable",
-        );
-        Ok((topology.ok_or(unreadable)?, !is_down(&info)))
+        let topology = topology.ok_or_else(|| wrong("CLUSTER SLOTS is not readable"))?;
+        Ok((topology, !is_down(&info)))
     }
 
     fn connector(&self, address: &Address) -> Connector {
         Connector::Redis(self.server.at(address.clone()))
+    }
+
+    /// Lets all know why no node is known, if one has said it.
+    fn publish_refusal(&self, failures: Vec<(Address, Failure)>) {
+        let refusal = failures.into_iter().find_map(|(_, failure)| match failure {
+            Failure::Refused(error) => Some(error),
+            Failure::Busy(_) | Failure::Other(_) => None,
+        });
+        if self.slot_map.borrow().masters().is_empty() {
+            self.slot_map
+                .send_replace(Arc::new(SlotMap::nothing(refusal)));
+        }
     }
 
     /// Makes connections to nodes that are new, gives up those to nodes that are gone, and lets all know.
@@ -152,6 +168,22 @@ impl TopologyRefresh {
         let _ = timeout(limit, tried).await;
         let slot_map = SlotMap::new(topology, |address| Arc::clone(&self.nodes[address]));
         self.slot_map.send_replace(Arc::new(slot_map));
+    }
+}
+
+/// Logs which nodes were of no help.
+fn report(last_words: &LastWords, is_known: bool, failures: &[(Address, Failure)]) {
+    let each = failures
+        .iter()
+        .map(|(at, failure)| format!("{at}: {failure}"));
+    let failures = each.collect::<Vec<_>>().join("; ");
+    match (last_words.are_not(&failures), is_known) {
+        (true, false) => tracing::warn!(%failures, "no node tells of the Cluster"),
+        (true, true) if !failures.is_empty() => {
+            tracing::warn!(%failures, "some nodes do not tell of the Cluster");
+        }
+        (true, true) => {}
+        (false, _) => tracing::debug!(%failures, "it is still so"),
     }
 }
 
