@@ -192,61 +192,61 @@ pub struct Config {
     pub threads: usize,
     /// Worker threads of the runtime that talks to Redis.
     pub runtime_threads: usize,
-    /// Connections and streams at once, before the descriptor limit is looked at.
+    /// The most connections at once, event streams among them. There are fewer if the limit of open files is too low.
     pub max_connections: usize,
-    /// Connections and streams of one client address at once; `None` is no limit.
+    /// The most connections of one client address at once, event streams among them; `None` is no limit.
     pub max_connections_per_address: Option<usize>,
-    /// Commands under way at once.
+    /// The most commands under way at once.
     pub max_commands: usize,
-    /// Commands that block and MONITOR streams, at once.
+    /// The most commands that block and MONITOR streams at once.
     pub max_blocking: usize,
-    /// Bytes of a request's head; 64 KiB at most.
+    /// The most bytes of a request's head; 64 KiB at most.
     pub max_head: usize,
-    /// Bytes of a request's body; it is no longer than `max_buffered`, or 64 KiB if that is less.
+    /// The most bytes of a request's body. No more than `max_buffered` are taken, or 64 KiB if that is less.
     pub max_body: usize,
-    /// Bytes of large bodies and replies held at once.
+    /// The most bytes of large bodies and replies that are held at once.
     pub max_buffered: usize,
-    /// Bytes that may wait for one subscriber.
+    /// The most bytes that may wait for one subscriber.
     pub subscriber_buffer: usize,
-    /// Bytes of the client cache, if there is one.
+    /// The bytes of the client cache; `None` for no cache.
     pub client_cache: Option<usize>,
-    /// From a head's first byte to its last.
+    /// Time from the first byte of a request's head to its last.
     pub head_timeout: Duration,
-    /// From the end of a head to the end of its body.
+    /// Time from the end of a request's head to the end of its body.
     pub body_timeout: Duration,
-    /// Between two requests of a connection.
+    /// How long a connection may be idle between two requests.
     pub idle_timeout: Duration,
-    /// Between two bytes that a client takes.
+    /// How long a client may take nothing of what waits for it.
     pub write_timeout: Duration,
-    /// From sending a command to its reply.
+    /// Time from sending a command to its reply.
     pub command_timeout: Duration,
-    /// For a command that blocks.
+    /// How long a command that blocks may block.
     pub blocking_timeout: Duration,
-    /// For connecting to Redis.
+    /// How long connecting to Redis may take.
     pub connect_timeout: Duration,
-    /// For requests in progress at shutdown.
+    /// How long requests in progress may go on at shutdown.
     pub shutdown_timeout: Duration,
-    /// Channels, patterns and streams on one event stream.
+    /// The most channels, patterns and streams on one event stream.
     pub max_topics: usize,
-    /// Silence on a stream before a comment.
+    /// How long an event stream is silent before a comment is sent.
     pub heartbeat: Duration,
     /// Threads that write to event streams.
     pub fanout_threads: usize,
-    /// Event streams at once.
+    /// The most event streams at once; `None` for as many as there may be connections, less a sixteenth.
     pub max_subscribers: Option<usize>,
-    /// Event streams at once of one client address.
+    /// The most event streams at once of one client address; `None` for no limit.
     pub max_subscribers_per_address: Option<usize>,
-    /// That an event stream lasts.
+    /// How long an event stream may last; `None` for as long as its client stays.
     pub max_stream_age: Option<Duration>,
-    /// That a channel is listened to after its last subscriber.
+    /// How long a channel stays subscribed after its last listener has left.
     pub linger: Duration,
-    /// Messages of a channel that are kept.
+    /// The most messages that are kept of a channel for clients that come back.
     pub replay_events: usize,
-    /// Bytes of them.
+    /// The most bytes that are kept of a channel.
     pub replay_bytes: usize,
-    /// That they are kept.
+    /// How long messages are kept.
     pub replay_age: Duration,
-    /// Bytes that are kept of all channels together.
+    /// The most bytes that are kept of all channels together.
     pub replay_memory: usize,
     /// The least that streams tell browsers to wait before reconnecting.
     pub retry: Duration,

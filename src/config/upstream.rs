@@ -80,11 +80,11 @@ impl UpstreamUrl {
 pub struct Server {
     /// Where it is.
     pub place: Place,
-    /// Whether it is spoken to over TLS, and how.
+    /// How it is spoken to over TLS; `None` for no TLS.
     pub tls: Option<Tls>,
-    /// Who to be there. Without a password this says nothing.
+    /// The user to log in as; `None` for the default user. Without a password nobody logs in.
     pub username: Option<String>,
-    /// The password, if it wants one.
+    /// The password, if the server asks for one.
     pub password: Option<Password>,
     /// The number of the database.
     pub database: i64,
@@ -119,18 +119,18 @@ pub struct Sentinels {
     pub addresses: Vec<Address>,
     /// The name under which they watch the master.
     pub master: String,
-    /// Who to be there, if that is said.
+    /// The user to log in as there; `None` for the default user.
     pub username: Option<String>,
-    /// The password for them. Without one they get that of the server, but only if they ask.
+    /// The password for them. Without one, Sentinels that ask for a password get that of the server.
     pub password: Option<Password>,
 }
 
-/// What TLS needs.
+/// How to speak TLS.
 #[derive(Debug, Clone, Default)]
 pub struct Tls {
-    /// Whose signature is trusted; without: whose the system trusts.
+    /// The authorities whose certificates are trusted; `None` for those that the system trusts.
     pub authorities: Option<Certificates>,
-    /// What to show.
+    /// The certificate of its own that the gateway shows, if it has one.
     pub identity: Option<Identity>,
 }
 

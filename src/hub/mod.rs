@@ -130,12 +130,12 @@ impl std::fmt::Debug for Seat {
     }
 }
 
-/// Counts of the hub, for whoever wants to know.
+/// Counts of the hub.
 #[derive(Debug, Default)]
 pub struct Stats {
     /// Event streams at the moment.
     pub subscribers: AtomicUsize,
-    /// Channels that are subscribed to upstream, or about to be.
+    /// Channels, patterns and Redis streams that are listened to upstream, or about to be.
     pub channels: AtomicUsize,
     /// Streams that ended for new ones.
     pub made_room: AtomicU64,
