@@ -98,7 +98,11 @@ fn who_does_not_read_is_disconnected_and_can_come_back() {
 
 #[test]
 fn who_catches_up_and_does_not_read_holds_nothing_up() {
-    let (redis, gateway) = start();
+    let redis = TestRedis::start();
+    // However long this takes, nobody is given up for taking nothing.
+    let gateway = TestGateway::over_with(&redis, |config| {
+        config.write_timeout = Duration::from_secs(600);
+    });
     let script = "for n = 1, 60 do redis.call('XADD', KEYS[1], n .. '-0', 'n', n .. '-0', \
                   'x', string.rep('x', 40000)) end";
     redis.cli(&["EVAL", script, "1", "s"]);
