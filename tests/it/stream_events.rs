@@ -117,6 +117,26 @@ fn what_was_trimmed_is_a_gap() {
 }
 
 #[test]
+fn what_was_deleted_pages_further_on_is_told_there() {
+    let (redis, gateway) = start();
+    let script = "for n = 1, 40 do redis.call('XADD', KEYS[1], n .. '-0', 'n', n .. '-0') end";
+    redis.cli(&["EVAL", script, "1", "s"]);
+    redis.cli(&["XDEL", "s", "30-0"]);
+    let mut stream = again(&gateway, "1-0");
+    let before: Vec<_> = (2..30).map(|n| format!("{n}-0")).collect();
+    assert_eq!(ids(&mut stream, 28), before);
+    assert_eq!(gap(&mut stream).0, "30-0");
+    assert_eq!(ids(&mut stream, 10)[9], "40-0");
+    // What was deleted at the end is nothing that is waited for.
+    redis.cli(&["XDEL", "s", "40-0"]);
+    let other = TestGateway::over(&redis);
+    let mut stream = other.listen(&format!("{PATH}?from=37-0"));
+    assert_eq!(ids(&mut stream, 2), ["38-0", "39-0"]);
+    add(&redis, &["41-0"]);
+    assert_eq!(ids(&mut stream, 1), ["41-0"]);
+}
+
+#[test]
 fn what_was_trimmed_before_it_could_be_read_is_counted() {
     let (redis, gateway) = start();
     let mut stream = gateway.listen(PATH);

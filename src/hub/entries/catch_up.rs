@@ -261,3 +261,57 @@ impl CatchUp {
         *self.end.borrow()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::harness::nowhere;
+
+    fn id(n: u64) -> EntryId {
+        EntryId::parse(n.to_string().as_bytes()).expect("an id")
+    }
+
+    #[tokio::test]
+    async fn the_last_page_claims_no_more_than_was_read() {
+        let upstream = Upstream::start(&nowhere()).await;
+        let mut catch_up = CatchUp {
+            subscriber: 1,
+            key: Bytes::new(),
+            seen: id(3),
+            must_be_complete: true,
+            until_gone: true,
+            end: watch::channel(id(9)).1,
+            upstream: upstream.expect("it may come later"),
+            pages: mpsc::channel(1).0,
+            readers: Arc::new(Semaphore::new(1)),
+        };
+        for (is_owed, numbers, is_present, is_end, loss, covered) in [
+            (true, &[4, 5][..], true, true, None, 9),
+            (true, &[4, 5], true, false, None, 5),
+            (true, &[5, 6], false, true, Some(id(5).before()), 9),
+            (false, &[5, 6], false, true, None, 9),
+            (true, &[], true, true, None, 9),
+            (true, &[], false, true, None, 3),
+        ] {
+            catch_up.must_be_complete = is_owed;
+            let page = Page {
+                subscriber: 1,
+                entries: Vec::new(),
+                loss: None,
+                covered: id(3),
+                gone_out: oneshot::channel().0,
+                refused: None,
+                is_gone: false,
+            };
+            let entry = |n: &u64| Entry {
+                id: id(*n),
+                fields: Bytes::new(),
+            };
+            let entries = numbers.iter().map(entry).collect();
+            let page = catch_up.last(page, entries, is_present, is_end);
+            assert!(page.is_gone);
+            assert_eq!(page.loss.map(|(_, loss)| loss.up_to), loss, "{numbers:?}");
+            assert_eq!(page.covered, id(covered), "{numbers:?}");
+        }
+    }
+}
