@@ -94,7 +94,6 @@ struct State {
 
 /// A tracking connection that stands.
 struct Standing {
-    life: u64,
     /// The command connections that lead to the same server.
     connections: Connections,
     /// When the last question was sent that has been answered.
@@ -224,9 +223,8 @@ impl Store {
 
     /// A tracking connection stands that leads to the same server as these. The question was sent over it and has
     /// been answered.
-    pub(super) fn open(&self, life: u64, connections: Connections, asked: Instant) {
+    pub(super) fn open(&self, connections: Connections, asked: Instant) {
         self.lock().standing = Some(Standing {
-            life,
             connections,
             heard: asked,
         });
@@ -239,12 +237,9 @@ impl Store {
         }
     }
 
-    /// The tracking connection of this life has ended.
-    pub(super) fn close(&self, life: u64) {
+    /// The tracking connection has ended.
+    pub(super) fn close(&self) {
         let mut state = self.lock();
-        if state.standing.as_ref().is_none_or(|now| now.life != life) {
-            return;
-        }
         state.standing = None;
         let dropped = state.drop_all();
         drop(state);

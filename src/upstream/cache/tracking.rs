@@ -50,18 +50,16 @@ enum End {
 
 impl Tracking {
     pub(super) async fn run(mut self) {
-        let mut life = 0;
         let mut pauses = reconnect_pauses();
         loop {
-            life += 1;
-            let connected = timeout(self.connect_timeout, self.connect(life)).await;
+            let connected = timeout(self.connect_timeout, self.connect()).await;
             let pause = match connected {
                 Ok(Ok((connected, connections, asked))) => {
                     tracing::info!("the client cache is in use");
                     pauses = reconnect_pauses();
-                    self.store.open(life, connections, asked);
+                    self.store.open(connections, asked);
                     let end = self.keep(connected, connections).await;
-                    self.store.close(life);
+                    self.store.close();
                     if matches!(end, End::Unwanted) {
                         return;
                     }
@@ -91,14 +89,14 @@ impl Tracking {
 
     /// A connection over which the server tracks what is read, the others that lead to the same server, and when
     /// it was asked.
-    async fn connect(&self, life: u64) -> RedisResult<(Connected, Connections, Instant)> {
+    async fn connect(&self) -> RedisResult<(Connected, Connections, Instant)> {
         // Before anything is asked: if they are others afterwards, nothing is given away.
         let Some(connections) = self.node.connections() else {
             return Err(failure("there are no connections for commands"));
         };
         let store = Arc::clone(&self.store);
         let told = move |push: PushInfo| -> Result<(), RedisError> {
-            take_up(&store, life, &push);
+            take_up(&store, &push);
             Ok(())
         };
         let mut connected = self.node.connector().tracking(told).await?;
@@ -172,47 +170,43 @@ impl Tracking {
         self.store.heard(asked);
         let mut replies = replies.into_iter().map(Reply::from);
         for fill in fills.drain(..) {
-            match (replies.next(), replies.next()) {
-                (Some(value), Some(ttl)) => self.fill(&fill, value, &ttl, asked),
-                _ => self.store.give_up(&fill),
+            let both = replies.next().zip(replies.next());
+            match both.and_then(|(value, ttl)| to_keep(value, &ttl)) {
+                Some((reply, stay)) => self.store.fill(&fill, reply, asked + stay),
+                None => self.store.give_up(&fill),
             }
         }
         Ok(())
     }
 
-    fn fill(&self, fill: &Fill, value: Reply, ttl: &Reply, asked: Instant) {
-        let longest = asked + LONGEST_STAY;
-        let until = match (&value, ttl) {
-            // It lives at least this long from when it was asked for.
-            (Reply::Bulk(_), Reply::Int(left @ 0..)) => {
-                let left = Duration::from_millis(left.unsigned_abs());
-                longest.min(asked + left.min(LONGEST_STAY))
-            }
-            (Reply::Bulk(_), Reply::Int(-1)) | (Reply::Nil, Reply::Int(-2)) => longest,
-            (Reply::Error(error), _) if error.code() == "WRONGTYPE" => {
-                return self.store.fill(fill, None, longest);
-            }
-            // It has changed between the two questions, or cannot be read.
-            _ => return self.store.give_up(fill),
-        };
-        self.store.fill(fill, Some(value), until);
-    }
-
     /// Waits, unless the cache is dropped meanwhile. Nothing is filled.
     async fn is_unwanted_during(&mut self, pause: Duration) -> bool {
-        let unwanted = async {
-            while let Some(fill) = self.to_fill.recv().await {
-                self.store.give_up(&fill);
-            }
-        };
+        // What is on its way here was given up when the connection ended.
+        let unwanted = async { while self.to_fill.recv().await.is_some() {} };
         timeout(pause, unwanted).await.is_ok()
     }
 }
 
+/// What is kept of a reply to GET, and for how long from when it was asked for, by the reply to PTTL behind it.
+fn to_keep(value: Reply, ttl: &Reply) -> Option<(Option<Reply>, Duration)> {
+    match (value, ttl) {
+        // It lives at least this long.
+        (value @ Reply::Bulk(_), Reply::Int(left @ 0..)) => {
+            let left = Duration::from_millis(left.unsigned_abs());
+            Some((Some(value), left.min(LONGEST_STAY)))
+        }
+        (value @ Reply::Bulk(_), Reply::Int(-1)) | (value @ Reply::Nil, Reply::Int(-2)) => {
+            Some((Some(value), LONGEST_STAY))
+        }
+        (Reply::Error(error), _) if error.code() == "WRONGTYPE" => Some((None, LONGEST_STAY)),
+        // It has changed between the two questions, or cannot be read.
+        _ => None,
+    }
+}
+
 /// What the server pushes.
-fn take_up(store: &Store, life: u64, push: &PushInfo) {
+fn take_up(store: &Store, push: &PushInfo) {
     match (&push.kind, &push.data[..]) {
-        (PushKind::Disconnection, _) => store.close(life),
         (PushKind::Invalidate, [Value::Array(keys)]) => {
             for key in keys {
                 match key {
@@ -253,3 +247,40 @@ fn failure(what: &'static str) -> RedisError {
 }
 
 const _: () = assert!(BEAT.as_millis() * 3 < BOUND.as_millis());
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reply::ServerError;
+
+    #[test]
+    fn a_value_is_kept_no_longer_than_it_lives_and_no_error_ever() {
+        let value = || Reply::Bulk("1".into());
+        let error = |code| Reply::Error(ServerError::new(code, "no"));
+        let longest = i64::try_from(LONGEST_STAY.as_millis()).expect("it fits");
+        for (value, ttl, kept) in [
+            (value(), Reply::Int(0), Some((Some(value()), 0))),
+            (value(), Reply::Int(1500), Some((Some(value()), 1500))),
+            (
+                value(),
+                Reply::Int(longest + 1),
+                Some((Some(value()), longest)),
+            ),
+            (value(), Reply::Int(-1), Some((Some(value()), longest))),
+            (
+                Reply::Nil,
+                Reply::Int(-2),
+                Some((Some(Reply::Nil), longest)),
+            ),
+            (error("WRONGTYPE"), Reply::Int(-1), Some((None, longest))),
+            (value(), Reply::Int(-2), None),
+            (Reply::Nil, Reply::Int(-1), None),
+            (error("NOPERM"), Reply::Int(-1), None),
+            (value(), error("LOADING"), None),
+        ] {
+            let kept = kept
+                .map(|(reply, stay): (_, i64)| (reply, Duration::from_millis(stay.unsigned_abs())));
+            assert_eq!(to_keep(value.clone(), &ttl), kept, "{value:?}, {ttl:?}");
+        }
+    }
+}

@@ -9,7 +9,7 @@ const HERE: fn() -> Connections = || Connections::numbered(1, 1, 1);
 fn open() -> (Store, Instant) {
     let store = Store::new(1 << 20);
     let now = Instant::now();
-    store.open(1, HERE(), now);
+    store.open(HERE(), now);
     (store, now)
 }
 
@@ -148,13 +148,11 @@ fn the_end_of_the_connection_is_the_end_of_all() {
     let (store, now) = open();
     put(&store, "k", "1", now);
     let fill = begin(&store, "other", now);
-    store.close(0);
-    assert_eq!(known(&store, "k", now), value("1"), "that was another");
-    store.close(1);
+    store.close();
     assert_eq!(store.stats().values, 0);
     store.heard(now);
     assert_eq!(known(&store, "k", now), None);
-    store.open(2, HERE(), now);
+    store.open(HERE(), now);
     store.fill(&fill, value("old"), now + LONGEST_STAY);
     assert_eq!(store.stats().values, 0);
 }
