@@ -169,3 +169,67 @@ async fn who_came_back_by_an_entry_and_leaves_is_no_loss_to_others() {
     hub.news(What::Entries(entries(12..=12)));
     assert_eq!(back.event().1, "message");
 }
+
+#[tokio::test]
+async fn what_comes_of_a_time_when_somebody_else_listened_is_passed_over() {
+    let mut hub = Hub::start().await;
+    let mut stream = hub.listen(Format::Entry, None);
+    hub.news(What::Begins(id(10)));
+    let of_another = News {
+        key: hub.topic.name().clone(),
+        channel: hub.actor.channels[&hub.topic].key + 1,
+        what: What::Entries(entries(11..=12)),
+    };
+    hub.actor.on_news(of_another);
+    hub.news(What::Entries(entries(12..=12)));
+    assert_eq!(stream.event(), ("12-0".into(), "message".into()));
+}
+
+#[tokio::test]
+async fn who_comes_back_by_an_event_is_told_of_what_was_not_read_meanwhile() {
+    let mut hub = Hub::start().await;
+    let topics = [hub.topic.clone()];
+    let mut stream = hub.listen_to(&topics, None);
+    hub.news(What::Begins(id(10)));
+    hub.news(What::Entries(entries(11..=11)));
+    let (last, _) = stream.event();
+    let newest = *hub.actor.subscribers.keys().max().expect("it listens");
+    hub.actor.no_more_listens(newest);
+    hub.actor.leave_stream(&topics[0]);
+    let mut back = hub.listen_to(&topics, Some(last));
+    hub.news(What::Begins(id(12)));
+    assert_eq!(back.event().1, "gap");
+    // And of what was gone before it was read.
+    hub.news(What::Entries(entries(13..=13)));
+    let (last, name) = back.event();
+    assert_eq!(name, "message");
+    hub.news(What::Lost(Loss::new(Reason::NotKept, id(14))));
+    let mut again = hub.listen_to(&topics, Some(last));
+    hub.news(What::Entries(entries(15..=15)));
+    assert_eq!(again.event().1, "gap");
+    assert_eq!(again.event().1, "message");
+}
+
+#[tokio::test]
+async fn what_was_lost_of_a_stream_is_nothing_to_the_one_that_is_begun_anew() {
+    let mut hub = Hub::start().await;
+    let _other = hub.listen(Format::Entry, None);
+    hub.news(What::Begins(id(10)));
+    let loss = Loss {
+        since: id(10),
+        ..Loss::new(Reason::NotKept, id(14))
+    };
+    hub.news(What::Lost(loss));
+    // Who has been told of it misses nothing.
+    let span = |seen| Span {
+        begin: Begin::Seen(id(seen)),
+        until_gone: false,
+    };
+    let _told = hub.listen(Format::Entry, Some(span(14)));
+    let newest = *hub.actor.subscribers.keys().max().expect("it listens");
+    assert!(!is_catching_up(&hub, newest));
+    hub.news(What::Elsewhere(Loss::new(Reason::Recreated, id(0))));
+    hub.news(What::Entries(entries(1..=13)));
+    let mut back = hub.listen(Format::Entry, Some(span(12)));
+    assert_eq!(back.event(), ("13-0".into(), "message".into()));
+}

@@ -1,6 +1,10 @@
 //! What is kept, and what is known of what no longer is.
 
 use super::*;
+use crate::hub::entries::{Entry, Loss, Reason, What};
+use crate::hub::harness::Hub;
+use crate::hub::roster::State;
+use crate::hub::source::Home;
 
 fn memory(events: usize, bytes: usize, memory: usize) -> Memory {
     Memory::new(Bounds {
@@ -159,4 +163,32 @@ fn bytes_are_bounded_for_each_and_for_all() {
     assert_eq!(of_a.floor, 2);
     memory.forget(&of_b);
     assert_eq!(memory.bytes, 2 * (1000 + OVERHEAD));
+}
+
+#[tokio::test]
+async fn what_is_gone_is_not_counted() {
+    let mut hub = Hub::start().await;
+    let (stream, channel) = (hub.topic.clone(), Topic::Channel("a".into()));
+    let entry = |n| Entry {
+        id: id(n),
+        fields: "{}".into(),
+    };
+    let _both = hub.listen_to(&[stream.clone(), channel.clone()], None);
+    hub.begins();
+    hub.news(What::Entries(vec![entry(1), entry(2)]));
+    hub.news(What::Elsewhere(Loss::new(Reason::Recreated, id(0))));
+    assert_eq!((hub.actor.memory.count, hub.actor.memory.bytes), (0, 0));
+    hub.news(What::Entries(vec![entry(1)]));
+    hub.actor.leave_stream(&stream);
+    assert_eq!((hub.actor.memory.count, hub.actor.memory.bytes), (0, 0));
+    // Nobody listens when its connection is lost.
+    let subscriber = *hub.actor.subscribers.keys().next().expect("it listens");
+    let known = hub.actor.channels.get_mut(&channel).expect("a channel");
+    (known.state, known.home) = (State::Standing, Some(Home::Common));
+    let name = channel.name().clone();
+    hub.actor.hand_on(channel, name, "x".into(), None);
+    hub.actor.no_more_listens(subscriber);
+    assert_eq!(hub.actor.memory.count, 1);
+    hub.actor.lost(&Home::Common);
+    assert_eq!((hub.actor.memory.count, hub.actor.memory.bytes), (0, 0));
 }
