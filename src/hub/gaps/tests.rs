@@ -109,3 +109,27 @@ async fn each_interruption_is_told_before_what_came_behind_it() {
     let came: Vec<_> = (0..4).map(|_| back.event().1).collect();
     assert_eq!(came, ["gap", "message", "gap", "message"]);
 }
+
+#[tokio::test]
+async fn who_waits_for_the_same_topic_is_told_of_all_that_others_are() {
+    let (mut hub, last) = half_interrupted().await;
+    let topics = channels();
+    let mut back = hub.listen_to(&topics, Some(last));
+    hub.confirm(&topics[1]);
+    assert_eq!(back.event().1, "gap");
+    let both = r#"{"reason":"not-kept","channels":["a","b"]}"#;
+    assert_eq!(back.data, both);
+}
+
+#[tokio::test]
+async fn who_has_not_begun_has_missed_nothing() {
+    let mut hub = Hub::start().await;
+    let [topic, _] = channels();
+    let mut stream = hub.listen_to(std::slice::from_ref(&topic), None);
+    let known = hub.actor.channels.get_mut(&topic);
+    known.expect("it is listened to").home = Some(Home::Common);
+    hub.actor.lost(&Home::Common);
+    hub.confirm(&topic);
+    hub.message(&topic);
+    assert_eq!(stream.event().1, "message");
+}
