@@ -107,3 +107,30 @@ impl Actor {
         self.drop_surplus();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::entries::{Entry, What};
+    use crate::hub::event::Format;
+    use crate::hub::harness::Hub;
+    use crate::hub::own_ids::Span;
+
+    #[tokio::test]
+    async fn who_has_been_answered_nothing_is_not_ended_for_what_went_before() {
+        let mut hub = Hub::start().await;
+        let span = Span {
+            begin: Begin::Now,
+            until_gone: true,
+        };
+        let mut stream = hub.listen(Format::Entry, Some(span));
+        let subscriber = *hub.actor.subscribers.keys().next().expect("it listens");
+        hub.news(What::Begins(EntryId::ZERO));
+        hub.news(What::Gone(None));
+        hub.news(What::Checked(subscriber, true));
+        let id = EntryId::parse(b"1-0").expect("an id");
+        let fields = "{}".into();
+        hub.news(What::Entries(vec![Entry { id, fields }]));
+        assert_eq!(stream.event(), ("1-0".into(), "message".into()));
+    }
+}
