@@ -1,10 +1,13 @@
 //! Somebody reads up on a stream while others are told of it.
 
+use std::io::Read as _;
+
 use tokio::sync::oneshot;
 
 use super::*;
 use crate::hub::SubscriberId;
 use crate::hub::harness::{Client, Hub};
+use crate::reply::ServerError;
 
 fn id(n: u64) -> EntryId {
     EntryId::parse(n.to_string().as_bytes()).expect("an id")
@@ -79,6 +82,22 @@ async fn who_reads_up_on_a_stream_is_told_what_was_gone_before_that() {
     }
     assert_eq!(stream.event(), ("8-0".into(), "gap".into()));
     assert_eq!(stream.event(), ("9-0".into(), "message".into()));
+    // By the id of what he has seen, where nothing has been read for him yet.
+    let (mut hub, mut stream, _) = catching_up().await;
+    hub.news(What::Lost(loss));
+    assert_eq!(stream.event(), ("3-0".into(), "gap".into()));
+}
+
+#[tokio::test]
+async fn who_reads_up_on_what_is_refused_by_then_is_told_so() {
+    let (mut hub, mut stream, subscriber) = catching_up().await;
+    hub.actor.take_page(Page {
+        refused: Some(ServerError::new("NOPERM", "no")),
+        ..page(subscriber, 4..=8)
+    });
+    let mut rest = String::new();
+    stream.reader.read_to_string(&mut rest).expect("it ends");
+    assert!(rest.contains("refused") && !rest.contains("4-0"), "{rest}");
 }
 
 #[tokio::test]
@@ -88,8 +107,9 @@ async fn who_reads_up_on_a_stream_that_is_begun_anew_goes_on_there() {
     hub.news(What::Entries(entries(1..=12)));
     // This was read before.
     hub.actor.take_page(page(subscriber, 4..=10));
+    hub.news(What::Entries(entries(13..=13)));
     assert_eq!(stream.event(), ("0-0".into(), "gap".into()));
-    for n in 1..=12 {
+    for n in 1..=13 {
         assert_eq!(stream.event(), (format!("{n}-0"), "message".into()));
     }
     assert!(!is_catching_up(&hub, subscriber));
@@ -229,6 +249,7 @@ async fn what_was_lost_of_a_stream_is_nothing_to_the_one_that_is_begun_anew() {
     let newest = *hub.actor.subscribers.keys().max().expect("it listens");
     assert!(!is_catching_up(&hub, newest));
     hub.news(What::Elsewhere(Loss::new(Reason::Recreated, id(0))));
+    assert_eq!(hub.actor.channels[&hub.topic].end(), id(0));
     hub.news(What::Entries(entries(1..=13)));
     let mut back = hub.listen(Format::Entry, Some(span(12)));
     assert_eq!(back.event(), ("13-0".into(), "message".into()));
