@@ -5,7 +5,7 @@ use std::io::BufRead as _;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use super::*;
-use crate::hub::entries::{Entry, What};
+use crate::hub::entries::{Entry, Loss, Reason, What};
 use crate::hub::fanout::Order;
 use crate::hub::harness::{Hub, JSON, fan_out, nowhere};
 use crate::hub::{Begin, Span, Stats, Subscription};
@@ -248,4 +248,26 @@ async fn what_waits_for_the_fan_out_is_bounded_however_small_it_is() {
     assert!(taken < 100_000, "{taken}");
     drop(held);
     assert_eq!(own.event(), ("1-0".into(), "message".into()));
+}
+
+#[tokio::test]
+async fn a_loss_that_the_fan_out_does_not_take_is_told_later() {
+    let mut hub = Hub::start().await;
+    let mut own = hub.listen(Format::Entry, Some(FROM_NOW));
+    hub.begins();
+    let held = hub.hold_up();
+    let mut count = 0;
+    while hub.actor.fanout.has_room() {
+        count += 1;
+        hub.entries(count..=count, LARGE);
+    }
+    assert!(hub.actor.lossy.is_empty(), "all of them were taken");
+    let up_to = EntryId::parse(b"99").expect("an id");
+    hub.news(What::Lost(Loss::new(Reason::NotKept, up_to)));
+    drop(held);
+    for n in 1..=count {
+        assert_eq!(own.event(), (format!("{n}-0"), "message".into()));
+    }
+    hub.actor.tell_of_losses();
+    assert_eq!(own.event(), ("99-0".into(), "gap".into()));
 }
