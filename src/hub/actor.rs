@@ -3,7 +3,7 @@
 //! A channel is subscribed upstream with its first listener and left with its last. A stream's head leaves
 //! when the upstream has confirmed all its channels, or after a second at the latest; whatever it may have
 //! missed by then, or while the upstream was away, it is told of with one `gap` event when all its channels
-//! stand again.
+//! stand again, or sooner if something comes before.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -65,6 +65,8 @@ pub(super) struct Actor {
     pub(super) sources: Sources,
     pub(super) tails: Tails,
     pub(super) pages: Pages,
+    /// Open streams that are to be told of a gap before anything else.
+    pub(super) untold: HashSet<SubscriberId>,
     /// Who joined when and may still be unopened, in that order.
     unopened: VecDeque<(Instant, SubscriberId)>,
     /// Channels with messages that were dropped, whose listeners have not been told.
@@ -102,6 +104,7 @@ impl Actor {
             sources: Sources::new(upstream.clone(), config),
             tails: Tails::new(upstream.clone(), config),
             pages: Pages::new(upstream),
+            untold: HashSet::new(),
             unopened: VecDeque::new(),
             lossy: HashSet::new(),
             next_loss_check: None,
@@ -242,10 +245,7 @@ impl Actor {
         let Some(subscriber) = self.subscribers.remove(&id) else {
             return;
         };
-        if let Some(gap) = subscriber.gap.filter(|_| subscriber.open) {
-            self.sequence += 1;
-            self.begin_here(&gap.topics);
-        }
+        self.untold.remove(&id);
         let is_own = subscriber.own.is_some();
         let until_gone = subscriber.own.is_some_and(|own| own.until_gone);
         for topic in subscriber.topics {

@@ -46,6 +46,7 @@ impl Actor {
         if self.lossy.contains(&topic) && self.fanout.has_room() && self.tell_of_loss(&topic) {
             self.lossy.remove(&topic);
         }
+        self.tell_of_gaps();
         // Not sent before the loss has been told: to a client that came back by its id, nothing would seem to be missing.
         let is_lossy = self.lossy.contains(&topic);
         let Some(channel) = self.channels.get_mut(&topic) else {
@@ -109,6 +110,7 @@ impl Actor {
 
     /// Tells the listeners of a topic that something was dropped. False if the fan-out does not take that either.
     fn tell_of_loss(&mut self, topic: &Topic) -> bool {
+        self.tell_of_gaps();
         let Some(channel) = self.channels.get_mut(topic) else {
             return true;
         };

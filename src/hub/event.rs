@@ -29,10 +29,10 @@ pub(super) struct Position<'a> {
 }
 
 /// What a stream begins with: a comment, so that something has arrived; how long to wait before
-/// reconnecting; and the position, which is kept by the browser although nothing is dispatched. Upstash's
+/// reconnecting; and the position, if any, which is kept by the browser although nothing is dispatched. Upstash's
 /// SDKs wait for the upstream's confirmations instead.
 pub(super) fn opening(
-    position: Position<'_>,
+    position: Option<Position<'_>>,
     shape: Shape,
     topics: &[Topic],
     retry: Duration,
@@ -54,7 +54,9 @@ pub(super) fn opening(
         }
     } else {
         field(&mut out, "retry", retry.as_millis().to_string().as_bytes());
-        id(&mut out, position);
+        if let Some(position) = position {
+            id(&mut out, position);
+        }
         out.push(b'\n');
     }
     Encoded::new(&out)
@@ -340,7 +342,12 @@ mod tests {
             b"a,b\ndata: message,x,y",
         ));
         assert_eq!(event, "data: pmessage,n*,news,a,b data: message,x,y\n\n");
-        let opening = text(&opening(HERE, shape, &[news(), topic], Duration::ZERO));
+        let opening = text(&opening(
+            Some(HERE),
+            shape,
+            &[news(), topic],
+            Duration::ZERO,
+        ));
         let expected = ": connected\n\ndata: subscribe,news,1\n\ndata: psubscribe,n*,2\n\n";
         assert_eq!(opening, expected);
     }

@@ -1,15 +1,21 @@
 //! What event streams may have missed while topics of theirs did not stand upstream. They are told of it by one `gap` event
 //! when all of their topics stand again.
 //!
-//! Until then a stream is sent messages of those topics that stand already. To a client that came back by the id of one of
-//! these, nothing would seem to be missing. So the topics that were interrupted begin anew (their floor is raised, see
-//! `replay`) when the `gap` is sent, because it may not arrive, and when the stream ends before that.
+//! If messages come before, those who wait are told first of the topics that stand by then: by an id behind these,
+//! nobody could tell that it has not been told.
+
+use std::collections::HashMap;
 
 use super::actor::Actor;
 use super::event::{self, Format};
 use super::fanout::Order;
-use super::roster::{Gap, State};
+use super::roster::{Channel, Gap, State};
 use super::{SubscriberId, Topic};
+
+fn stands(channels: &HashMap<Topic, Channel>, topic: &Topic) -> bool {
+    let channel = channels.get(topic);
+    channel.is_some_and(|channel| channel.state == State::Standing)
+}
 
 impl Actor {
     /// A topic stands now; so may all topics of some who listen to it.
@@ -17,24 +23,18 @@ impl Actor {
         let Some(channel) = self.channels.get(topic) else {
             return;
         };
-        // First those who are told of a gap: that raises floors, by which others are opened.
-        let is_open = |id: &SubscriberId| self.subscribers.get(id).is_some_and(|s| s.open);
-        let listeners = channel.listeners.iter().copied();
-        let (open, others): (Vec<_>, Vec<_>) = listeners.partition(is_open);
-        for id in open.into_iter().chain(others) {
+        for id in channel.listeners.clone() {
             let Some(subscriber) = self.subscribers.get_mut(&id) else {
                 continue;
             };
             subscriber.missing -= 1;
-            if subscriber.missing > 0 {
-                continue;
-            }
-            if subscriber.open && subscriber.own.is_none() {
-                if let Some(gap) = subscriber.gap.take() {
-                    self.begin_here(&gap.topics);
-                    self.tell_of_gap(id, &gap);
+            let (stands, is_own) = (subscriber.missing == 0, subscriber.own.is_some());
+            if subscriber.open && !is_own {
+                self.untold.insert(id);
+                if stands {
+                    self.tell_of_gap(id);
                 }
-            } else {
+            } else if stands {
                 self.open(id);
             }
         }
@@ -45,10 +45,7 @@ impl Actor {
         let Some(subscriber) = self.subscribers.get_mut(&id) else {
             return;
         };
-        let is_missing = |topic: &&Topic| {
-            let channel = self.channels.get(*topic);
-            channel.is_none_or(|channel| channel.state != State::Standing)
-        };
+        let is_missing = |topic: &&Topic| !stands(&self.channels, topic);
         let missing: Vec<_> = subscriber.topics.iter().filter(is_missing).collect();
         subscriber.missing = missing.len();
         if !subscriber.open {
@@ -65,30 +62,40 @@ impl Actor {
         }
     }
 
-    /// Has these topics begin anew at the last event: whoever comes back by an earlier one is told of a gap.
-    pub(super) fn begin_here(&mut self, topics: &[Topic]) {
-        for topic in topics {
-            if let Some(channel) = self.channels.get_mut(topic)
-                && channel.state == State::Standing
-            {
-                channel.replay.begins_at(self.sequence);
-            }
+    /// Something with an id is about to be sent: before it, streams are told of what they may have missed.
+    pub(super) fn tell_of_gaps(&mut self) {
+        for id in std::mem::take(&mut self.untold) {
+            self.tell_of_gap(id);
         }
     }
 
-    /// Tells a stream of what it may have missed.
-    pub(super) fn tell_of_gap(&self, id: SubscriberId, gap: &Gap) {
-        let Some(subscriber) = self.subscribers.get(&id) else {
+    /// Tells a stream of what it may have missed of the topics that stand.
+    pub(super) fn tell_of_gap(&mut self, id: SubscriberId) {
+        self.untold.remove(&id);
+        let stands = |topic: &Topic| stands(&self.channels, topic);
+        let Some(subscriber) = self.subscribers.get_mut(&id) else {
             return;
         };
+        let Some(gap) = subscriber.gap.take() else {
+            return;
+        };
+        let (told, untold): (Vec<_>, Vec<_>) = gap.topics.into_iter().partition(stands);
+        subscriber.gap = (!untold.is_empty()).then_some(Gap {
+            topics: untold,
+            ..gap
+        });
+        if told.is_empty() {
+            return;
+        }
         let shape = subscriber.shape;
         if shape.format == Format::Upstash {
-            let topics = &subscriber.topics;
-            let confirmed = event::opening(self.position(0), shape, topics, self.retry);
+            let topics = subscriber.topics.iter().filter(|topic| stands(topic));
+            let topics: Vec<_> = topics.cloned().collect();
+            let confirmed = event::opening(None, shape, &topics, self.retry);
             self.fanout.order(Order::Send(id, vec![confirmed]));
         }
         let here = self.position(self.sequence);
-        let gap = event::gap(here, shape, gap.reason, &gap.topics, None);
+        let gap = event::gap(here, shape, gap.reason, &told, None);
         self.fanout.order(Order::Send(id, vec![gap]));
     }
 }

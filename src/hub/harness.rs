@@ -27,6 +27,8 @@ pub(super) struct Client {
     pub(super) reader: BufReader<TcpStream>,
     /// Of the last event.
     pub(super) data: String,
+    /// How many ids came.
+    pub(super) ids: usize,
 }
 
 impl Client {
@@ -39,13 +41,22 @@ impl Client {
             assert!(count > 0, "the stream has ended");
             let (field, value) = line.trim_end().split_once(": ").unwrap_or_default();
             match field {
-                "id" => value.clone_into(&mut id),
+                "id" => {
+                    value.clone_into(&mut id);
+                    self.ids += 1;
+                }
                 "event" => value.clone_into(&mut name),
                 "data" => {
                     has_data = true;
-                    let is_told = ["overflow", "not-kept", "interrupted", "recreated"]
-                        .iter()
-                        .any(|why| value.contains(why));
+                    let is_told = [
+                        "overflow",
+                        "not-kept",
+                        "interrupted",
+                        "recreated",
+                        "unknown-id",
+                    ]
+                    .iter()
+                    .any(|why| value.contains(why));
                     assert!(name != "gap" || is_told, "{value}");
                     value.clone_into(&mut self.data);
                 }
@@ -119,6 +130,7 @@ impl Hub {
         let client = Client {
             reader: BufReader::new(client),
             data: String::new(),
+            ids: 0,
         };
         (client, seat)
     }

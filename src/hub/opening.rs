@@ -29,13 +29,13 @@ impl Actor {
         subscriber.open = true;
         subscriber.refuse = None;
         let stands = subscriber.missing == 0;
-        let gap = subscriber.gap.take_if(|_| stands);
         let resume = subscriber.resume.take();
         let (shape, topics) = (subscriber.shape, subscriber.topics.clone());
         let retry = self.retry.mul_f32(1.0 + fastrand::f32() / 2.0);
         // Not the latest position: if the connection ends before what was missed has arrived, the client must come back by
-        // the position that it had.
-        let position = self.position(resume.unwrap_or(self.sequence));
+        // the position that it had. Who is to be told that this is not known keeps the id that it has.
+        let is_known = subscriber.gap.is_none();
+        let position = is_known.then(|| self.position(resume.unwrap_or(self.sequence)));
         // Only topics that stand are said to be subscribed.
         let confirmed: &[Topic] = if stands { &topics } else { &[] };
         let opening = event::opening(position, shape, confirmed, retry);
@@ -46,10 +46,11 @@ impl Actor {
             let missed = self.missed(shape, &topics, last);
             self.fanout.order(Order::Send(id, missed));
         }
-        if !stands {
+        if stands {
+            self.tell_of_gap(id);
+        } else {
             self.count_missing(id);
-        } else if let Some(gap) = gap {
-            self.tell_of_gap(id, &gap);
+            self.untold.insert(id);
         }
     }
 

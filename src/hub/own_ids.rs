@@ -186,6 +186,7 @@ impl Actor {
     /// Tells all who listen to a Redis stream of entries that were gone before they were read. Those who read up on it find
     /// out themselves what is missing behind what they had seen.
     fn lost_entries(&mut self, topic: &Topic, loss: &Loss) {
+        self.tell_of_gaps();
         let Some(channel) = self.channels.get_mut(topic) else {
             return;
         };

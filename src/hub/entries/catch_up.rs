@@ -307,8 +307,14 @@ mod tests {
                 id: id(*n),
                 fields: Bytes::new(),
             };
-            let entries = numbers.iter().map(entry).collect();
-            let page = catch_up.last(page, entries, is_present, is_end);
+            let found = Found {
+                end_before: id(9),
+                entries: numbers.iter().map(entry).collect(),
+                is_present,
+                is_end,
+                state: State::default(),
+            };
+            let page = catch_up.last(page, found);
             assert!(page.is_gone);
             assert_eq!(page.loss.map(|(_, loss)| loss.up_to), loss, "{numbers:?}");
             assert_eq!(page.covered, id(covered), "{numbers:?}");

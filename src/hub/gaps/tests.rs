@@ -35,48 +35,44 @@ fn channels() -> [Topic; 2] {
     [Topic::Channel("a".into()), Topic::Channel("b".into())]
 }
 
-/// Of two channels, the first one stands again after an interruption, and the id of its first message.
-async fn half_interrupted() -> (Hub, String) {
+#[tokio::test]
+async fn who_is_sent_a_message_is_told_of_the_gap_before_it() {
     let (mut hub, topics) = (Hub::start().await, channels());
-    let mut stream = hub.listen_to(&topics, None);
+    let mut both = hub.listen_to(&topics, None);
     topics.iter().for_each(|topic| hub.confirm(topic));
     hub.message(&topics[0]);
-    assert_eq!(stream.event().1, "message");
+    let (last, _) = both.event();
     hub.actor.lost(&Home::Common);
     hub.confirm(&topics[0]);
     hub.message(&topics[0]);
-    let (last, name) = stream.event();
-    assert_eq!(name, "message");
-    (hub, last)
-}
-
-#[tokio::test]
-async fn who_leaves_before_it_is_told_is_told_when_it_comes_back() {
-    let (mut hub, last) = half_interrupted().await;
-    let id = hub.newest();
-    hub.actor.stop_listening(id);
-    let [topic, _] = channels();
-    let mut back = hub.listen_to(std::slice::from_ref(&topic), Some(last));
-    hub.message(&topic);
+    assert_eq!(both.event().1, "gap");
+    assert_eq!(both.data, r#"{"reason":"interrupted","channels":["a"]}"#);
+    assert_eq!(both.event().1, "message");
+    hub.confirm(&topics[1]);
+    assert_eq!(both.event().1, "gap");
+    assert_eq!(both.data, r#"{"reason":"interrupted","channels":["b"]}"#);
+    // Whom that did not reach is told when it comes back, once.
+    let mut back = hub.listen_to(&topics, Some(last));
     assert_eq!(back.event().1, "gap");
+    assert_eq!(back.event().1, "message");
+    assert_eq!(back.event().1, "gap");
+    hub.message(&topics[0]);
     assert_eq!(back.event().1, "message");
 }
 
 #[tokio::test]
-async fn whom_the_word_does_not_reach_is_told_when_it_comes_back() {
-    let (mut hub, last) = half_interrupted().await;
-    let [topic, other] = channels();
-    // It is told here, and is away already.
-    hub.confirm(&other);
-    let mut back = hub.listen_to(std::slice::from_ref(&topic), Some(last));
-    hub.message(&topic);
-    assert_eq!(back.event().1, "gap");
-    let (last, name) = back.event();
-    assert_eq!(name, "message");
-    // Once is enough.
-    let mut again = hub.listen_to(std::slice::from_ref(&topic), Some(last));
-    hub.message(&topic);
-    assert_eq!(again.event().1, "message");
+async fn who_comes_with_an_unknown_id_keeps_it_until_it_is_told() {
+    let (mut hub, topics) = (Hub::start().await, channels());
+    let mut both = hub.listen_to(&topics, Some("of-another".to_owned()));
+    hub.confirm(&topics[0]);
+    // The other one does not stand in time.
+    let id = hub.newest();
+    hub.actor.open(id);
+    hub.message(&topics[0]);
+    let (told, name) = both.event();
+    assert_eq!((name.as_str(), both.ids), ("gap", 1));
+    assert!(both.data.contains(r#""channels":["a"]"#), "{}", both.data);
+    assert_ne!(told, both.event().0);
 }
 
 #[tokio::test]
@@ -111,17 +107,6 @@ async fn each_interruption_is_told_before_what_came_behind_it() {
 }
 
 #[tokio::test]
-async fn who_waits_for_the_same_topic_is_told_of_all_that_others_are() {
-    let (mut hub, last) = half_interrupted().await;
-    let topics = channels();
-    let mut back = hub.listen_to(&topics, Some(last));
-    hub.confirm(&topics[1]);
-    assert_eq!(back.event().1, "gap");
-    let both = r#"{"reason":"not-kept","channels":["a","b"]}"#;
-    assert_eq!(back.data, both);
-}
-
-#[tokio::test]
 async fn who_has_not_begun_has_missed_nothing() {
     let mut hub = Hub::start().await;
     let [topic, _] = channels();
@@ -132,4 +117,24 @@ async fn who_has_not_begun_has_missed_nothing() {
     hub.confirm(&topic);
     hub.message(&topic);
     assert_eq!(stream.event().1, "message");
+}
+
+#[tokio::test]
+async fn who_has_been_told_is_not_told_again_when_another_leaves() {
+    let (mut hub, topics) = (Hub::start().await, channels());
+    let _both = hub.listen_to(&topics, None);
+    let leaves = hub.newest();
+    let mut one = hub.listen_to(&topics[..1], None);
+    topics.iter().for_each(|topic| hub.confirm(topic));
+    hub.actor.lost(&Home::Common);
+    // The other one never stands again.
+    hub.confirm(&topics[0]);
+    hub.message(&topics[0]);
+    assert_eq!(one.event().1, "gap");
+    let (last, name) = one.event();
+    assert_eq!(name, "message");
+    hub.actor.stop_listening(leaves);
+    let mut back = hub.listen_to(&topics[..1], Some(last));
+    hub.message(&topics[0]);
+    assert_eq!(back.event().1, "message");
 }

@@ -214,7 +214,7 @@ async fn who_comes_back_by_an_event_is_told_of_what_was_not_read_meanwhile() {
     hub.news(What::Entries(entries(11..=11)));
     let (last, _) = stream.event();
     let newest = *hub.actor.subscribers.keys().max().expect("it listens");
-    hub.actor.no_more_listens(newest);
+    hub.actor.stop_listening(newest);
     hub.actor.leave_stream(&topics[0]);
     let mut back = hub.listen_to(&topics, Some(last));
     hub.news(What::Begins(id(12)));

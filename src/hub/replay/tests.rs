@@ -187,7 +187,7 @@ async fn what_is_gone_is_not_counted() {
     (known.state, known.home) = (State::Standing, Some(Home::Common));
     let name = channel.name().clone();
     hub.actor.hand_on(channel, name, "x".into(), None);
-    hub.actor.no_more_listens(subscriber);
+    hub.actor.stop_listening(subscriber);
     assert_eq!(hub.actor.memory.count, 1);
     hub.actor.lost(&Home::Common);
     assert_eq!((hub.actor.memory.count, hub.actor.memory.bytes), (0, 0));
