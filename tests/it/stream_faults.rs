@@ -158,6 +158,24 @@ fn what_redis_does_not_allow_is_refused() {
 }
 
 #[test]
+fn what_is_allowed_no_more_ends_and_nothing_beside_it() {
+    let redis = TestRedis::start();
+    let gateway = TestGateway::as_user(&redis, &["~a", "~b", "+@all"]);
+    let [mut stays, mut ends] =
+        ["a", "b"].map(|key| gateway.listen(&format!("/v1/streams/{key}/events")));
+    let add = |key: &str, id: &str| redis.cli(&["XADD", key, id, "n", id]);
+    add("a", "1-0");
+    assert_eq!(ids(&mut stays, 1), ["1-0"]);
+    redis.cli(&["ACL", "SETUSER", "gateway", "resetkeys", "~a"]);
+    // What is being read is read to its end.
+    add("a", "2-0");
+    ends.wait_for("refused");
+    ends.wait_for_end();
+    add("a", "3-0");
+    assert_eq!(ids(&mut stays, 2), ["2-0", "3-0"]);
+}
+
+#[test]
 fn what_has_become_something_else_is_found_out_when_somebody_comes() {
     let (redis, gateway) = start();
     add(&redis, &["1-0"]);

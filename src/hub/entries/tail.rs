@@ -50,6 +50,8 @@ pub(super) struct Tail {
     /// Who waits to be told whether a stream is gone, where that is to be asked again.
     checks: HashMap<Bytes, Vec<Check>>,
     looks: FuturesUnordered<std::pin::Pin<Box<dyn Future<Output = Looked> + Send>>>,
+    /// Whether reading was last not allowed.
+    is_forbidden: bool,
     /// How many entries of a stream are read at once.
     at_once: usize,
     /// When to look at busy streams, and at those whose end is not known yet.
@@ -80,6 +82,7 @@ impl Tail {
             until_gone: HashSet::new(),
             checks: HashMap::new(),
             looks: FuturesUnordered::new(),
+            is_forbidden: false,
             at_once: FIRST_AT_ONCE,
             look_at: Instant::now(),
             look_at_all: Instant::now(),
@@ -186,11 +189,13 @@ impl Tail {
     }
 
     async fn came(&mut self, reply: Reply) {
+        let no_right = matches!(&reply, Reply::Error(error) if error.code() == "NOPERM");
+        let is_still = std::mem::replace(&mut self.is_forbidden, no_right) && no_right;
         let streams = match reply {
             Reply::Array(streams) => streams,
             // For as long as it may block nothing came.
             Reply::Nil => return,
-            Reply::Error(error) if error.code() == "NOPERM" => {
+            Reply::Error(error) if is_still && self.looks.is_empty() => {
                 // Looking at them is allowed, and reading is not.
                 for key in self.watched.keys().cloned().collect::<Vec<_>>() {
                     self.refused(&key, error.clone()).await;
