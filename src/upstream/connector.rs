@@ -107,8 +107,14 @@ impl Connector {
     /// A connection over which the server pushes what it has to tell.
     pub(super) async fn tracking(&self, told: impl AsyncPushSender) -> RedisResult<Connected> {
         let config = config().set_push_sender(told);
-        self.make(self.enter_database().await?, in_resp3(), config)
-            .await
+        // Its first question is HELLO.
+        let mut connected = self.make(self.enter().await?, in_resp3(), config).await?;
+        if let Self::Redis(server) = self
+            && let Some(select) = server.selection()
+        {
+            let () = select.query_async(&mut connected.connection).await?;
+        }
+        Ok(connected)
     }
 
     /// A connection over a way that is there.
@@ -175,8 +181,7 @@ impl Connector {
             // A server that is full says so in place of its first answer.
             let answer = ask(&mut stream, &redis::cmd("PING")).await?;
             match answer.extract_error() {
-                // Who may not send a PING is known, and may send other things.
-                Err(error) if error.code() != Some("NOPERM") => return Err(error),
+                Err(error) if !is_about_ping(&error) => return Err(error),
                 _ => server.select(&mut stream).await?,
             }
         }
@@ -259,6 +264,12 @@ impl Connector {
             Self::Redis(server) => server.without_secrets(error),
         }
     }
+}
+
+/// Whether an error says no more than that there is no PING, or not for this user, who may send other things.
+fn is_about_ping(error: &redis::RedisError) -> bool {
+    let is_unknown = |detail: &str| detail.starts_with("unknown command");
+    error.code() == Some("NOPERM") || error.detail().is_some_and(is_unknown)
 }
 
 /// What is left to say once the gateway has entered: the client library does not tell why it was refused.

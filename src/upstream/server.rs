@@ -96,12 +96,16 @@ impl RedisServer {
 
     /// Asks for the settings' database over a new stream, if it is not the first.
     pub(super) async fn select(&self, stream: &mut Stream) -> RedisResult<()> {
-        let database = self.settings.database;
-        if database != 0 {
-            let select = redis::cmd("SELECT").arg(database).take();
+        if let Some(select) = self.selection() {
             ask(stream, &select).await?.extract_error()?;
         }
         Ok(())
+    }
+
+    /// SELECT, if the settings' database is not the first.
+    pub(super) fn selection(&self) -> Option<redis::Cmd> {
+        let database = self.settings.database;
+        (database != 0).then(|| redis::cmd("SELECT").arg(database).take())
     }
 
     /// Whether it is reached over TLS.
