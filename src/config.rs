@@ -30,7 +30,7 @@ pub use upstream::{
     Address, Certificates, Identity, Key, Password, Place, Sentinels, Server, Tls, UpstreamFlags,
     UpstreamUrl,
 };
-use values::{parse_address, parse_count, parse_log, parse_time};
+use values::{parse_address, parse_count, parse_log, parse_size, parse_time};
 
 /// Redis over HTTP: REST routes and Server-Sent Events in front of Redis.
 ///
@@ -108,7 +108,7 @@ pub struct Flags {
         long,
         env = "GATEWAY_SUBSCRIBER_BUFFER",
         value_name = "SIZE",
-        default_value = "1MiB"
+        default_value = "1MiB", value_parser = parse_size, allow_negative_numbers = true
     )]
     pub subscriber_buffer: ByteSize,
 

@@ -42,8 +42,7 @@ impl CacheFlags {
 fn parse_size(text: &str) -> Result<ByteSize, String> {
     match text.parse::<ByteSize>() {
         Ok(size) if size.as_u64() == 0 || size >= SMALLEST => Ok(size),
-        Ok(_) => Err("0, or a size from 1MiB up, is wanted".into()),
-        Err(error) => Err(error),
+        Ok(_) | Err(_) => Err("0, or a size from 1MiB up, is wanted".into()),
     }
 }
 

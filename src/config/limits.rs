@@ -3,7 +3,7 @@
 use bytesize::ByteSize;
 use clap::Args;
 
-use super::values::{parse_count, parse_head_size};
+use super::values::{parse_count, parse_head_size, parse_size};
 
 /// How much there may be at once, and how large.
 #[derive(Debug, Clone, Args)]
@@ -41,7 +41,7 @@ pub struct LimitFlags {
         long,
         env = "GATEWAY_MAX_BODY",
         value_name = "SIZE",
-        default_value = "10MiB"
+        default_value = "10MiB", value_parser = parse_size, allow_negative_numbers = true
     )]
     pub max_body: ByteSize,
 
@@ -50,7 +50,7 @@ pub struct LimitFlags {
         long,
         env = "GATEWAY_MAX_BUFFERED",
         value_name = "SIZE",
-        default_value = "256MiB"
+        default_value = "256MiB", value_parser = parse_size, allow_negative_numbers = true
     )]
     pub max_buffered: ByteSize,
 }

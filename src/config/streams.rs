@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use clap::Args;
 
-use super::values::{parse_count, parse_time};
+use super::values::{parse_count, parse_size, parse_time};
 
 /// How event streams are kept alive, and what is kept for those who come back.
 #[derive(Debug, Clone, Args)]
@@ -53,7 +53,7 @@ pub struct StreamFlags {
         long,
         env = "GATEWAY_REPLAY_BYTES",
         value_name = "SIZE",
-        default_value = "1MiB"
+        default_value = "1MiB", value_parser = parse_size, allow_negative_numbers = true
     )]
     pub replay_bytes: ByteSize,
 
@@ -66,7 +66,7 @@ pub struct StreamFlags {
         long,
         env = "GATEWAY_REPLAY_MEMORY",
         value_name = "SIZE",
-        default_value = "64MiB"
+        default_value = "64MiB", value_parser = parse_size, allow_negative_numbers = true
     )]
     pub replay_memory: ByteSize,
 

@@ -26,11 +26,16 @@ pub(super) fn parse_address(text: &str) -> Result<SocketAddr, String> {
     })
 }
 
+/// The library's own words name no size that would do.
+pub(super) fn parse_size(text: &str) -> Result<ByteSize, String> {
+    let wanted = |_| "a size is wanted: bytes, or such as 64KiB, 10MiB or 1GiB".into();
+    text.parse().map_err(wanted)
+}
+
 pub(super) fn parse_head_size(text: &str) -> Result<ByteSize, String> {
     match text.parse() {
         Ok(size) if (SMALLEST_HEAD..=LARGEST_HEAD).contains(&size) => Ok(size),
-        Ok(_) => Err("a size from 256B to 64KiB is wanted".into()),
-        Err(error) => Err(error),
+        Ok(_) | Err(_) => Err("a size from 256B to 64KiB is wanted".into()),
     }
 }
 

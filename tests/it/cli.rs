@@ -201,6 +201,35 @@ fn an_address_that_is_none_is_told_what_one_is() {
 }
 
 #[test]
+fn a_size_that_is_none_is_told_what_one_is() {
+    for flag in [
+        "--max-body",
+        "--max-buffered",
+        "--subscriber-buffer",
+        "--replay-bytes",
+        "--replay-memory",
+    ] {
+        for value in ["5XB", "ten", "-1"] {
+            let ended = run(&[flag, value], &[]);
+            let said = text(&ended.stderr);
+            assert_eq!(ended.status.code(), Some(2), "{flag} {value}: {said}");
+            assert!(
+                said.contains(flag) && said.contains("10MiB"),
+                "{flag} {value}: {said}"
+            );
+        }
+    }
+    for (flag, wanted) in [
+        ("--max-head", "from 256B to 64KiB"),
+        ("--client-cache", "from 1MiB up"),
+    ] {
+        let ended = run(&[flag, "5XB"], &[]);
+        let said = text(&ended.stderr);
+        assert!(said.contains(wanted), "{flag}: {said}");
+    }
+}
+
+#[test]
 fn what_is_no_flag_is_a_usage_error() {
     for args in [&["--lisen", "127.0.0.1:0"][..], &["serve"], &["--threads"]] {
         let ended = run(args, &[]);
