@@ -13,6 +13,12 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 /// When it cannot be reached, or answers anything but 200.
 pub fn check(listen: SocketAddr) -> io::Result<()> {
     let address = reachable(listen);
+    // In a container it is this that shows where it looked.
+    let at = |error: io::Error| io::Error::new(error.kind(), format!("{address}: {error}"));
+    ask(address).map_err(at)
+}
+
+fn ask(address: SocketAddr) -> io::Result<()> {
     let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
     stream.set_write_timeout(Some(TIMEOUT))?;
@@ -25,7 +31,7 @@ pub fn check(listen: SocketAddr) -> io::Result<()> {
     }
     let line = answer.split(|&b| b == b'\r').next().unwrap_or_default();
     let line = String::from_utf8_lossy(line);
-    Err(io::Error::other(format!("{address} answers {line:?}")))
+    Err(io::Error::other(format!("it answers {line:?}")))
 }
 
 /// From where a gateway that listens everywhere is reached.

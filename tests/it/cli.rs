@@ -319,7 +319,11 @@ fn healthcheck_tells_by_its_exit_code() {
     drop(program);
     let ended = run(&["healthcheck", "--listen", &address], &[]);
     assert_eq!(ended.status.code(), Some(1));
-    assert!(!ended.stderr.is_empty());
+    let said = text(&ended.stderr);
+    assert!(
+        said.contains(&format!("{address}: Connection refused")),
+        "{said}"
+    );
     let ended = run(&["healthcheck", "--listen", "nowhere"], &[]);
     assert_eq!(ended.status.code(), Some(2));
 }
