@@ -226,3 +226,47 @@ for (const responseEncoding of encodings) {
     });
   });
 }
+
+// The SDK for other runtimes: what they share is in the sessions above.
+for (const runtime of ["cloudflare", "fastly"]) {
+  const { Redis: Other } = load(`@upstash/redis/${runtime}`);
+  for (const responseEncoding of encodings) {
+    test(`for ${runtime}, responseEncoding ${responseEncoding}`, async () => {
+      const other = new Other({ url, token, responseEncoding, backend: "gateway" });
+      assert.equal(await other.flushall(), "OK");
+      assert.equal(await other.set("k", { a: "🎈" }), "OK");
+      assert.deepEqual(await other.multi().incr("n").get("k").exec(), [1, { a: "🎈" }]);
+      await assert.rejects(other.incr("k"), /ERR value is not an integer/);
+    });
+  }
+}
+
+for (const responseEncoding of encodings) {
+  const config = { url, token, responseEncoding };
+
+  test(`replies as they are, responseEncoding ${responseEncoding}`, async () => {
+    const raw = new Redis({ ...config, automaticDeserialization: false });
+    assert.equal(await raw.flushall(), "OK");
+    assert.equal(await raw.set("k", { a: 1 }), "OK");
+    assert.equal(await raw.set("n", "123456789012345678901234567890"), "OK");
+    assert.deepEqual(await raw.mget("k", "n", "none"), ['{"a":1}', "123456789012345678901234567890", null]);
+    assert.equal(await raw.zadd("z", { score: 1.5, member: "m" }), 1);
+    assert.deepEqual(await raw.zrange("z", 0, -1, { withScores: true }), ["m", "1.5"]);
+    assert.deepEqual(await raw.pipeline().zscore("z", "m").hgetall("none").exec(), ["1.5", []]);
+  });
+
+  test(`a request that is given up ends its command, responseEncoding ${responseEncoding}`, async () => {
+    const redis = new Redis(config);
+    const signal = new AbortController();
+    const waiting = new Redis({ ...config, signal: signal.signal }).exec(["BLPOP", "abandoned", 15]);
+    const blocked = async () => /blocked_clients:(\d+)/.exec(await redis.exec(["INFO", "clients"]))[1];
+    await eventually("blocked clients", blocked, "1");
+    signal.abort("enough");
+    // The SDK answers with the reason, in place of a reply.
+    await inTime("the end of the request", waiting);
+    await eventually("blocked clients", blocked, "0");
+    assert.equal(await redis.rpush("abandoned", "kept"), 1);
+    assert.equal(await redis.llen("abandoned"), 1);
+    await redis.del("abandoned");
+  });
+}
