@@ -120,7 +120,7 @@ impl Work {
             if self.push(exchange).is_break() {
                 break;
             }
-            let taken = received - self.connection.received();
+            let taken = received.saturating_sub(self.connection.received());
             if self.exchanges.len() >= MAX_REQUESTS.min(self.connection.window())
                 || taken >= TAKEN_AT_ONCE
             {
