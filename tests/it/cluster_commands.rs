@@ -310,19 +310,20 @@ fn nodes_that_send_on_to_each_other_are_given_time_to_agree() {
     let [key, ..] = KEYS;
     let (from, to) = (cluster.master(0), cluster.master(1));
     let slot = cluster.slot(key).to_string();
-    let set = |node: &TestRedis, what: &str, other: &TestRedis| {
-        let id = other.cli(&["CLUSTER", "MYID"]);
-        let set = ["CLUSTER", "SETSLOT", &slot, what, &id];
+    // Asked for before, because the gateway does not wait for long.
+    let [from_id, to_id] = [from, to].map(|node| node.cli(&["CLUSTER", "MYID"]));
+    let set = |node: &TestRedis, what: &str, other: &str| {
+        let set = ["CLUSTER", "SETSLOT", &slot, what, other];
         assert_eq!(node.cli(&set), "OK");
     };
     // The other one does not know of it, and sends back.
-    set(from, "MIGRATING", to);
+    set(from, "MIGRATING", &to_id);
     std::thread::scope(|scope| {
         let asked = scope.spawn(|| send(&gateway, &["INCR", key]));
         wait_until("the other one has been asked", || {
             to.cli(&["INFO", "commandstats"]).contains("cmdstat_asking")
         });
-        set(to, "IMPORTING", from);
+        set(to, "IMPORTING", &from_id);
         assert_eq!(asked.join().unwrap(), json!({"result": 1}));
     });
 }
