@@ -22,8 +22,13 @@ pub(super) enum Failure {
 impl Failure {
     /// What becomes of a command for which there is no connection.
     pub(super) fn unsent(&self) -> Outcome {
+        self.answer().map(Reply::Error)
+    }
+
+    /// What whoever wanted the connection is told: what Redis itself replies while it is busy, or why there is none.
+    pub(super) fn answer(&self) -> Result<ServerError, Error> {
         match self {
-            Self::Busy(error) => Ok(Reply::Error(error.clone())),
+            Self::Busy(error) => Ok(error.clone()),
             Self::Refused(error) => Err(Error::NotLetIn(error.to_string())),
             Self::Other(_) => Err(Error::Unreachable),
         }

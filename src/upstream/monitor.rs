@@ -18,7 +18,7 @@ use super::failure::Failure;
 use super::transport::Stream;
 use super::{Engine, Upstream, embedded};
 use crate::error::Error;
-use crate::reply::{Reply, ServerError};
+use crate::reply::ServerError;
 
 /// What is read at once, or the buffer would have room for 64 bytes and no more.
 const READ_SIZE: usize = 16 * 1024;
@@ -133,9 +133,8 @@ impl Part {
         let mut part = asked.await.map_err(|error| {
             let failure = Failure::from(error);
             tracing::warn!(%failure, "cannot connect for MONITOR");
-            match failure.unsent() {
-                Ok(Reply::Error(error)) => NoMonitor::Refused(error),
-                Ok(_) => NoMonitor::Failed(Error::Unreachable),
+            match failure.answer() {
+                Ok(error) => NoMonitor::Refused(error),
                 Err(error) => NoMonitor::Failed(error),
             }
         })?;
