@@ -218,7 +218,7 @@ impl Actor {
             channel.listeners.insert(id);
             channel.lingers_since = None;
             channel.shapes[shape.index()] += 1;
-            let stands = channel.state == State::Standing;
+            let stands = channel.stands();
             missing += usize::from(!stands);
             if stands && !topic.is_subscribed() {
                 self.tails.look_soon(topic.name());
@@ -271,7 +271,7 @@ impl Actor {
     fn linger(&mut self, topic: Topic) {
         let now = Instant::now();
         match self.channels.get_mut(&topic) {
-            Some(channel) if channel.state == State::Standing => channel.lingers_since = Some(now),
+            Some(channel) if channel.stands() => channel.lingers_since = Some(now),
             _ => return self.leave_channel(&topic),
         }
         self.lingering.push_back((now, topic));

@@ -9,12 +9,12 @@ use std::collections::HashMap;
 use super::actor::Actor;
 use super::event::{self, Format};
 use super::fanout::Order;
-use super::roster::{Channel, Gap, State};
+use super::roster::{Channel, Gap};
 use super::{SubscriberId, Topic};
 
 fn stands(channels: &HashMap<Topic, Channel>, topic: &Topic) -> bool {
     let channel = channels.get(topic);
-    channel.is_some_and(|channel| channel.state == State::Standing)
+    channel.is_some_and(Channel::stands)
 }
 
 impl Actor {

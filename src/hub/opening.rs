@@ -8,7 +8,6 @@ use super::actor::Actor;
 use super::event::{self, Encoded, Position, Shape};
 use super::fanout::Order;
 use super::replay::Kept;
-use super::roster::State;
 
 impl Actor {
     /// The number of an event of this gateway's life, by its id. `None` for any other id.
@@ -87,7 +86,7 @@ impl Actor {
             };
             let unkept = kept_back.get(topic).copied().unwrap_or_default();
             // Those that do not stand are told of when they do.
-            let goes_on = channel.state != State::Standing;
+            let goes_on = !channel.stands();
             for floor in channel.replay.floors(last, unkept, goes_on) {
                 let place = kept.partition_point(|(sequence, ..)| *sequence <= floor);
                 let (up_to, topics) = gaps.entry(place).or_default();

@@ -276,8 +276,7 @@ impl Actor {
         let Some(channel) = self.channels.get_mut(topic) else {
             return;
         };
-        let is_at_hand =
-            channel.state == State::Standing && channel.replay.entry_floor() <= page.covered;
+        let is_at_hand = channel.stands() && channel.replay.entry_floor() <= page.covered;
         let (replay, room) = (&mut channel.replay, self.subscriber_buffer / 2);
         if is_at_hand && let Some(rest) = self.memory.rest(replay, page.covered, room) {
             events.extend(rest);

@@ -88,6 +88,11 @@ impl Channel {
         }
     }
 
+    /// Whether it is listened to upstream, so that nothing of it is missed at the moment.
+    pub(super) fn stands(&self) -> bool {
+        self.state == State::Standing
+    }
+
     /// The last entry of a Redis stream that was handed to the fan-out.
     pub(super) fn end(&self) -> EntryId {
         self.end

@@ -9,7 +9,6 @@ use crate::hub::actor::Actor;
 use crate::hub::entries::{CatchUp, EntryId, Loss, Reason, encode};
 use crate::hub::event::Encoded;
 use crate::hub::fanout::Order;
-use crate::hub::roster::State;
 
 impl Actor {
     /// Sends a stream's head, if it has not been, and goes on from where it begins, if that can be told.
@@ -33,7 +32,7 @@ impl Actor {
         let gap = |loss: Loss, reason| encode::gap(&loss, reason, topic.name());
         let end = channel.end();
         match own.begin {
-            begin if channel.state != State::Standing => {
+            begin if !channel.stands() => {
                 let seen = match begin {
                     Begin::Seen(seen) => Some(seen),
                     Begin::Now | Begin::Behind(_) | Begin::Unknown => None,
